@@ -1,0 +1,82 @@
+/**
+ * What the service is told from outside: environment and `config/`, merged once at start into one
+ * validated, frozen value. Nothing else in the code reads `process.env`.
+ */
+
+/** How to reach Redis. Exactly one of `url`, `sentinels`, `clusterNodes` is set once resolved. */
+export interface RedisConfig {
+  /** `redis://`, `rediss://` or `unix://`; undefined until the embedded server has an address. */
+  url: string | undefined;
+  sentinels: readonly { host: string; port: number }[];
+  sentinelName: string | undefined;
+  sentinelPassword: string | undefined;
+  clusterNodes: readonly { host: string; port: number }[];
+  username: string | undefined;
+  password: string | undefined;
+  /** Read at every connect, so that a rotated password needs no restart. */
+  passwordFile: string | undefined;
+  db: number | undefined;
+  tls:
+    | {
+        caFile: string | undefined;
+        certFile: string | undefined;
+        keyFile: string | undefined;
+        serverName: string | undefined;
+        rejectUnauthorized: boolean;
+      }
+    | undefined;
+  /** BullMQ's key prefix. */
+  prefix: string;
+  connectTimeoutMs: number;
+}
+
+export interface Config {
+  environment: 'development' | 'test' | 'production';
+  /** Name of this replica in logs and in the fleet: REPLICA, else host name and a short suffix. */
+  replica: string;
+  version: string;
+  /** Folder for everything this replica keeps on disk: embedded Redis, journal, outage records. */
+  dataDir: string;
+  redis: RedisConfig;
+  /** Path of a redis-server or valkey-server for the embedded default. */
+  redisServerBin: string | undefined;
+  workersDir: string;
+  configDir: string;
+  /** Only these queues are consumed; empty means all that `workers/` names. */
+  queues: readonly string[];
+  /** Default concurrency per queue, and `CONCURRENCY_<QUEUE>` overrides by queue name. */
+  concurrency: { default: number; perQueue: Readonly<Record<string, number>> };
+  lockDurationMs: number;
+  stalledIntervalMs: number;
+  retention: {
+    completed: { age: number; count: number };
+    failed: { age: number; count: number };
+  };
+  unknownJobGraceMs: number;
+  jobBytesMax: number;
+  resultBytesMax: number;
+  shutdownGraceMs: number;
+  http: { enabled: boolean; host: string; port: number; token: string | undefined };
+  log: { level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal'; format: 'json' | 'pretty' };
+  /** Ours of the outage: breaker, pulse, journal. */
+  resilience: {
+    pulseIntervalMs: number;
+    pulseTimeoutMs: number;
+    /** Attempts per second of the whole fleet while Redis is away. */
+    attemptBudget: number;
+    backoffBaseMs: number;
+    backoffCapMinMs: number;
+    backoffCapMaxMs: number;
+    /** How long an outage in-flight jobs are to survive with plain BullMQ workers in the fleet. */
+    rollbackWindowMs: number;
+    slowStartMs: number;
+    wedgeAfterMs: number;
+    journal: { dir: string; bytesMax: number; entriesMax: number; mode: 'disk' | 'memory' };
+  };
+  faq: {
+    sourcesRoots: readonly string[];
+    outputDir: string;
+    llm: { baseUrl: string; apiKey: string | undefined; model: string; timeoutMs: number } | undefined;
+  };
+  webhook: { secret: string | undefined; allowHttp: boolean; allowPrivate: boolean };
+}

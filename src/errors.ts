@@ -1,0 +1,193 @@
+/**
+ * Every error that Holdfast raises, in one place.
+ *
+ * Each has a stable `code`: callers switch on it, never on the text. Each message has two parts,
+ * what happened and what to do, so that a person who reads only the message can act. No secret may
+ * ever stand in a message or in `data`.
+ */
+
+export interface ErrorDetails {
+  /** Values that a caller may need (names, limits, paths); never payloads, never secrets. */
+  data?: Readonly<Record<string, unknown>>;
+  cause?: unknown;
+}
+
+/** The base of all: `message` is "<what happened> <what to do>". */
+export class HoldfastError extends Error {
+  /** Stable identifier, `HOLDFAST_…`. */
+  readonly code: string;
+  /** What to do next, as a sentence. */
+  readonly remedy: string;
+  readonly data: Readonly<Record<string, unknown>>;
+
+  constructor(code: string, what: string, remedy: string, details: ErrorDetails = {}) {
+    super(`${what} ${remedy}`.trim(), details.cause === undefined ? {} : { cause: details.cause });
+    this.name = new.target.name;
+    this.code = code;
+    this.remedy = remedy;
+    this.data = Object.freeze({ ...details.data });
+  }
+}
+
+/** One mistake in the configuration. */
+export interface ConfigProblem {
+  /** The variable or file and field, e.g. `HTTP_PORT` or `config/schedules.json:$[2].cron`. */
+  where: string;
+  /** The offending value, redacted when it may hold a secret. */
+  value: string;
+  /** What is allowed instead. */
+  allowed: string;
+}
+
+/** The configuration is invalid: all mistakes at once. The process exits with 78 (EX_CONFIG). */
+export class ConfigError extends HoldfastError {
+  readonly problems: readonly ConfigProblem[];
+  constructor(problems: readonly ConfigProblem[]) {
+    const lines = problems.map((p) => `  ${p.where}: ${p.value} is not valid; ${p.allowed}`);
+    super(
+      'HOLDFAST_CONFIG_INVALID',
+      `The configuration has ${problems.length === 1 ? 'a mistake' : `${problems.length} mistakes`}:\n${lines.join('\n')}\n`,
+      'Correct the values named above and start again.',
+      { data: { problems } },
+    );
+    this.problems = problems;
+  }
+}
+
+/** A file in the workers folder cannot be used; the service refuses to start (exit 78). */
+export class HandlerFileError extends HoldfastError {
+  constructor(file: string, what: string, remedy: string, details: ErrorDetails = {}) {
+    super('HOLDFAST_HANDLER_INVALID', `${file}: ${what}`, remedy, {
+      ...details,
+      data: { file, ...details.data },
+    });
+  }
+}
+
+/** A job's payload is larger than MAX_JOB_BYTES; nothing was stored. */
+export class JobTooLargeError extends HoldfastError {
+  constructor(queue: string, bytes: number, bytesMax: number) {
+    super(
+      'HOLDFAST_JOB_TOO_LARGE',
+      `The data of a job for queue "${queue}" has ${bytes} bytes; MAX_JOB_BYTES allows ${bytesMax}.`,
+      'Store the data elsewhere and enqueue a reference to it, or raise MAX_JOB_BYTES.',
+      { data: { queue, bytes, bytesMax } },
+    );
+  }
+}
+
+/** A handler returned more than MAX_RESULT_BYTES; the job fails, without further attempts. */
+export class ResultTooLargeError extends HoldfastError {
+  constructor(queue: string, bytes: number, bytesMax: number) {
+    super(
+      'HOLDFAST_RESULT_TOO_LARGE',
+      `The result of a job of queue "${queue}" has ${bytes} bytes; MAX_RESULT_BYTES allows ${bytesMax}.`,
+      'Write the result to a store and return a reference to it, or raise MAX_RESULT_BYTES.',
+      { data: { queue, bytes, bytesMax } },
+    );
+  }
+}
+
+/** A job's data does not fit the handler's schema. */
+export class InvalidJobDataError extends HoldfastError {
+  constructor(queue: string, issues: readonly { path: string; message: string }[]) {
+    const text = issues.map((i) => `${i.path || '(root)'}: ${i.message}`).join('; ');
+    super(
+      'HOLDFAST_JOB_DATA_INVALID',
+      `The data of the job does not fit the schema of queue "${queue}": ${text}.`,
+      'Correct the data and enqueue the job again.',
+      { data: { queue, issues } },
+    );
+  }
+}
+
+/** No handler for this job name in the queue. */
+export class UnknownJobNameError extends HoldfastError {
+  constructor(queue: string, jobName: string, known: readonly string[]) {
+    super(
+      'HOLDFAST_JOB_NAME_UNKNOWN',
+      `Queue "${queue}" has no handler for jobs named "${jobName}" (it has: ${known.join(', ')}).`,
+      'Correct the name, or deploy the handler and retry the job.',
+      { data: { queue, jobName, known } },
+    );
+  }
+}
+
+/** A queue name that this service does not know or that BullMQ cannot use. */
+export class QueueNameError extends HoldfastError {
+  constructor(queue: string, what: string, remedy: string) {
+    super('HOLDFAST_QUEUE_NAME_INVALID', `Queue name "${queue}" ${what}.`, remedy, {
+      data: { queue },
+    });
+  }
+}
+
+/** A handler ran longer than its `timeout`. */
+export class JobTimeoutError extends HoldfastError {
+  constructor(queue: string, timeoutMs: number) {
+    super(
+      'HOLDFAST_JOB_TIMEOUT',
+      `The handler of queue "${queue}" ran longer than its timeout of ${timeoutMs} ms.`,
+      'Make the handler obey its signal, or raise its timeout.',
+      { data: { queue, timeoutMs } },
+    );
+  }
+}
+
+/** Redis is away: what was asked cannot be done now and was not kept. */
+export class RedisUnavailableError extends HoldfastError {
+  constructor(operation: string, condition: string, outageId: string | undefined, cause?: unknown) {
+    super(
+      'HOLDFAST_REDIS_UNAVAILABLE',
+      `Redis is away (${condition}): ${operation} was not done.`,
+      'Try again when readiness is green; `holdfast doctor` tells what is wrong.',
+      { data: { operation, condition, outageId }, cause },
+    );
+  }
+}
+
+/** The run's lock was lost: another worker truly has the job. The reason of the handler's signal. */
+export class LockLostError extends HoldfastError {
+  constructor(queue: string, jobId: string) {
+    super(
+      'HOLDFAST_LOCK_LOST',
+      `The lock of job ${jobId} of queue "${queue}" was lost: another worker has the job.`,
+      'Stop working on it; the outcome of this run is not recorded.',
+      { data: { queue, jobId } },
+    );
+  }
+}
+
+/** The service is stopping: the reason of the handler's signal when the grace period is over. */
+export class ShutdownError extends HoldfastError {
+  constructor(graceMs: number) {
+    super(
+      'HOLDFAST_SHUTDOWN',
+      `The service is stopping and the grace period of ${graceMs} ms is over.`,
+      'Stop working; the job is handed back and runs again elsewhere.',
+      { data: { graceMs } },
+    );
+  }
+}
+
+/** The journal is full (bytes, entries or disk); what it took before stays. */
+export class JournalFullError extends HoldfastError {
+  constructor(path: string, limit: string, cause?: unknown) {
+    super(
+      'HOLDFAST_JOURNAL_FULL',
+      `The journal at ${path} is full (${limit}).`,
+      'Free disk space or raise the limit; entries already accepted are kept.',
+      { data: { path, limit }, cause },
+    );
+  }
+}
+
+/** The journal cannot be opened or written. */
+export class JournalError extends HoldfastError {
+  constructor(path: string, what: string, remedy: string, cause?: unknown) {
+    super('HOLDFAST_JOURNAL_UNUSABLE', `The journal at ${path} ${what}.`, remedy, {
+      data: { path },
+      cause,
+    });
+  }
+}
