@@ -1,0 +1,247 @@
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, renameSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Cluster, Redis } from 'ioredis';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import type { RedisConfig } from '../../src/config.ts';
+import { type ConnectOptions, createRedisClient } from '../../src/redis/connect.ts';
+import type { Purpose } from '../../src/redis/options.ts';
+import { startProxy } from '../support/proxy.ts';
+import { freePort, startRedis } from '../support/redis-server.ts';
+
+const quickly: ConnectOptions = { retryPace: () => 20 };
+
+function config(changes: Partial<RedisConfig>): RedisConfig {
+  return {
+    url: undefined,
+    sentinels: [],
+    sentinelName: undefined,
+    sentinelPassword: undefined,
+    clusterNodes: [],
+    username: undefined,
+    password: undefined,
+    passwordFile: undefined,
+    db: undefined,
+    tls: undefined,
+    prefix: 'bull',
+    connectTimeoutMs: 500,
+    ...changes,
+  };
+}
+
+function open(
+  changes: Partial<RedisConfig>,
+  purpose: Purpose = 'command',
+  options: ConnectOptions = quickly,
+): Redis {
+  const client = createRedisClient(config(changes), purpose, options);
+  onTestFinished(() => client.disconnect());
+  if (!(client instanceof Redis)) throw new Error('a single connection was expected');
+  return client;
+}
+
+function folder(): string {
+  return mkdtempSync(join(tmpdir(), 'holdfast-test-connect-'));
+}
+
+describe('a connection', () => {
+  it('works over TCP in the database of the address, and over a unix socket', async () => {
+    await using server = await startRedis({ unixSocket: true });
+    const tcp = open({ url: `${server.url}/3` });
+    const unix = open({ url: `unix://${server.socketPath}?db=3` });
+    await tcp.set('a', 'b');
+    expect(await unix.get('a')).toBe('b');
+    expect(await tcp.client('GETNAME')).toBe('holdfast:command');
+  });
+
+  it('takes a rotated password from its file at the next connect', async () => {
+    await using server = await startRedis({ args: ['--requirepass', 'first'] });
+    const passwordFile = join(folder(), 'password');
+    writeFileSync(passwordFile, 'first\n');
+    const client = open({ url: server.url, passwordFile });
+    const copy = client.duplicate();
+    onTestFinished(() => copy.disconnect());
+    expect(await client.ping()).toBe('PONG');
+    expect(await copy.ping()).toBe('PONG');
+    await client.config('SET', 'requirepass', 'second');
+    // As Kubernetes does it: the file is replaced in one step.
+    writeFileSync(`${passwordFile}.new`, 'second\n');
+    renameSync(`${passwordFile}.new`, passwordFile);
+    for (const each of [client, copy]) {
+      const ready = once(each, 'ready');
+      each.disconnect(true);
+      await ready;
+      expect(await each.ping()).toBe('PONG');
+    }
+  });
+
+  it('shows no password in the errors of a refused login', async () => {
+    await using server = await startRedis({ args: ['--requirepass', 'right'] });
+    const errors: unknown[] = [];
+    const client = open({ url: server.url, password: 'hunter2', username: 'default' }, 'probe', {
+      onError: (error) => errors.push(error),
+    });
+    const failure = await client.connect().then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    expect(failure).toBeInstanceOf(Error);
+    expect(errors.map(String).join()).toContain('WRONGPASS');
+    const { inspect } = await import('node:util');
+    expect(inspect([...errors, failure], { depth: 9, showHidden: true })).not.toContain('hunter2');
+  });
+
+  it('shows no payload in the error of a failed command', async () => {
+    await using server = await startRedis();
+    const client = open({ url: server.url });
+    await client.set('text', 'x');
+    const error = await client.lpush('text', 'a payload').catch((e: unknown) => e);
+    expect(error).toMatchObject({ command: { name: 'lpush' } });
+    expect(JSON.stringify(error)).not.toContain('payload');
+  });
+
+  it('rejects what was in flight when it closes, and works again by itself', async () => {
+    await using server = await startRedis();
+    await using proxy = await startProxy(server.port);
+    const client = open({ url: proxy.url }, 'blocking');
+    await client.ping();
+    const pending = client.blpop('nothing', 0).then(
+      () => 'settled',
+      (error: Error) => error.name,
+    );
+    await expect.poll(() => proxy.connections()[0]?.recentRequests()).toMatch(/blpop/i);
+    proxy.reset();
+    expect(await pending).toBe('MaxRetriesPerRequestError');
+    await once(client, 'ready');
+    expect(await client.ping()).toBe('PONG');
+    expect(await server.command('CLIENT', 'LIST')).not.toMatch(/cmd=blpop/);
+  });
+
+  it('does not wait for ever for a peer that accepts and says nothing', async () => {
+    const silent = createServer().listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+    onTestFinished(() => {
+      silent.close();
+    });
+    const { port } = silent.address() as { port: number };
+    const told = new Promise<Error>((resolve) => {
+      open({ url: `redis://127.0.0.1:${port}`, connectTimeoutMs: 50 }, 'command', {
+        ...quickly,
+        onError: resolve,
+      });
+    });
+    expect((await told).message).toMatch(/no answer within 50 ms/);
+  });
+
+  it('is not ready while the server loads, and survives that longer than its time-out', async () => {
+    await using server = await startRedis({
+      aof: 'no',
+      args: ['--key-load-delay', '500', '--loading-process-events-interval-bytes', '1024'],
+    });
+    await server.command('EVAL', "for i=1,4000 do redis.call('SET', i, 'x') end", 0);
+    await server.start();
+    const errors: string[] = [];
+    const client = open({ url: server.url, connectTimeoutMs: 1000 }, 'command', {
+      ...quickly,
+      onError: (error) => errors.push(error.message),
+    });
+    const readAfterMs = performance.now();
+    await expect.poll(() => client.get('4000').catch(() => 'away'), { timeout: 10_000 }).toBe('x');
+    // Loading lasted longer than the time-out, else this would have shown nothing.
+    expect(performance.now() - readAfterMs).toBeGreaterThan(1000);
+    expect(errors.filter((text) => /no answer/.test(text))).toEqual([]);
+  });
+});
+
+describe('TLS', () => {
+  it('is verified against the given authority, and asks for the given name', async () => {
+    const dir = folder();
+    const [key, cert] = [join(dir, 'key.pem'), join(dir, 'cert.pem')];
+    execFileSync(
+      'openssl',
+      [
+        ...['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '1', '-keyout', key],
+        ...['-out', cert, '-subj', '/CN=redis.test', '-addext', 'subjectAltName=DNS:redis.test'],
+      ],
+      { stdio: 'ignore' },
+    );
+    const port = await freePort();
+    await using _server = await startRedis({
+      args: [
+        ...['--tls-port', `${port}`, '--tls-cert-file', cert, '--tls-key-file', key],
+        ...['--tls-ca-cert-file', cert, '--tls-auth-clients', 'yes'],
+      ],
+    });
+    const tls = {
+      caFile: cert,
+      certFile: cert,
+      keyFile: key,
+      serverName: 'redis.test',
+      rejectUnauthorized: true,
+    };
+    const url = `rediss://127.0.0.1:${port}`;
+    const good = open({ url, tls });
+    expect(await good.ping()).toBe('PONG');
+    const stranger = open({ url, tls: { ...tls, serverName: 'other.test' } }, 'probe');
+    await expect(stranger.connect()).rejects.toThrow();
+  });
+});
+
+describe('Sentinel', () => {
+  it('leads to the master, and to the new one after a failover', async () => {
+    await using master = await startRedis();
+    await using replica = await startRedis({
+      args: ['--replicaof', '127.0.0.1', `${master.port}`],
+    });
+    await using sentinel = await startRedis({
+      sentinel: [
+        `sentinel monitor main 127.0.0.1 ${master.port} 1`,
+        'sentinel down-after-milliseconds main 500',
+        'sentinel failover-timeout main 2000',
+      ],
+    });
+    await expect
+      .poll(() => sentinel.command('SENTINEL', 'replicas', 'main'), { timeout: 15_000 })
+      .toHaveLength(1);
+    const client = open({
+      sentinels: [{ host: '127.0.0.1', port: sentinel.port }],
+      sentinelName: 'main',
+    });
+    await client.set('a', '1');
+    expect(await master.command('GET', 'a')).toBe('1');
+    await master.kill();
+    await expect
+      .poll(() => client.set('a', '2').catch(() => 'not yet'), { timeout: 20_000, interval: 100 })
+      .toBe('OK');
+    expect(await replica.command('GET', 'a')).toBe('2');
+  });
+});
+
+describe('Cluster', () => {
+  it('is found through one node, with the password of the file at each connect', async () => {
+    await using node = await startRedis({
+      args: [
+        ...['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1'],
+        ...['--requirepass', 'first'],
+      ],
+    });
+    const admin = open({ url: node.url, password: 'first' });
+    await admin.call('CLUSTER', 'ADDSLOTSRANGE', '0', '16383');
+    await expect
+      .poll(() => admin.call('CLUSTER', 'INFO'), { timeout: 10_000 })
+      .toMatch(/cluster_state:ok/);
+    const passwordFile = join(folder(), 'password');
+    writeFileSync(passwordFile, 'first');
+    const clusterNodes = [{ host: '127.0.0.1', port: node.port }];
+    const cluster = createRedisClient(config({ clusterNodes, passwordFile }), 'command', quickly);
+    onTestFinished(() => cluster.disconnect());
+    expect(await cluster.set('a', '1')).toBe('OK');
+    await admin.config('SET', 'requirepass', 'second');
+    writeFileSync(passwordFile, 'second');
+    for (const connection of (cluster as Cluster).nodes()) connection.disconnect();
+    await expect.poll(() => cluster.get('a').catch(() => 'not yet'), { timeout: 10_000 }).toBe('1');
+  });
+});
