@@ -1,0 +1,94 @@
+/**
+ * BullMQ's own Lua, taken from the installed package and put behind our fence.
+ *
+ * `RedisQueueBackend.execCommand` is the only way from BullMQ to its scripts; the resilient backend
+ * sends `holdfast:<name>` there instead, with the fence's key and arguments added. Scripts that only
+ * read run as they are: reading late harms nobody.
+ */
+import { createRequire } from 'node:module';
+import type { Cluster, Redis } from 'ioredis';
+import { FENCE_PRELUDE } from './lua/fence.ts';
+import { HEARTBEAT, HEARTBEAT_KEY_COUNT } from './lua/heartbeat.ts';
+import { RETAKE, RETAKE_KEY_COUNT } from './lua/retake.ts';
+
+interface BullScript {
+  name: string;
+  content: string;
+  keys: number;
+}
+
+/** The package exports no entry for its scripts; it has no `exports` map, so the file is reachable. */
+const scripts = createRequire(import.meta.url)('bullmq/dist/cjs/scripts/index.js') as Record<
+  string,
+  BullScript
+>;
+
+/** Scripts that change nothing: safe at any time, in any epoch. */
+const READ_ONLY: ReadonlySet<string> = new Set([
+  'getCounts',
+  'getCountsPerPriority',
+  'getDependencyCounts',
+  'getJobScheduler',
+  'getJobs',
+  'getMetrics',
+  'getRanges',
+  'getRateLimitTtl',
+  'getState',
+  'getStateV2',
+  'isFinished',
+  'isJobInList',
+  'isMaxed',
+  'paginate',
+]);
+
+const keyCounts: ReadonlyMap<string, number> = new Map(
+  Object.values(scripts).map((script) => [script.name, script.keys]),
+);
+
+export function isFenced(command: string): boolean {
+  return !READ_ONLY.has(command);
+}
+
+/** Name under which a script is defined on our clients. */
+export function commandName(command: string): string {
+  return `holdfast:${command}`;
+}
+
+/** Number of KEYS of BullMQ's script, which precede its ARGV in `args`. */
+export function keyCount(command: string): number {
+  const count = keyCounts.get(command);
+  if (count === undefined) throw new Error(`BullMQ has no script "${command}"`);
+  return count;
+}
+
+/** Defines every script, fenced where it writes, and our own. */
+export function defineScripts(client: Redis | Cluster): void {
+  for (const script of Object.values(scripts)) {
+    const fenced = isFenced(script.name);
+    client.defineCommand(commandName(script.name), {
+      numberOfKeys: script.keys + (fenced ? 1 : 0),
+      lua: fenced ? FENCE_PRELUDE + script.content : script.content,
+    });
+  }
+  client.defineCommand(commandName('retake'), { numberOfKeys: RETAKE_KEY_COUNT, lua: RETAKE });
+  client.defineCommand(commandName('heartbeat'), {
+    numberOfKeys: HEARTBEAT_KEY_COUNT,
+    lua: HEARTBEAT,
+  });
+}
+
+/** A script's arguments with the fence's key and two arguments in their places. */
+export function fenceArgs(
+  command: string,
+  args: readonly unknown[],
+  fence: { epochKey: string; deadline: number; epoch: string },
+): unknown[] {
+  const keys = keyCount(command);
+  return [
+    ...args.slice(0, keys),
+    fence.epochKey,
+    ...args.slice(keys),
+    Math.ceil(fence.deadline),
+    fence.epoch,
+  ];
+}

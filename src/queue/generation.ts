@@ -1,0 +1,64 @@
+/**
+ * One life of the connections to Redis: from a passed probe to the next outage. Connections are never
+ * mended: when an outage begins all of them are destroyed, which settles every request that was under
+ * way, and the next passed probe begins a new generation. So no request is ever sent twice by a
+ * library behind our back, and none waits for a reply that cannot come.
+ */
+import { createIORedisClient, type IRedisClient } from 'bullmq';
+import type { Cluster, Redis } from 'ioredis';
+import { destroyClient } from '../redis/probe.ts';
+import type { Clock } from '../time.ts';
+import { defineScripts } from './fenced-scripts.ts';
+
+export class Generation {
+  readonly client: Redis | Cluster;
+  /** The same client behind BullMQ's adapter, with all scripts defined. */
+  readonly adapted: IRedisClient;
+  readonly #clock: Clock;
+  readonly #blocking = new Set<Redis | Cluster>();
+  #clockOffset: number;
+  #alive = true;
+
+  constructor(client: Redis | Cluster, clockOffset: number, clock: Clock) {
+    this.client = client;
+    this.#clock = clock;
+    this.#clockOffset = clockOffset;
+    defineScripts(client);
+    this.adapted = createIORedisClient(client as never) as unknown as IRedisClient;
+  }
+
+  get alive(): boolean {
+    return this.#alive;
+  }
+
+  /** The server's wall clock now, ms since the epoch, as far as we know. */
+  serverNow(): number {
+    return this.#clock.now() + this.#clockOffset;
+  }
+
+  setClockOffset(offset: number): void {
+    this.#clockOffset = offset;
+  }
+
+  addBlocking(client: Redis | Cluster): void {
+    if (!this.#alive) {
+      destroyClient(client);
+      return;
+    }
+    this.#blocking.add(client);
+  }
+
+  dropBlocking(client: Redis | Cluster): void {
+    this.#blocking.delete(client);
+    destroyClient(client);
+  }
+
+  /** Ends all connections; every request under way is rejected. Idempotent. */
+  destroy(): void {
+    if (!this.#alive) return;
+    this.#alive = false;
+    destroyClient(this.client);
+    for (const client of this.#blocking) destroyClient(client);
+    this.#blocking.clear();
+  }
+}

@@ -1,0 +1,174 @@
+/**
+ * Takes back what is ours, in one atomic step, before anybody may take or recover work.
+ *
+ *   KEYS  1 wait  2 paused  3 active  4 prioritized  5 delayed  6 stalled  7 completed  8 failed
+ *         9 waiting-children  10 meta  11 marker  12 epoch  13 members  14 our stalled-check  15 barrier
+ *         16 barrier's run id  17 recovered  18 BullMQ's stalled-check
+ *   ARGV  1 key prefix of the queue ("bull:q:")   2 JSON of the request:
+ *         { jobs = [[id, token, timestamp, ats, atm, mode, lockMs]…], doubtful = [token…],
+ *           epoch, member, runId, identityChanged (0|1), expired (0|1: an own lock had expired),
+ *           holdMs, barrierMs, guardMs, keepMs, aliveFrom, deadline }
+ *   mode  'held' in flight here, 'unsettled' finished here and not yet in Redis,
+ *         'settled' finished here within the rollback window
+ *
+ * Returns [verdicts, handedBack, barrier's PTTL, epoch found before, members alive].
+ * A verdict is one of
+ *   kept      was active and free or ours: locked by us again
+ *   pulled    had gone back to a state before we took it: active and locked by us again
+ *   settled   its outcome is in Redis
+ *   foreign   another worker has or had it since: hands off
+ *   replaced  the id belongs to another job now
+ *   missing   no such job
+ *
+ * One script, because between "is it free" and "take it" nobody else may come. Known good with the
+ * keys of BullMQ 6.7; test/integration/retake.test.ts fails when their meaning changes.
+ */
+export const RETAKE = `
+local prefix = ARGV[1]
+local q = cjson.decode(ARGV[2])
+local t = redis.call('TIME')
+local serverNow = t[1] * 1000 + math.floor(t[2] / 1000)
+if serverNow > q.deadline then return redis.error_reply('FENCED late') end
+
+local wait, paused, active, prioritized, delayed = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local stalled, completed, failed, waitingChildren = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local metaKey, markerKey = KEYS[10], KEYS[11]
+
+local activeIds = {}
+for _, id in ipairs(redis.call('LRANGE', active, 0, -1)) do activeIds[id] = true end
+
+local mine = {}
+local verdicts = {}
+
+local function take(id, token, ats, lockMs)
+  local jobKey = prefix .. id
+  if not activeIds[id] then
+    redis.call('LPUSH', active, id)
+    activeIds[id] = true
+  end
+  redis.call('SET', jobKey .. ':lock', token, 'PX', lockMs)
+  redis.call('HSET', jobKey, 'ats', ats)
+  redis.call('HDEL', jobKey, 'defa')
+  redis.call('SREM', stalled, id)
+end
+
+for i, job in ipairs(q.jobs) do
+  local id, token, timestamp, ats, atm, mode, lockMs =
+    job[1], job[2], job[3], job[4], job[5], job[6], job[7]
+  local jobKey = prefix .. id
+  local f = redis.call('HMGET', jobKey, 'timestamp', 'ats', 'atm')
+  local storedAts, storedAtm = tonumber(f[2] or '0'), tonumber(f[3] or '0')
+  local verdict
+  if not f[1] then
+    verdict = redis.call('EXISTS', jobKey) == 1 and 'replaced' or 'missing'
+  elseif tonumber(f[1]) ~= timestamp then
+    verdict = 'replaced'
+  elseif storedAts > ats then
+    verdict = 'foreign'
+  elseif activeIds[id] then
+    local lock = redis.call('GET', jobKey .. ':lock')
+    if lock and lock ~= token and storedAts == ats then
+      verdict = 'foreign'
+    else
+      take(id, token, ats, lockMs)
+      verdict = 'kept'
+    end
+  elseif redis.call('ZSCORE', completed, id) or redis.call('ZSCORE', failed, id) then
+    if storedAts < ats then verdict = 'foreign' else verdict = 'settled' end
+  elseif redis.call('ZSCORE', waitingChildren, id) then
+    verdict = 'settled'
+  elseif storedAts == ats and storedAtm > atm then
+    -- its attempt was recorded: it waits for its next one
+    verdict = 'settled'
+  elseif storedAts == ats and mode ~= 'held' and redis.call('ZSCORE', delayed, id) then
+    verdict = 'settled'
+  else
+    redis.call('ZREM', prioritized, id)
+    redis.call('ZREM', delayed, id)
+    redis.call('LREM', wait, 0, id)
+    redis.call('LREM', paused, 0, id)
+    take(id, token, ats, lockMs)
+    verdict = 'pulled'
+  end
+  if verdict == 'kept' or verdict == 'pulled' then mine[id] = true end
+  verdicts[i] = verdict
+end
+
+-- Jobs that a request without a reply took for us: nobody runs them, so they go back to the front.
+local handedBack = {}
+if #q.doubtful > 0 then
+  local doubtful = {}
+  for _, token in ipairs(q.doubtful) do doubtful[token] = true end
+  for id, _ in pairs(activeIds) do
+    local jobKey = prefix .. id
+    local lock = redis.call('GET', jobKey .. ':lock')
+    if lock and doubtful[lock] and not mine[id] then
+      redis.call('DEL', jobKey .. ':lock')
+      redis.call('LREM', active, 0, id)
+      redis.call('SREM', stalled, id)
+      redis.call('HINCRBY', jobKey, 'ats', -1)
+      local priority = tonumber(redis.call('HGET', jobKey, 'priority') or '0') or 0
+      if priority > 0 then
+        redis.call('ZADD', prioritized, priority * 0x100000000, id)
+      else
+        redis.call('RPUSH', wait, id)
+      end
+      table.insert(handedBack, id)
+    end
+  end
+  if #handedBack > 0 and redis.call('HEXISTS', metaKey, 'paused') == 0 then
+    redis.call('ZADD', markerKey, 0, '0')
+  end
+end
+
+-- From here on, what was sent before does nothing any more.
+local before = redis.call('GET', KEYS[12])
+redis.call('SET', KEYS[12], q.epoch, 'PX', q.keepMs)
+
+-- Plain BullMQ workers honour this key: they leave the recovery of stalled jobs to us.
+if q.guardMs > 0 then redis.call('SET', KEYS[18], serverNow, 'PX', q.guardMs) end
+
+-- Hold the fleet's stalled checks until the others have taken back theirs; never for ever.
+if q.holdMs > 0 and (q.expired == 1 or q.identityChanged == 1) then
+  local first = redis.call('GET', KEYS[14] .. ':first')
+  if not first then
+    first = tostring(serverNow)
+    redis.call('SET', KEYS[14] .. ':first', first, 'PX', q.holdMs * 12)
+  end
+  if serverNow - tonumber(first) < q.holdMs * 6 then
+    if redis.call('PTTL', KEYS[14]) < q.holdMs then
+      redis.call('SET', KEYS[14], serverNow, 'PX', q.holdMs)
+    end
+  end
+end
+
+redis.call('ZADD', KEYS[13], serverNow, q.member)
+redis.call('ZREMRANGEBYSCORE', KEYS[13], '-inf', serverNow - q.keepMs)
+local members = redis.call('ZCOUNT', KEYS[13], q.aliveFrom, '+inf')
+
+-- After a change of identity nobody takes work until all who were alive have taken back theirs.
+local barrier = 0
+if q.identityChanged == 1 then
+  if redis.call('GET', KEYS[16]) ~= q.runId then
+    redis.call('SET', KEYS[16], q.runId, 'PX', q.keepMs)
+    -- its value: since when a member must have shown life to be waited for
+    redis.call('SET', KEYS[15], q.aliveFrom, 'PX', q.barrierMs)
+    redis.call('DEL', KEYS[17])
+  end
+end
+local aliveFrom = redis.call('GET', KEYS[15])
+if aliveFrom then
+  redis.call('SADD', KEYS[17], q.member)
+  redis.call('PEXPIRE', KEYS[17], q.barrierMs * 10)
+  local missing = 0
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[13], aliveFrom, '+inf')) do
+    if redis.call('SISMEMBER', KEYS[17], member) == 0 then missing = missing + 1 end
+  end
+  if missing == 0 then redis.call('DEL', KEYS[15]) else barrier = redis.call('PTTL', KEYS[15]) end
+end
+
+return { verdicts, handedBack, barrier, before or '', members }
+`;
+
+/** Keys of {@link RETAKE}, in its order, for a queue whose keys are made by `toKey`. */
+export const RETAKE_KEY_COUNT = 18;

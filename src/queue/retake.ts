@@ -1,0 +1,114 @@
+/**
+ * Sends the retake script for one queue and reads its answer. See `lua/retake.ts` for what it does.
+ */
+import type { Instant } from '../time.ts';
+import { commandName } from './fenced-scripts.ts';
+import type { Generation } from './generation.ts';
+import type { HeldJob, QueueLedger } from './ledger.ts';
+import type { Verdict } from './target-core.ts';
+
+export type RetakeMode = 'held' | 'unsettled' | 'settled';
+
+export interface RetakeRequest {
+  jobs: readonly { job: HeldJob; mode: RetakeMode }[];
+  doubtful: readonly string[];
+  epoch: string;
+  member: string;
+  runId: string;
+  identityChanged: boolean;
+  /** An own lock had expired: the fleet's stalled checks must wait. */
+  expired: boolean;
+  holdMs: number;
+  barrierMs: number;
+  /** How long plain BullMQ workers leave stalled jobs to us; 0 for producers. */
+  guardMs: number;
+  /** Server time (ms) since when a member must have shown life to be waited for. */
+  aliveFrom: number;
+  /** Milliseconds within which the script must run at the server. */
+  fenceMs: number;
+  processId: string;
+}
+
+export interface RetakeReply {
+  verdicts: Verdict[];
+  handedBack: string[];
+  /** Milliseconds for which the fleet's barrier still stands; 0 when it does not. */
+  barrierMs: number;
+  /** The epoch found in Redis; empty when the key was gone. */
+  epochBefore: string;
+  members: number;
+}
+
+/** Our keys outlive any outage that we promise to survive, and then go by themselves. */
+export const KEEP_MS = 7 * 24 * 3600 * 1000;
+
+export async function retake(
+  generation: Generation,
+  ledger: QueueLedger,
+  request: RetakeRequest,
+): Promise<RetakeReply> {
+  const keys = [
+    'wait',
+    'paused',
+    'active',
+    'prioritized',
+    'delayed',
+    'stalled',
+    'completed',
+    'failed',
+    'waiting-children',
+    'meta',
+    'marker',
+  ].map((type) => ledger.toKey(type));
+  keys.push(
+    ledger.key(`epoch:${request.processId}`),
+    ledger.key('members'),
+    ledger.key('stalled-check'),
+    ledger.key('barrier'),
+    ledger.key('barrier:run-id'),
+    ledger.key('barrier:recovered'),
+    ledger.toKey('stalled-check'),
+  );
+  // JSON, not msgpack: an empty list must stay a list on the Lua side only where its length is asked.
+  const body = JSON.stringify({
+    jobs: request.jobs.map(({ job, mode }) => [
+      job.id,
+      job.token,
+      job.timestamp,
+      job.attemptsStarted,
+      job.attemptsMade,
+      mode,
+      job.lockMs,
+    ]),
+    doubtful: request.doubtful,
+    epoch: request.epoch,
+    member: request.member,
+    runId: request.runId,
+    identityChanged: request.identityChanged ? 1 : 0,
+    expired: request.expired ? 1 : 0,
+    holdMs: request.holdMs,
+    barrierMs: Math.ceil(request.barrierMs),
+    guardMs: request.guardMs,
+    keepMs: KEEP_MS,
+    aliveFrom: Math.floor(request.aliveFrom),
+    deadline: Math.ceil(generation.serverNow() + request.fenceMs),
+  });
+  const [verdicts, handedBack, barrierMs, epochBefore, members] =
+    (await generation.adapted.runCommand(commandName('retake'), [
+      ...keys,
+      ledger.toKey(''),
+      body,
+    ])) as [string[], string[], number, string, number];
+  return {
+    verdicts: verdicts as Verdict[],
+    handedBack,
+    barrierMs: Math.max(0, Number(barrierMs)),
+    epochBefore,
+    members: Number(members),
+  };
+}
+
+/** True when a lock of ours must have expired by `now` for all that we know. */
+export function lockExpired(job: HeldJob, now: Instant): boolean {
+  return now - job.lockedAt > job.lockMs;
+}

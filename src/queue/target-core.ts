@@ -1,0 +1,71 @@
+/**
+ * What a backend asks of the target that it belongs to. An interface, so that the backend says what
+ * an operation does in an outage and the target says whether there is one.
+ */
+import type { Clock } from '../time.ts';
+import type { RedisUnavailableError } from '../errors.ts';
+import type { Cluster, Redis } from 'ioredis';
+import type { Generation } from './generation.ts';
+import type { HeldJob, QueueLedger } from './ledger.ts';
+
+/** What recovery found out about a job; see `lua/retake.ts`. */
+export type Verdict = 'kept' | 'pulled' | 'settled' | 'foreign' | 'replaced' | 'missing';
+
+export interface Settlement {
+  job: HeldJob;
+  command: string;
+  args: unknown[];
+}
+
+export interface TargetCore {
+  readonly clock: Clock;
+  /** Identifies this life of this process in keys and epochs. */
+  readonly processId: string;
+  /** Milliseconds in which a producer gets an answer. */
+  readonly answerMs: number;
+
+  ledger(prefix: string, queue: string): QueueLedger;
+  /** A worker of this process consumes the queue with this many slots. */
+  consumes(ledger: QueueLedger, concurrency: number): void;
+  /** The object that BullMQ's backend takes for its connection. */
+  bullConnection(): unknown;
+
+  /** The present generation while the breaker is closed. */
+  generation(): Generation | undefined;
+  /** The last generation, alive or not, for settles that pass while the breaker is open. */
+  lastGeneration(): Generation | undefined;
+  wasEverClosed(): boolean;
+  /** Resolves when the breaker is closed; undefined when `signal` aborts first. */
+  admitted(signal: AbortSignal): Promise<Generation | undefined>;
+  /** As `admitted`, and when barrier and slow start let one more job of the queue begin. */
+  admittedToTake(ledger: QueueLedger, signal: AbortSignal): Promise<Generation | undefined>;
+  /** Whether a settle may bring the next job along. */
+  mayFetchWithSettle(ledger: QueueLedger): boolean;
+  /** Whether settles are sent although the breaker is open (memory full). */
+  settlesPass(): boolean;
+  /** Resolves when the queue's epoch is set in this generation. */
+  ready(ledger: QueueLedger, generation: Generation): Promise<void>;
+
+  /** Milliseconds within which a command must run at the server after it was sent. */
+  fenceMs(): number;
+  /** Milliseconds beyond its block that a blocking read may take. */
+  patienceMs(): number;
+
+  /** True when the error is an outage; the breaker has been told. */
+  isOutage(error: unknown, generation: Generation): boolean;
+  unavailable(operation: string): RedisUnavailableError;
+
+  blockingClient(generation: Generation, owner: object): Promise<Redis | Cluster>;
+  dropBlockingClient(generation: Generation, owner: object): void;
+
+  /** Keeps an outcome on disk until Redis has it. */
+  journalOutcome(ledger: QueueLedger, settlement: Settlement): Promise<void>;
+  /** Redis has the outcome: remembered for the rollback window. */
+  acknowledged(ledger: QueueLedger, settlement: Settlement): void;
+  /** Asks Redis whose the job is, and takes it back if it is free. */
+  verdictOn(ledger: QueueLedger, job: HeldJob): Promise<Verdict | 'unknown'>;
+  /** The job was truly lost to another: the run is told to stop. */
+  lockLost(ledger: QueueLedger, job: HeldJob, verdict: Verdict): void;
+  /** The run's outcome is not recorded, since the job is another's by now. */
+  outcomeDropped(ledger: QueueLedger, job: HeldJob, verdict: Verdict): void;
+}

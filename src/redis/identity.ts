@@ -1,0 +1,58 @@
+/**
+ * Which server, and which life of it, is at the other end: told from INFO, without side effects.
+ */
+
+export interface ServerIdentity {
+  /** Changes at every start of a server. */
+  runId: string;
+  /** Id of the replication history; a promoted replica begins a new one. */
+  replicationId: string;
+  /** The history that this one continues, after a promotion. */
+  replicationIdBefore: string;
+  role: 'master' | 'replica' | 'unknown';
+  version: string;
+  flavour: 'redis' | 'valkey' | 'dragonfly' | 'other';
+}
+
+/** Reads what INFO says; unknown fields become empty strings. */
+export function parseIdentity(info: string): ServerIdentity {
+  const fields = new Map<string, string>();
+  for (const line of info.split(/\r?\n/)) {
+    const colon = line.indexOf(':');
+    if (colon > 0) fields.set(line.slice(0, colon), line.slice(colon + 1));
+  }
+  const role = fields.get('role');
+  return {
+    runId: fields.get('run_id') ?? '',
+    replicationId: fields.get('master_replid') ?? '',
+    replicationIdBefore: fields.get('master_replid2') ?? '',
+    role: role === 'master' ? 'master' : role === 'slave' ? 'replica' : 'unknown',
+    version: fields.get('valkey_version') ?? fields.get('redis_version') ?? '',
+    flavour: fields.has('valkey_version')
+      ? 'valkey'
+      : fields.has('dragonfly_version')
+        ? 'dragonfly'
+        : fields.has('redis_version')
+          ? 'redis'
+          : 'other',
+  };
+}
+
+export type IdentityChange = 'first' | 'same' | 'restarted' | 'failed-over';
+
+/**
+ * What became of the server since `before`. A replica that is promoted (also a master that was demoted
+ * for a while) begins a new history and names the one that it continues: a failover. Any other new run
+ * id is a restart. Either may have lost the last moments of writes.
+ */
+export function compareIdentity(
+  before: ServerIdentity | undefined,
+  now: ServerIdentity,
+): IdentityChange {
+  if (!before) return 'first';
+  if (before.runId === now.runId && before.replicationId === now.replicationId) return 'same';
+  if (before.runId === now.runId || now.replicationIdBefore === before.replicationId) {
+    return 'failed-over';
+  }
+  return 'restarted';
+}

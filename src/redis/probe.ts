@@ -1,0 +1,110 @@
+/**
+ * The half-open breaker's probe: the real thing, not a PING. Connects, asks who is there, writes, and
+ * does a blocking read; every step has a deadline of its own, since replies may vanish at any of them
+ * (ioredis' own ready check would wait for ever). The connection that passes is kept and used.
+ */
+import type { Cluster, Redis } from 'ioredis';
+import type { Clock } from '../time.ts';
+import { parseIdentity, type ServerIdentity } from './identity.ts';
+
+export interface ProbePassed {
+  client: Redis | Cluster;
+  identity: ServerIdentity;
+  /** Server's wall clock (ms since the epoch) minus our monotonic clock (ms). */
+  clockOffset: number;
+  /** Milliseconds for the round trip of one TIME. */
+  roundTripMs: number;
+}
+
+export interface ProbeOptions {
+  connect(): Redis | Cluster;
+  clock: Clock;
+  /** A key that only this process writes. */
+  probeKey: string;
+  /** Milliseconds that each step may take. */
+  stepTimeoutMs: number;
+  signal: AbortSignal;
+}
+
+/** A step of the probe got no answer in time. */
+export class ProbeTimeout extends Error {
+  readonly code = 'ETIMEDOUT';
+  readonly step: string;
+  constructor(step: string, timeoutMs: number) {
+    super(`no answer to ${step} within ${timeoutMs} ms`);
+    this.step = step;
+  }
+}
+
+/** @throws the error of the step that failed, or {@link ProbeTimeout}; the connection is closed then. */
+export async function probe(options: ProbeOptions): Promise<ProbePassed> {
+  const { clock, stepTimeoutMs, signal } = options;
+  const client = options.connect();
+  let lastError: unknown;
+  const remember = (error: unknown) => {
+    lastError = error;
+  };
+  client.on('error', remember);
+  const step = async <T>(name: string, work: Promise<T>): Promise<T> => {
+    work.catch(() => undefined);
+    return await withDeadline(name, work, stepTimeoutMs, signal);
+  };
+  try {
+    await step('connect', client.connect());
+    const identity = parseIdentity(await step('INFO', client.info()));
+    const before = clock.now();
+    const [seconds, micros] = (await step('TIME', client.time())) as unknown as [string, string];
+    const after = clock.now();
+    await step('SET', client.set(options.probeKey, '1', 'PX', 10_000));
+    // A dead blocking read behind a green PING is how workers fell silent for ever (bullmq#4585).
+    await step('BZPOPMIN', client.bzpopmin(`${options.probeKey}:empty`, 0.01));
+    client.off('error', remember);
+    return {
+      client,
+      identity,
+      clockOffset: Number(seconds) * 1000 + Number(micros) / 1000 - (before + after) / 2,
+      roundTripMs: after - before,
+    };
+  } catch (error) {
+    destroyClient(client);
+    // ioredis says "Connection is closed."; the reason came in an event before.
+    throw lastError !== undefined && !(error instanceof ProbeTimeout) && isClosed(error)
+      ? lastError
+      : error;
+  }
+}
+
+function isClosed(error: unknown): boolean {
+  return error instanceof Error && error.message === 'Connection is closed.';
+}
+
+async function withDeadline<T>(
+  name: string,
+  work: Promise<T>,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  let onAbort: (() => void) | undefined;
+  try {
+    return await Promise.race([
+      work,
+      new Promise<never>((_resolve, reject) => {
+        timer = setTimeout(() => reject(new ProbeTimeout(name, timeoutMs)), timeoutMs);
+        onAbort = () => reject(new Error('probe aborted'));
+        signal.addEventListener('abort', onAbort, { once: true });
+      }),
+    ]);
+  } finally {
+    clearTimeout(timer);
+    if (onAbort) signal.removeEventListener('abort', onAbort);
+  }
+}
+
+/** Ends a client at once: no QUIT, no waiting for a peer that does not answer. */
+export function destroyClient(client: Redis | Cluster): void {
+  client.on('error', () => undefined);
+  client.disconnect(false);
+  const stream = (client as { stream?: { destroy(): void } }).stream;
+  stream?.destroy();
+}

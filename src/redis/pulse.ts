@@ -1,0 +1,121 @@
+/**
+ * The pulse: a real command on the command connection at a short interval. Only a missed pulse sees a
+ * frozen server or a half-open socket, which raise no event.
+ *
+ * Our own blocked event loop, or a SIGSTOP of ours, looks the same from inside: timers run before
+ * sockets are read. So a pulse counts as missed only after what has already arrived was read, and a
+ * loop that was late gets the time that it did not have.
+ */
+import { setImmediate as nextPoll } from 'node:timers/promises';
+import type { Clock } from '../time.ts';
+
+export interface PulseOptions {
+  clock: Clock;
+  intervalMs: number;
+  /** Least time that an answer may take, ms; measured round trips may raise it. */
+  timeoutMs: number;
+  /** One TIME; resolves with the server's wall clock in ms. */
+  ask(): Promise<number>;
+  onAnswer(answer: { clockOffset: number; roundTripMs: number }): void;
+  onMissed(silentMs: number): void;
+  onError(error: unknown): void;
+  /** Our own event loop stood still for this long. */
+  onLoopBlocked(blockedMs: number): void;
+}
+
+/** A loop that is later than this was blocked, ms. Garbage collection stays well below. */
+export const LOOP_BLOCKED_MS = 1000;
+/** Slices in which a pulse waits, so that a blocked loop is told from a silent server. */
+const SLICE_MS = 100;
+/** An answer may take this many times the usual round trip: 2 s of latency is not an outage. */
+const PATIENCE_FACTOR = 3;
+
+export class Pulse {
+  readonly #options: PulseOptions;
+  #stopped = false;
+  #cancel: (() => void) | undefined;
+  #usualMs = 0;
+
+  constructor(options: PulseOptions, usualRoundTripMs = 0) {
+    this.#options = options;
+    this.#usualMs = usualRoundTripMs;
+  }
+
+  start(): void {
+    this.#next();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#cancel?.();
+  }
+
+  /** Milliseconds that an answer may take now. */
+  get timeoutMs(): number {
+    return Math.max(this.#options.timeoutMs, this.#usualMs * PATIENCE_FACTOR);
+  }
+
+  #next(): void {
+    if (this.#stopped) return;
+    const { clock, intervalMs, onLoopBlocked } = this.#options;
+    const due = clock.now() + intervalMs;
+    this.#cancel = clock.after(intervalMs, () => {
+      const late = clock.now() - due;
+      if (late > LOOP_BLOCKED_MS) onLoopBlocked(late);
+      void this.#beat();
+    });
+  }
+
+  async #beat(): Promise<void> {
+    const { clock, ask, onAnswer, onMissed, onError } = this.#options;
+    const sentAt = clock.now();
+    let settled = false;
+    const reply = ask().then(
+      (serverMs) => {
+        settled = true;
+        if (this.#stopped) return;
+        const now = clock.now();
+        const roundTripMs = now - sentAt;
+        // A slow answer raises patience at once, calm lowers it slowly.
+        this.#usualMs =
+          roundTripMs > this.#usualMs ? roundTripMs : this.#usualMs * 0.9 + roundTripMs * 0.1;
+        onAnswer({ clockOffset: serverMs - (sentAt + now) / 2, roundTripMs });
+      },
+      (error: unknown) => {
+        settled = true;
+        if (!this.#stopped) onError(error);
+      },
+    );
+    const silent = await this.#waitFor(reply, () => settled);
+    if (this.#stopped) return;
+    if (!settled) {
+      this.stop();
+      onMissed(silent);
+      return;
+    }
+    this.#next();
+  }
+
+  /** Waits for the reply; counts only time in which our loop ran. Returns the ms of true silence. */
+  async #waitFor(reply: Promise<void>, settled: () => boolean): Promise<number> {
+    const { clock, onLoopBlocked } = this.#options;
+    let silentMs = 0;
+    while (!settled() && !this.#stopped && silentMs < this.timeoutMs) {
+      const before = clock.now();
+      await Promise.race([reply, this.#delay(SLICE_MS)]);
+      if (settled() || this.#stopped) break;
+      await nextPoll();
+      await nextPoll();
+      const passed = clock.now() - before;
+      if (passed > LOOP_BLOCKED_MS) onLoopBlocked(passed);
+      silentMs += Math.min(passed, 2 * SLICE_MS);
+    }
+    return silentMs;
+  }
+
+  #delay(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#cancel = this.#options.clock.after(ms, resolve);
+    });
+  }
+}

@@ -1,0 +1,257 @@
+/**
+ * The retake script against BullMQ's own keys, as a real server holds them. Fails when an upgrade of
+ * BullMQ changes what its keys mean.
+ */
+import { Queue, Worker } from 'bullmq';
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { commandName, fenceArgs } from '../../src/queue/fenced-scripts.ts';
+import { Generation } from '../../src/queue/generation.ts';
+import { type HeldJob, QueueLedger } from '../../src/queue/ledger.ts';
+import { type RetakeMode, type RetakeRequest, retake } from '../../src/queue/retake.ts';
+import { systemClock } from '../../src/time.ts';
+import { type RedisServer, startRedis } from '../support/redis-server.ts';
+
+let server: RedisServer;
+let client: Redis;
+let generation: Generation;
+let queue: Queue;
+let plain: Worker;
+let ledger: QueueLedger;
+let runs = 0;
+
+beforeAll(async () => {
+  server = await startRedis();
+  client = new Redis(server.url, { maxRetriesPerRequest: null });
+  const before = systemClock.now();
+  const [seconds] = await client.time();
+  generation = new Generation(client, Number(seconds) * 1000 - before, systemClock);
+});
+
+beforeEach(async () => {
+  await queue?.close();
+  await plain?.close();
+  await client.flushall();
+  runs += 1;
+  const connection = { host: server.host, port: server.port };
+  queue = new Queue(`q${runs}`, { connection });
+  plain = new Worker(`q${runs}`, null, { connection });
+  ledger = new QueueLedger('bull', `q${runs}`);
+});
+
+afterAll(async () => {
+  await queue.close();
+  await plain.close();
+  client.disconnect();
+  await server.stop();
+});
+
+/** Takes the next job as a plain worker with `token` does, and says what we hold then. */
+async function take(token: string): Promise<HeldJob> {
+  const job = (await plain.getNextJob(token, { block: false }))!;
+  return {
+    id: job.id!,
+    token,
+    timestamp: job.timestamp,
+    attemptsStarted: job.attemptsStarted,
+    attemptsMade: job.attemptsMade,
+    lockMs: 30_000,
+    name: job.name,
+    lockedAt: systemClock.now(),
+    renewedAt: systemClock.now(),
+    notes: { progress: undefined, data: undefined, logs: [], logsDropped: 0 },
+    schedulerUpdate: undefined,
+  };
+}
+
+async function ask(
+  jobs: HeldJob[],
+  mode: RetakeMode = 'held',
+  request: Partial<RetakeRequest> = {},
+): ReturnType<typeof retake> {
+  return await retake(generation, ledger, {
+    jobs: jobs.map((job) => ({ job, mode })),
+    doubtful: [],
+    epoch: 'e1',
+    member: 'me',
+    runId: 'run',
+    identityChanged: false,
+    expired: false,
+    holdMs: 10_000,
+    barrierMs: 500,
+    guardMs: 60_000,
+    aliveFrom: 0,
+    fenceMs: 5000,
+    processId: 'me',
+    ...request,
+  });
+}
+
+const lockOf = (job: HeldJob) => client.get(`${ledger.toKey(job.id)}:lock`);
+const stateOf = (job: HeldJob) => queue.getJobState(job.id);
+
+describe('a job in flight here', () => {
+  it('is kept while it is active, and locked again when its lock had expired', async () => {
+    await queue.add('a', {});
+    const job = await take('t1');
+    await client.del(`${ledger.toKey(job.id)}:lock`);
+    expect((await ask([job])).verdicts).toEqual(['kept']);
+    expect(await lockOf(job)).toBe('t1');
+  });
+
+  it('is no longer marked as stalled once it is kept', async () => {
+    await queue.add('a', {});
+    const job = await take('t1');
+    await client.sadd(ledger.toKey('stalled'), job.id);
+    await ask([job]);
+    expect(await client.sismember(ledger.toKey('stalled'), job.id)).toBe(0);
+  });
+
+  it('is pulled back from wait when a rollback or a stalled check put it there', async () => {
+    await queue.add('a', {});
+    const job = await take('t1');
+    await client.del(`${ledger.toKey(job.id)}:lock`);
+    await client.lrem(ledger.toKey('active'), 0, job.id);
+    await client.rpush(ledger.toKey('wait'), job.id);
+    await client.hset(ledger.toKey(job.id), 'ats', 0, 'defa', 'stalled too often');
+    expect((await ask([job])).verdicts).toEqual(['pulled']);
+    expect(await stateOf(job)).toBe('active');
+    expect(await lockOf(job)).toBe('t1');
+    expect(await client.hmget(ledger.toKey(job.id), 'ats', 'defa')).toEqual(['1', null]);
+  });
+
+  it('is pulled back from prioritized and from delayed', async () => {
+    await queue.add('a', {}, { priority: 3 });
+    await queue.add('b', {});
+    const b = await take('t1');
+    const a = await take('t2');
+    for (const [job, set] of [
+      [a, 'prioritized'],
+      [b, 'delayed'],
+    ] as const) {
+      await client.del(`${ledger.toKey(job.id)}:lock`);
+      await client.lrem(ledger.toKey('active'), 0, job.id);
+      await client.zadd(ledger.toKey(set), 1, job.id);
+      await client.hset(ledger.toKey(job.id), 'ats', 0);
+    }
+    expect((await ask([a, b])).verdicts).toEqual(['pulled', 'pulled']);
+    expect([await stateOf(a), await stateOf(b)]).toEqual(['active', 'active']);
+  });
+
+  it('is foreign when another worker has locked it or has started it since', async () => {
+    await queue.add('a', {});
+    await queue.add('b', {});
+    const a = await take('t1');
+    const b = await take('t2');
+    await client.set(`${ledger.toKey(a.id)}:lock`, 'other');
+    await client.hincrby(ledger.toKey(b.id), 'ats', 1);
+    expect((await ask([a, b])).verdicts).toEqual(['foreign', 'foreign']);
+    expect(await lockOf(a)).toBe('other');
+  });
+
+  it('is left alone when its id belongs to another job now, or to none', async () => {
+    await queue.add('a', {}, { jobId: 'daily' });
+    const old = await take('t1');
+    await client.del(ledger.toKey(old.id));
+    expect((await ask([old])).verdicts).toEqual(['missing']);
+    await queue.add('a', {}, { jobId: 'daily', timestamp: old.timestamp + 1 });
+    expect((await ask([old])).verdicts).toEqual(['replaced']);
+  });
+});
+
+describe('an outcome that Redis may have', () => {
+  it('is settled when the job is completed, or waits for its next attempt', async () => {
+    await queue.add('a', {});
+    await queue.add('b', {}, { attempts: 2, backoff: 60_000 });
+    const completed = await take('t1');
+    const retried = await take('t2');
+    const [first, second] = await Promise.all([
+      queue.getJob(completed.id),
+      queue.getJob(retried.id),
+    ]);
+    await first!.moveToCompleted('ok', 't1', false);
+    await second!.moveToFailed(new Error('no'), 't2', false);
+    expect((await ask([completed, retried], 'unsettled')).verdicts).toEqual(['settled', 'settled']);
+    expect(await stateOf(retried)).toBe('delayed');
+  });
+});
+
+describe('a job taken by a request that got no reply', () => {
+  it('goes back to the front, with its attempt unmade', async () => {
+    await queue.add('first', {});
+    await queue.add('second', {});
+    const lost = await take('t1');
+    const reply = await ask([], 'held', { doubtful: ['t1'] });
+    expect(reply.handedBack).toEqual([lost.id]);
+    expect(await client.hget(ledger.toKey(lost.id), 'ats')).toBe('0');
+    expect((await take('t2')).id).toBe(lost.id);
+  });
+
+  it('goes back to prioritized when it has a priority', async () => {
+    await queue.add('a', {}, { priority: 7 });
+    const lost = await take('t1');
+    await ask([], 'held', { doubtful: ['t1'] });
+    expect(await stateOf(lost)).toBe('prioritized');
+  });
+
+  it('stays when the same token also holds a job that runs here', async () => {
+    await queue.add('a', {});
+    const job = await take('t1');
+    const reply = await ask([job], 'held', { doubtful: ['t1'] });
+    expect(reply).toMatchObject({ verdicts: ['kept'], handedBack: [] });
+    expect(await stateOf(job)).toBe('active');
+  });
+});
+
+describe('the fence', () => {
+  const moveToActive = (epoch: string, deadline: number) =>
+    generation.adapted.runCommand(
+      commandName('moveToActive'),
+      fenceArgs('moveToActive', Array(14).fill('x'), {
+        epochKey: ledger.key('epoch:me'),
+        deadline,
+        epoch,
+      }) as never,
+    );
+
+  it('lets nothing act that was sent in an epoch before', async () => {
+    await ask([], 'held', { epoch: 'e2' });
+    await expect(moveToActive('e1', generation.serverNow() + 5000)).rejects.toThrow('FENCED epoch');
+  });
+
+  it('lets nothing act after its time', async () => {
+    await ask([], 'held', { epoch: 'e2' });
+    await expect(moveToActive('e2', generation.serverNow() - 5000)).rejects.toThrow('FENCED late');
+  });
+});
+
+describe('the fleet', () => {
+  it('waits behind the barrier until every member that was alive has taken back its own', async () => {
+    await ask([], 'held', { member: 'other' });
+    const changed = { identityChanged: true, runId: 'second', aliveFrom: 1 };
+    expect((await ask([], 'held', changed)).barrierMs).toBeGreaterThan(0);
+    expect((await ask([], 'held', { ...changed, member: 'other' })).barrierMs).toBe(0);
+  });
+
+  it('waits for nobody who was silent before the outage', async () => {
+    await ask([], 'held', { member: 'gone' });
+    const reply = await ask([], 'held', {
+      identityChanged: true,
+      runId: 'second',
+      aliveFrom: generation.serverNow() + 1000,
+    });
+    expect(reply.barrierMs).toBe(0);
+  });
+
+  it('holds stalled checks only when a lock had expired or the identity changed', async () => {
+    await ask([]);
+    expect(await client.exists(ledger.key('stalled-check'))).toBe(0);
+    await ask([], 'held', { expired: true });
+    expect(await client.pttl(ledger.key('stalled-check'))).toBeGreaterThan(9000);
+  });
+
+  it('keeps plain workers from recovering stalled jobs', async () => {
+    await ask([]);
+    expect(await client.pttl(ledger.toKey('stalled-check'))).toBeGreaterThan(50_000);
+  });
+});
