@@ -27,7 +27,7 @@ export default defineConfig({
   },
   test: {
     setupFiles: [path('./test/support/cleanup.ts')],
-    env: { REDIS_SERVER_BIN: findRedisServer() ?? '' },
+    env: { REDIS_SERVER_BIN: findRedisServer(process.env.REDIS_SERVER_BIN) ?? '' },
     projects: [
       tier('unit', 5_000),
       tier('integration', 30_000),

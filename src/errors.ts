@@ -191,3 +191,125 @@ export class JournalError extends HoldfastError {
     });
   }
 }
+
+/** A request or a command line input that cannot be used; `field` says where. */
+export class InvalidInputError extends HoldfastError {
+  /** Where the mistake is, e.g. `options.delay` or `jobs[3].data`; empty for the whole. */
+  readonly field: string;
+  constructor(field: string, what: string, remedy: string, details: ErrorDetails = {}) {
+    super('HOLDFAST_INPUT_INVALID', `${field === '' ? 'The input' : field} ${what}.`, remedy, {
+      ...details,
+      data: { field, ...details.data },
+    });
+    this.field = field;
+  }
+}
+
+/** No handler of this service consumes the queue, so a job in it would wait unseen. */
+export class UnknownQueueError extends HoldfastError {
+  constructor(queue: string, known: readonly string[], nearest: string | undefined) {
+    const list = known.length === 0 ? 'none' : known.join(', ');
+    super(
+      'HOLDFAST_QUEUE_UNKNOWN',
+      `No worker of this service handles queue "${queue}" (it handles: ${list}).`,
+      `${nearest === undefined ? '' : `Did you mean "${nearest}"? `}If another service consumes it, allow it with "?unknown=allow" (command line: --unknown).`,
+      { data: { queue, known, nearest } },
+    );
+  }
+}
+
+/** The queue has no job of this id, or has it no longer. */
+export class JobNotFoundError extends HoldfastError {
+  constructor(queue: string, jobId: string) {
+    super(
+      'HOLDFAST_JOB_NOT_FOUND',
+      `Queue "${queue}" has no job ${JSON.stringify(jobId)}.`,
+      'Check the id; finished jobs are removed when their retention is over.',
+      { data: { queue, jobId } },
+    );
+  }
+}
+
+/** The job has no document, or none yet. */
+export class DocumentUnavailableError extends HoldfastError {
+  constructor(queue: string, jobId: string, state: string, what: string, remedy: string) {
+    super(
+      'HOLDFAST_DOCUMENT_UNAVAILABLE',
+      `Job ${JSON.stringify(jobId)} of queue "${queue}" ${what}.`,
+      remedy,
+      { data: { queue, jobId, state } },
+    );
+  }
+}
+
+/** A request from where, or without what, the service does not serve it. */
+export class AccessDeniedError extends HoldfastError {
+  /** `unauthenticated`: no or a wrong token; `forbidden`: another Host or Origin. */
+  readonly kind: 'unauthenticated' | 'forbidden';
+  constructor(kind: 'unauthenticated' | 'forbidden', what: string, remedy: string) {
+    super('HOLDFAST_ACCESS_DENIED', what, remedy, { data: { kind } });
+    this.kind = kind;
+  }
+}
+
+/** The HTTP server cannot listen where it was told to. */
+export class HttpListenError extends HoldfastError {
+  constructor(host: string, port: number, what: string, remedy: string, cause?: unknown) {
+    super('HOLDFAST_HTTP_LISTEN', `HTTP cannot listen on ${host}:${port}: ${what}.`, remedy, {
+      data: { host, port },
+      cause,
+    });
+  }
+}
+
+/** This replica cannot serve the request now: it is starting, stopping or at a limit. */
+export class ServiceBusyError extends HoldfastError {
+  constructor(what: string, remedy: string) {
+    super('HOLDFAST_SERVICE_BUSY', what, remedy);
+  }
+}
+
+/** The command line found neither a running service nor a Redis. */
+export class NothingReachableError extends HoldfastError {
+  constructor(tried: readonly string[]) {
+    super(
+      'HOLDFAST_NOTHING_REACHABLE',
+      `Neither a Holdfast service nor a Redis can be reached; nothing was done. Tried:\n${tried.map((line) => `  ${line}`).join('\n')}\n`,
+      'Start one with `holdfast start`, or say where one is: --url http://host:port, or REDIS_URL.',
+      { data: { tried } },
+    );
+  }
+}
+
+/** A Redis address that cannot be understood; the message never shows a password. */
+export class RedisUrlError extends HoldfastError {
+  constructor(redactedUrl: string, what: string) {
+    super(
+      'HOLDFAST_REDIS_URL_INVALID',
+      `The Redis address ${redactedUrl} ${what}.`,
+      'Write redis://host:6379/0, rediss://… for TLS, or unix:///path/to.sock.',
+      { data: { url: redactedUrl } },
+    );
+  }
+}
+
+/** A password or certificate file cannot be read; what was read before is used meanwhile. */
+export class SecretFileError extends HoldfastError {
+  constructor(purpose: string, path: string, isFirstRead: boolean, cause: unknown) {
+    super(
+      'HOLDFAST_SECRET_FILE_UNREADABLE',
+      `The ${purpose} in ${path} cannot be read (${(cause as NodeJS.ErrnoException).code}).`,
+      isFirstRead
+        ? 'Make the file readable for the service.'
+        : 'The content read before is used until the file is readable again.',
+      { data: { path } },
+    );
+  }
+}
+
+/** The Redis that Holdfast starts itself did not come up. */
+export class EmbeddedRedisError extends HoldfastError {
+  constructor(what: string, remedy: string, details: ErrorDetails = {}) {
+    super('HOLDFAST_EMBEDDED_REDIS_FAILED', what, remedy, details);
+  }
+}

@@ -2,7 +2,7 @@
  * Redis addresses as people write them: `redis://`, `rediss://`, `unix://`. Takes them apart, and
  * makes them safe to show. Nothing here may put a password into a message.
  */
-import { HoldfastError } from '../errors.ts';
+import { RedisUrlError } from '../errors.ts';
 
 export interface RedisAddress {
   /** Either a path of a unix socket, or host and port. */
@@ -18,7 +18,7 @@ export interface RedisAddress {
 const DEFAULT_PORT = 6379;
 const HIDDEN = '***';
 
-/** @throws HoldfastError `HOLDFAST_REDIS_URL_INVALID`, with the password hidden */
+/** @throws RedisUrlError, with the password hidden */
 export function parseRedisUrl(text: string): RedisAddress {
   const url = URL.parse(text);
   if (url === null) throw invalid(text, 'is not a URL');
@@ -79,10 +79,6 @@ function decoded(part: string): string | undefined {
   }
 }
 
-function invalid(text: string, what: string): HoldfastError {
-  return new HoldfastError(
-    'HOLDFAST_REDIS_URL_INVALID',
-    `The Redis address ${redactRedisUrl(text)} ${what}.`,
-    'Write redis://host:6379/0, rediss://… for TLS, or unix:///path/to.sock.',
-  );
+function invalid(text: string, what: string): RedisUrlError {
+  return new RedisUrlError(redactRedisUrl(text), what);
 }

@@ -4,29 +4,20 @@
  * never break a connect half-way: the last known content is used and the mistake is reported.
  */
 import { readFileSync } from 'node:fs';
-import { HoldfastError } from '../errors.ts';
+import { SecretFileError } from '../errors.ts';
 
 /** Reads the file now and at each call; `report` hears of every read that failed. */
 export function rereadFile(
   path: string,
   purpose: string,
-  report: (error: HoldfastError) => void,
+  report: (error: SecretFileError) => void,
 ): () => string | undefined {
   let last: string | undefined;
   return () => {
     try {
       last = readFileSync(path, 'utf8');
     } catch (cause) {
-      report(
-        new HoldfastError(
-          'HOLDFAST_SECRET_FILE_UNREADABLE',
-          `The ${purpose} in ${path} cannot be read (${(cause as NodeJS.ErrnoException).code}).`,
-          last === undefined
-            ? 'Make the file readable for the service.'
-            : 'The content read before is used until the file is readable again.',
-          { data: { path } },
-        ),
-      );
+      report(new SecretFileError(purpose, path, last === undefined, cause));
     }
     return last;
   };

@@ -20,7 +20,7 @@ const USUAL_FOLDERS = ['/usr/bin', '/usr/sbin', '/usr/local/bin', '/opt/homebrew
  * is given nothing else is looked at, so that a mistake in it does not pass in silence.
  */
 export function findRedisServer(
-  named: string | undefined = process.env.REDIS_SERVER_BIN,
+  named: string | undefined,
   searchPath: string = process.env.PATH ?? '',
 ): string | undefined {
   if (named) return isExecutable(named) ? named : undefined;
