@@ -1,0 +1,148 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it, onTestFinished } from 'vitest';
+
+const bin = fileURLToPath(new URL('../../src/bin.mjs', import.meta.url));
+
+/** A folder with a package that has our bin and these files. */
+function packageWith(files: Record<string, string>, folder = temporaryFolder()): string {
+  const all = { 'package.json': '{ "type": "module" }', ...files };
+  for (const [name, text] of Object.entries(all)) {
+    mkdirSync(dirname(join(folder, name)), { recursive: true });
+    writeFileSync(join(folder, name), text);
+  }
+  mkdirSync(join(folder, 'src'), { recursive: true });
+  cpSync(bin, join(folder, 'src/bin.mjs'));
+  return folder;
+}
+
+function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'holdfast-test-bin-'));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+interface Pretence {
+  /** What the first process takes for its own version and platform; its child sees the truth. */
+  node?: string;
+  platform?: string;
+}
+
+function start(folder: string, args: string[] = [], pretence: Pretence = {}) {
+  const preload = join(folder, 'pretend.cjs');
+  const { node = process.versions.node, platform = process.platform } = pretence;
+  writeFileSync(
+    preload,
+    `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '${node}' } });
+     Object.defineProperty(process, 'platform', { value: '${platform}' });`,
+  );
+  const child = spawn(process.execPath, ['--require', preload, 'src/bin.mjs', ...args], {
+    cwd: folder,
+  });
+  onTestFinished(() => {
+    child.kill('SIGKILL');
+  });
+  const output = { out: '', err: '' };
+  child.stdout.on('data', (chunk) => {
+    output.out += chunk;
+  });
+  child.stderr.on('data', (chunk) => {
+    output.err += chunk;
+  });
+  const ended = once(child, 'close').then(([code, signal]) => ({ ...output, code, signal }));
+  return { child, ended };
+}
+
+/** Puts the running Node where the platform package would have it. */
+function bringNodeAlong(folder: string): void {
+  const at = join(folder, `node_modules/node-${process.platform}-${process.arch}/bin`);
+  mkdirSync(at, { recursive: true });
+  symlinkSync(process.execPath, join(at, 'node'));
+}
+
+const echo = `export async function main(argv) {
+  console.log(process.versions.node, argv.join());
+  process.exitCode = 7;
+}`;
+
+describe('the bin', () => {
+  it('runs the sources in a clone and the build in a package', async () => {
+    const clone = packageWith({ 'src/cli.ts': echo, 'dist/cli.js': 'throw 1' });
+    expect(await start(clone, ['a', 'b']).ended).toMatchObject({
+      out: `${process.versions.node} a,b\n`,
+      code: 7,
+    });
+    const installed = packageWith({ 'dist/cli.js': echo });
+    expect(await start(installed, ['c']).ended).toMatchObject({
+      out: `${process.versions.node} c\n`,
+      code: 7,
+    });
+  });
+
+  it('hands over to the Node that a folder above has when it is too old itself', async () => {
+    const project = temporaryFolder();
+    bringNodeAlong(project);
+    const installed = packageWith({ 'dist/cli.js': echo }, join(project, 'node_modules/holdfast'));
+    expect(await start(installed, ['a'], { node: '14.21.3' }).ended).toMatchObject({
+      out: `${process.versions.node} a\n`,
+      code: 7,
+    });
+  });
+
+  it('passes signals on and ends as the other Node did', async () => {
+    const folder = packageWith({
+      'src/cli.ts': `export async function main(argv) {
+        if (argv[0] === 'gracefully') process.on('SIGTERM', () => process.exit(5));
+        setInterval(() => {}, 1000);
+        console.log('up');
+      }`,
+    });
+    bringNodeAlong(folder);
+    for (const [how, end] of [
+      ['gracefully', { code: 5, signal: null }],
+      ['at-once', { code: null, signal: 'SIGTERM' }],
+    ] as const) {
+      const { child, ended } = start(folder, [how], { node: '20.0.0' });
+      await once(child.stdout, 'data');
+      child.kill('SIGTERM');
+      expect(await ended).toMatchObject(end);
+    }
+  });
+
+  it('says in one line how to get a Node when there is none', async () => {
+    const folder = packageWith({ 'src/cli.ts': echo });
+    const { out, err, code } = await start(folder, [], { node: '20.0.0' }).ended;
+    expect({ out, code }).toEqual({ out: '', code: 78 });
+    expect(err).toMatch(
+      /^Holdfast needs Node 24 or later, this is 20\.0\.0: .*nvm install 24.*\n$/,
+    );
+  });
+
+  it('points to WSL2 on Windows', async () => {
+    const folder = packageWith({ 'src/cli.ts': echo });
+    const { err, code } = await start(folder, [], { platform: 'win32' }).ended;
+    expect(err).toMatch(/^[^\n]*WSL2[^\n]*\n$/);
+    expect(code).toBe(78);
+  });
+
+  it('makes `holdfast` mean this installation for a worker file anywhere', async () => {
+    const worker = join(temporaryFolder(), 'worker.mjs');
+    writeFileSync(
+      worker,
+      "import { which } from 'holdfast'; import { what } from 'holdfast/testing'; console.log(which, what);",
+    );
+    const folder = packageWith({
+      'src/cli.ts': 'export const main = ([worker]: string[]) => import(worker ?? "");',
+      'src/index.ts': 'export const which: string = "this one";',
+      'src/testing.ts': 'export const what: string = "testing";',
+    });
+    expect(await start(folder, [worker]).ended).toMatchObject({
+      out: 'this one testing\n',
+      code: 0,
+    });
+  });
+});
