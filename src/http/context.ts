@@ -1,0 +1,47 @@
+/**
+ * What the routes are given: the parts of the service that HTTP shows or feeds. Types only.
+ */
+import type { Logger } from 'pino';
+import type { Config } from '../config.ts';
+import type { Client } from '../queue/client.ts';
+import type { RedisTarget } from '../queue/target.ts';
+import type { Access } from './access.ts';
+
+/** One queue that a handler in `workers/` names. */
+export interface QueueConsumption {
+  queue: string;
+  /** This replica takes jobs of it now. */
+  isConsuming: boolean;
+  /** Why not, when it does not: `not in QUEUES`, `quiet`, `redis away` … */
+  reason?: string | undefined;
+}
+
+/** What this replica's workers do, as the composition root sees it. */
+export interface Consumption {
+  /** Every part has been started. */
+  isStarted: boolean;
+  isStopping: boolean;
+  /** All queues that `workers/` names, also those that QUEUES leaves to other replicas. */
+  queues: readonly QueueConsumption[];
+}
+
+/** Whether accepted jobs can be kept while Redis is away. */
+export interface Keeping {
+  canKeep: boolean;
+  /** Why not: full, unusable, not built in. */
+  reason?: string | undefined;
+}
+
+export interface HttpContext {
+  config: Config;
+  client: Client;
+  /** Only its state is read here. */
+  target: Pick<RedisTarget, 'state'>;
+  consumption: () => Consumption;
+  /** The journal's side of readiness; absent: jobs are kept in Redis only. */
+  keeping: () => Keeping;
+  access: Access;
+  log: Logger;
+  /** Aborts when the server begins to stop: streams end. */
+  stopping: AbortSignal;
+}

@@ -1,0 +1,260 @@
+/**
+ * The service's HTTP server: probes, jobs API, documents and event streams, behind one door that
+ * checks who asks. It never waits for Redis to start, and its stop is bounded: streams end, idle
+ * connections close, and what is still open at the deadline is cut.
+ */
+import { once } from 'node:events';
+import type { AddressInfo, Socket } from 'node:net';
+import fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
+import type { Logger } from 'pino';
+import type { Config } from '../config.ts';
+import { ConfigError, HttpListenError, InvalidInputError, ServiceBusyError } from '../errors.ts';
+import type { Part } from '../part.ts';
+import type { Client } from '../queue/client.ts';
+import type { RedisTarget } from '../queue/target.ts';
+import { accessRules, isLoopback } from './access.ts';
+import type { Consumption, HttpContext, Keeping } from './context.ts';
+import { registerDocument } from './document.ts';
+import { type EventsTiming, registerEvents } from './events.ts';
+import { PROBE_PATHS, registerHealth } from './health.ts';
+import { registerJobs } from './jobs.ts';
+import { PROBLEM_TYPE, toProblem } from './problem.ts';
+
+/** A slow sender may not hold a connection open for longer, headers and body together. */
+const REQUEST_MS_MAX = 30_000;
+/** Silence on a connection; above the streams' heartbeat and the keep-alive. */
+const CONNECTION_IDLE_MS = 90_000;
+/** Idle between requests; above what load balancers in front usually keep, so that they close first. */
+const KEEP_ALIVE_MS = 65_000;
+/** From routing to answer; enqueues and reads have shorter deadlines of their own. */
+const HANDLER_MS_MAX = 20_000;
+/** Sockets at a time; beyond it new ones wait in the kernel's queue or are refused. */
+const CONNECTIONS_MAX = 1000;
+/** A batch of small jobs, where MAX_JOB_BYTES alone would be too tight. */
+const BODY_BYTES_MIN = 8 * 1024 * 1024;
+/** What surrounds a job's data in a body: name, options, brackets; escapes can double its size. */
+const BODY_PER_JOB_BYTES = 2;
+/** Queue names and job ids in a path, percent-encoded; the rooms check the real limits. */
+const PARAM_CHARS_MAX = 2048;
+/** Kept for connections to close by themselves before the deadline cuts them. */
+const CUT_BEFORE_MS = 100;
+
+export interface HttpServerOptions {
+  config: Config;
+  client: Client;
+  target: Pick<RedisTarget, 'state'>;
+  consumption: () => Consumption;
+  /** Whether jobs can be kept without Redis; default: they cannot. */
+  keeping?: () => Keeping;
+  log: Logger;
+  /** Other paces for the event streams, for tests. */
+  events?: EventsTiming;
+}
+
+export interface HttpServer extends Part {
+  /** Where it listens, `http://host:port`; undefined before `start` and after `stop`. */
+  readonly address: string | undefined;
+}
+
+/**
+ * @throws ConfigError when it would listen beyond loopback without a token
+ */
+export function createHttpServer(options: HttpServerOptions): HttpServer {
+  const { config, log } = options;
+  const { host, port, token } = config.http;
+  if (config.http.enabled) assertProtected(host, token);
+  const stopping = new AbortController();
+  const context: HttpContext = {
+    ...options,
+    keeping: options.keeping ?? (() => ({ canKeep: false, reason: 'no journal' })),
+    access: accessRules(host, token),
+    stopping: stopping.signal,
+  };
+  const app = build(context, options.events);
+  const sockets = new Set<Socket>();
+  app.server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
+  let address: string | undefined;
+  let stopped: Promise<void> | undefined;
+
+  return {
+    name: 'http server',
+    get address() {
+      return address;
+    },
+    async start() {
+      if (!config.http.enabled || stopping.signal.aborted) return;
+      try {
+        await app.listen({ host, port });
+      } catch (error) {
+        throw listenError(host, port, error);
+      }
+      const bound = app.server.address() as AddressInfo;
+      const name = bound.family === 'IPv6' ? `[${bound.address}]` : bound.address;
+      address = `http://${name}:${bound.port}`;
+      log.debug({ event: 'http.listening', address }, `HTTP on ${address}`);
+    },
+    stop(deadline) {
+      stopping.abort();
+      stopped ??= close(app, sockets, deadline).finally(() => {
+        address = undefined;
+      });
+      return stopped;
+    },
+  };
+}
+
+function build(context: HttpContext, events: EventsTiming | undefined): FastifyInstance {
+  const { config, log, access } = context;
+  const bodyBytesMax = Math.max(BODY_BYTES_MIN, config.jobBytesMax * BODY_PER_JOB_BYTES);
+  const app = fastify({
+    bodyLimit: bodyBytesMax,
+    requestTimeout: REQUEST_MS_MAX,
+    connectionTimeout: CONNECTION_IDLE_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    handlerTimeout: HANDLER_MS_MAX,
+    // Connections that answer a request now may finish it; the deadline of `stop` cuts them.
+    forceCloseConnections: 'idle',
+    // Our own hook answers with a problem document.
+    return503OnClosing: false,
+    onProtoPoisoning: 'error',
+    onConstructorPoisoning: 'error',
+    routerOptions: { maxParamLength: PARAM_CHARS_MAX },
+    frameworkErrors: (error, request, reply) => {
+      const { problem } = toProblem(error, request.url.split('?', 1)[0]!, bodyBytesMax);
+      // Fastify types this reply by a schema that no route of ours has.
+      (reply as FastifyReply).code(problem.status).type(PROBLEM_TYPE).send(problem);
+    },
+    clientErrorHandler: (error, socket) => {
+      if (socket.destroyed || !socket.writable) return;
+      const isTooLarge = error.code === 'HPE_HEADER_OVERFLOW';
+      const isSlow = error.code === 'ERR_HTTP_REQUEST_TIMEOUT';
+      const status = isTooLarge
+        ? '431 Request Header Fields Too Large'
+        : isSlow
+          ? '408 Request Timeout'
+          : '400 Bad Request';
+      socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+    },
+  });
+  app.server.maxConnections = CONNECTIONS_MAX;
+  // A form of another page can post text/plain without asking first; only JSON is taken.
+  app.removeContentTypeParser('text/plain');
+
+  app.addHook('onRequest', async (request, reply) => {
+    reply.headers({
+      'cache-control': 'no-store',
+      'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+      'cross-origin-resource-policy': 'same-origin',
+      'referrer-policy': 'no-referrer',
+      'x-content-type-options': 'nosniff',
+      'x-frame-options': 'DENY',
+    });
+    const isProbe = PROBE_PATHS.includes(request.routeOptions.url ?? '');
+    if (isProbe) access.checkSource(request);
+    else access.check(request);
+    if (context.stopping.aborted) {
+      reply.header('connection', 'close');
+      if (!isProbe) {
+        throw new ServiceBusyError('This replica is stopping.', 'Try again: another one answers.');
+      }
+    }
+  });
+
+  app.setErrorHandler((error, request, reply) => {
+    const path = request.url.split('?', 1)[0]!;
+    const { problem, headers, isOurs } = toProblem(error, path, bodyBytesMax);
+    if (isOurs) {
+      log.error({ event: 'http.failed', method: request.method, path, err: error }, 'HTTP failed');
+    }
+    return reply.code(problem.status).headers(headers).type(PROBLEM_TYPE).send(problem);
+  });
+  app.setNotFoundHandler((request, reply) => {
+    const path = request.url.split('?', 1)[0]!;
+    const error = new InvalidInputError(
+      '',
+      `${request.method} ${path.slice(0, 200)} is not an endpoint`,
+      'Endpoints: POST /v1/queues/{queue}/jobs, GET /v1/queues, GET /v1/queues/{queue}/jobs/{id}[/document|/events], /livez, /readyz, /startupz.',
+    );
+    const { problem } = toProblem(error, path, bodyBytesMax);
+    return reply
+      .code(404)
+      .type(PROBLEM_TYPE)
+      .send({ ...problem, status: 404, title: 'Not found' });
+  });
+
+  registerHealth(app, context);
+  registerJobs(app, context);
+  registerDocument(app, context);
+  registerEvents(app, context, events);
+  return app;
+}
+
+/** An open door to the network needs a lock: refuse to start rather than serve strangers. */
+function assertProtected(host: string, token: string | undefined): void {
+  if (token !== undefined && token !== '') return;
+  if (isLoopback(host)) return;
+  throw new ConfigError([
+    {
+      where: 'HTTP_TOKEN',
+      value: 'not set',
+      allowed: `HTTP_HOST=${host} can be reached from other machines: set HTTP_TOKEN (or HTTP_TOKEN_FILE), or HTTP_HOST=127.0.0.1`,
+    },
+  ]);
+}
+
+function listenError(host: string, port: number, cause: unknown): unknown {
+  const { code } = cause as NodeJS.ErrnoException;
+  switch (code) {
+    case 'EADDRINUSE':
+      return new HttpListenError(
+        host,
+        port,
+        'another program (perhaps another Holdfast) uses this port',
+        `Choose another one with HTTP_PORT, e.g. HTTP_PORT=${port === 65_535 ? 8081 : port + 1}; HTTP_PORT=0 takes a free one.`,
+        cause,
+      );
+    case 'EACCES':
+      return new HttpListenError(
+        host,
+        port,
+        'this user may not use this port',
+        'Choose one above 1023 with HTTP_PORT.',
+        cause,
+      );
+    case 'EADDRNOTAVAIL':
+    case 'ENOTFOUND':
+      return new HttpListenError(
+        host,
+        port,
+        'this machine has no such address',
+        'Set HTTP_HOST to an address of this machine, e.g. 127.0.0.1, or 0.0.0.0 with HTTP_TOKEN.',
+        cause,
+      );
+    default:
+      return cause;
+  }
+}
+
+/** Graceful until shortly before `deadline`, then every connection is cut. */
+async function close(
+  app: FastifyInstance,
+  sockets: ReadonlySet<Socket>,
+  deadline: number,
+): Promise<void> {
+  // Node counts a connection as idle only after its first request; one that never sent a byte
+  // (a browser opens such ahead of time) would hold the stop up until the deadline.
+  for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
+  const cutAfterMs = Math.max(0, deadline - performance.now() - CUT_BEFORE_MS);
+  const cut = setTimeout(() => app.server.closeAllConnections(), cutAfterMs);
+  try {
+    const isListening = app.server.listening;
+    const closed = isListening ? once(app.server, 'close') : undefined;
+    await app.close();
+    await closed;
+  } finally {
+    clearTimeout(cut);
+  }
+}

@@ -1,0 +1,65 @@
+/** A complete configuration for tests of single parts; each test overrides what it is about. */
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Config } from '../../src/config.ts';
+
+export function testConfig(overrides: Partial<Config> = {}): Config {
+  const dataDir = join(tmpdir(), 'holdfast-test-data');
+  return {
+    environment: 'test',
+    replica: 'test-1',
+    version: '0.0.0-test',
+    dataDir,
+    redis: {
+      url: undefined,
+      sentinels: [],
+      sentinelName: undefined,
+      sentinelPassword: undefined,
+      clusterNodes: [],
+      username: undefined,
+      password: undefined,
+      passwordFile: undefined,
+      db: undefined,
+      tls: undefined,
+      prefix: 'bull',
+      connectTimeoutMs: 2000,
+    },
+    redisServerBin: undefined,
+    workersDir: 'workers',
+    configDir: 'config',
+    queues: [],
+    concurrency: { default: 10, perQueue: {} },
+    lockDurationMs: 30_000,
+    stalledIntervalMs: 30_000,
+    retention: {
+      completed: { age: 86_400, count: 1000 },
+      failed: { age: 604_800, count: 10_000 },
+    },
+    unknownJobGraceMs: 600_000,
+    jobBytesMax: 1024 * 1024,
+    resultBytesMax: 1024 * 1024,
+    shutdownGraceMs: 5000,
+    http: { enabled: true, host: '127.0.0.1', port: 0, token: undefined },
+    log: { level: 'fatal', format: 'json' },
+    resilience: {
+      pulseIntervalMs: 1000,
+      pulseTimeoutMs: 2000,
+      attemptBudget: 1000,
+      backoffBaseMs: 50,
+      backoffCapMinMs: 250,
+      backoffCapMaxMs: 15_000,
+      rollbackWindowMs: 10_000,
+      slowStartMs: 3000,
+      wedgeAfterMs: 30_000,
+      journal: {
+        dir: join(dataDir, 'journal'),
+        bytesMax: 64 * 1024 * 1024,
+        entriesMax: 100_000,
+        mode: 'disk',
+      },
+    },
+    faq: { sourcesRoots: ['docs'], outputDir: join(dataDir, 'output'), llm: undefined },
+    webhook: { secret: undefined, allowHttp: false, allowPrivate: false },
+    ...overrides,
+  };
+}

@@ -1,0 +1,66 @@
+/**
+ * A producer over plain BullMQ, for tests of what stands above the client: real jobs in a real
+ * Redis, and a switch that makes every call fail as it would in an outage.
+ */
+import { Queue } from 'bullmq';
+import { v7 as uuid } from 'uuid';
+import type { HoldfastError } from '../../src/errors.ts';
+import type { Client, JobView } from '../../src/queue/client.ts';
+
+export interface PlainClient extends Client {
+  /** Every call rejects with this error until it is set to undefined. */
+  failure: HoldfastError | undefined;
+}
+
+export function plainClient(url: string): PlainClient {
+  const queues = new Map<string, Queue>();
+  const queueOf = (name: string): Queue => {
+    if (client.failure !== undefined) throw client.failure;
+    const known = queues.get(name);
+    if (known !== undefined) return known;
+    const queue = new Queue(name, { connection: { url } });
+    queue.on('error', () => {});
+    queues.set(name, queue);
+    return queue;
+  };
+  const client: PlainClient = {
+    failure: undefined,
+    async enqueue(queue, name, data, options = {}) {
+      const job = await queueOf(queue).add(name, data, { jobId: uuid(), ...options });
+      return { id: job.id!, stored: 'redis' };
+    },
+    async enqueueMany(queue, jobs) {
+      const added = await queueOf(queue).addBulk(
+        jobs.map(({ name, data, options }) => ({
+          name,
+          data,
+          opts: { jobId: uuid(), ...options },
+        })),
+      );
+      return added.map((job) => ({ id: job.id!, stored: 'redis' as const }));
+    },
+    flow: () => Promise.reject(new Error('Flows are not part of these tests.')),
+    async job(queue, id): Promise<JobView | undefined> {
+      const job = await queueOf(queue).getJob(id);
+      if (job === undefined) return undefined;
+      return {
+        id,
+        queue,
+        name: job.name,
+        state: await job.getState(),
+        progress: job.progress,
+        result: job.returnvalue,
+        failedReason: job.failedReason,
+        attemptsMade: job.attemptsMade,
+        createdAt: job.timestamp,
+        startedAt: job.processedOn,
+        finishedAt: job.finishedOn,
+      };
+    },
+    counts: async (queue) => queueOf(queue).getJobCounts(),
+    async close() {
+      await Promise.all([...queues.values()].map((queue) => queue.close()));
+    },
+  };
+  return client;
+}

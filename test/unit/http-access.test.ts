@@ -1,0 +1,91 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { accessRules, isLoopback } from '../../src/http/access.ts';
+
+const get = (headers: Record<string, string>) => ({ method: 'GET', headers });
+const post = (headers: Record<string, string>) => ({ method: 'POST', headers });
+
+describe('what counts as loopback', () => {
+  it.each(['127.0.0.1', '127.8.9.1', '::1', '[::1]', 'localhost', 'LOCALHOST', '::ffff:127.0.0.1'])(
+    '%s does',
+    (host) => expect(isLoopback(host)).toBe(true),
+  );
+  it.each([
+    '0.0.0.0',
+    '::',
+    '10.0.0.1',
+    'example.com',
+    'localhost.example.com',
+    '127.0.0.1.nip.io',
+    '',
+  ])('%s does not', (host) => expect(isLoopback(host)).toBe(false));
+});
+
+describe('a service on loopback', () => {
+  const rules = accessRules('127.0.0.1', undefined);
+
+  it.each(['127.0.0.1:8080', 'localhost:9000', '[::1]:8080', 'localhost'])(
+    'serves what is addressed to %s',
+    (host) => expect(() => rules.check(post({ host }))).not.toThrow(),
+  );
+
+  it.each([
+    'evil.example',
+    'evil.example:8080',
+    '127.0.0.1.evil.example',
+    '',
+    'a b',
+    '192.168.1.2',
+  ])('refuses what is addressed to "%s", as after DNS rebinding', (host) =>
+    expect(() => rules.check(get({ host }))).toThrow(/loopback only/),
+  );
+
+  it('refuses web pages of other origins, also of another port of this machine', () => {
+    const host = 'localhost:8080';
+    for (const origin of ['https://evil.example', 'http://localhost:3000', 'null', 'garbage']) {
+      expect(() => rules.check(post({ host, origin }))).toThrow(/may not ask/);
+      expect(() => rules.check(get({ host, origin }))).toThrow(/may not ask/);
+    }
+    expect(() => rules.check(post({ host, origin: 'http://localhost:8080' }))).not.toThrow();
+  });
+
+  it('refuses a change that a browser says comes from another site, and lets its links pass', () => {
+    const host = 'localhost:8080';
+    for (const site of ['cross-site', 'same-site']) {
+      expect(() => rules.check(post({ host, 'sec-fetch-site': site }))).toThrow(/another site/);
+      expect(() => rules.check(get({ host, 'sec-fetch-site': site }))).not.toThrow();
+    }
+    expect(() => rules.check(post({ host, 'sec-fetch-site': 'same-origin' }))).not.toThrow();
+  });
+});
+
+describe('a service with a token', () => {
+  const token = 'correct-horse-battery-staple';
+  const rules = accessRules('0.0.0.0', token);
+
+  it('serves who has it, under any host name', () => {
+    const headers = { host: 'jobs.example', authorization: `Bearer ${token}` };
+    expect(() => rules.check(post(headers))).not.toThrow();
+    expect(() =>
+      rules.check(post({ ...headers, authorization: `bearer  ${token}` })),
+    ).not.toThrow();
+  });
+
+  it('serves nobody else', () => {
+    const anyOther = fc.string().filter((text) => text.trim() !== token);
+    fc.assert(
+      fc.property(anyOther, (text) => {
+        expect(() => rules.check(post({ authorization: `Bearer ${text}` }))).toThrow(/token/);
+      }),
+    );
+    expect(() => rules.check(post({}))).toThrow(/wants a token/);
+    expect(() => rules.check(post({ authorization: `Basic ${token}` }))).toThrow(/token/);
+  });
+
+  it('tells a prober without it no more than a status', () => {
+    expect(rules.maySeeDetail({})).toBe(false);
+    expect(rules.maySeeDetail({ authorization: `Bearer ${token}` })).toBe(true);
+    expect(accessRules('127.0.0.1', undefined).maySeeDetail({})).toBe(true);
+    expect(accessRules('0.0.0.0', undefined).maySeeDetail({})).toBe(false);
+  });
+});
