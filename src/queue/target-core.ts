@@ -2,9 +2,10 @@
  * What a backend asks of the target that it belongs to. An interface, so that the backend says what
  * an operation does in an outage and the target says whether there is one.
  */
-import type { Clock } from '../time.ts';
-import type { RedisUnavailableError } from '../errors.ts';
+
 import type { Cluster, Redis } from 'ioredis';
+import type { RedisUnavailableError } from '../errors.ts';
+import type { Clock } from '../time.ts';
 import type { Generation } from './generation.ts';
 import type { HeldJob, QueueLedger } from './ledger.ts';
 
@@ -32,17 +33,17 @@ export interface TargetCore {
 
   /** The present generation while the breaker is closed. */
   generation(): Generation | undefined;
-  /** The last generation, alive or not, for settles that pass while the breaker is open. */
-  lastGeneration(): Generation | undefined;
+  /** While memory is full: the generation on which settles pass although the breaker is open. */
+  settlingGeneration(): Generation | undefined;
   wasEverClosed(): boolean;
   /** Resolves when the breaker is closed; undefined when `signal` aborts first. */
   admitted(signal: AbortSignal): Promise<Generation | undefined>;
+  /** Whether outage, barrier and slow start let one more job of the queue begin now. */
+  mayTake(ledger: QueueLedger): boolean;
   /** As `admitted`, and when barrier and slow start let one more job of the queue begin. */
   admittedToTake(ledger: QueueLedger, signal: AbortSignal): Promise<Generation | undefined>;
   /** Whether a settle may bring the next job along. */
   mayFetchWithSettle(ledger: QueueLedger): boolean;
-  /** Whether settles are sent although the breaker is open (memory full). */
-  settlesPass(): boolean;
   /** Resolves when the queue's epoch is set in this generation. */
   ready(ledger: QueueLedger, generation: Generation): Promise<void>;
 
@@ -51,6 +52,13 @@ export interface TargetCore {
   /** Milliseconds beyond its block that a blocking read may take. */
   patienceMs(): number;
 
+  /** Sends one script of BullMQ's for a queue, fenced; one that came late is sent again. */
+  send(
+    generation: Generation,
+    ledger: QueueLedger,
+    script: string,
+    args: readonly unknown[],
+  ): Promise<unknown>;
   /** True when the error is an outage; the breaker has been told. */
   isOutage(error: unknown, generation: Generation): boolean;
   unavailable(operation: string): RedisUnavailableError;

@@ -2,7 +2,7 @@
  * One Redis as the service sees it: its connections, its breaker, and the backend factory that
  * BullMQ's Worker, Queue and FlowProducer are built with. Shared by all queues of the process.
  */
-import type { BackendFactory } from 'bullmq';
+import type { BackendFactory, ConnectionOptions, RedisQueueBackend } from 'bullmq';
 
 export interface TargetState {
   breaker: 'closed' | 'open' | 'half-open' | 'isolated';
@@ -15,9 +15,9 @@ export interface TargetState {
 
 export interface RedisTarget {
   /** Third or fourth argument of BullMQ's constructors. */
-  readonly backendFactory: BackendFactory;
+  readonly backendFactory: BackendFactory<RedisQueueBackend>;
   /** BullMQ's `connection` option; an opaque value that only `backendFactory` reads. */
-  readonly connection: Record<string, unknown>;
+  readonly connection: ConnectionOptions;
   state(): TargetState;
   onChange(listener: (state: TargetState) => void): () => void;
   /** Begins to connect; resolves at once, whatever Redis does. */

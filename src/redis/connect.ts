@@ -18,9 +18,6 @@ import {
   redisOptions,
 } from './options.ts';
 
-export { parseRedisUrl, redactRedisUrl } from './address.ts';
-export { fullJitterPace, type Purpose, type RetryPace, redisOptions } from './options.ts';
-
 export type RedisClient = Redis | Cluster;
 
 export interface ConnectOptions {

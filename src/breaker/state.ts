@@ -1,0 +1,125 @@
+/**
+ * The breaker's decisions. Pure: it reads no clock and opens no socket; it is told what happened and
+ * says what is to be done.
+ *
+ *   closed      Redis answers. Entered when a recovery is done, left by a failure.
+ *               No timer.
+ *   open        Redis is away. Entered by a failure in closed, or when a probe or a recovery fails.
+ *               Timer: the next probe.
+ *   half-open   One probe is under way, never two. Entered when the timer fires, left by its verdict.
+ *               No timer of its own: the probe's steps have deadlines.
+ *   recovering  The probe passed; what is ours is taken back. Nobody is admitted yet. Left when that is
+ *               done or fails.
+ *   isolated    An operator keeps it open. Left by `release`, to open.
+ *
+ * Closed is reached through recovering only. Pairs that cannot happen are assertions; what merely comes
+ * late (a failure told by a second socket) changes nothing.
+ */
+import assert from 'node:assert';
+
+/** As much of a condition as a decision needs; the catalogue has the rest. */
+export interface Trouble {
+  name: string;
+  pace: 'fast' | 'normal' | 'slow';
+}
+
+export type BreakerState =
+  | { state: 'closed' }
+  | { state: 'open'; trouble: Trouble; attempt: number }
+  | { state: 'half-open'; trouble: Trouble; attempt: number }
+  | { state: 'recovering'; trouble: Trouble; attempt: number }
+  | { state: 'isolated'; trouble: Trouble };
+
+export type BreakerEvent =
+  | { type: 'failure'; trouble: Trouble }
+  | { type: 'probe-due' }
+  | { type: 'probe-passed' }
+  | { type: 'probe-failed'; trouble: Trouble }
+  | { type: 'recovered' }
+  | { type: 'recovery-failed'; trouble: Trouble }
+  | { type: 'isolate'; trouble: Trouble }
+  | { type: 'release' };
+
+/** What is to be done after a transition, in this order. */
+export type BreakerEffect =
+  | { type: 'end-connections' }
+  | { type: 'schedule-probe'; attempt: number; pace: Trouble['pace'] }
+  | { type: 'cancel-probe' }
+  | { type: 'probe' }
+  | { type: 'recover' }
+  | { type: 'admit' };
+
+export interface Step {
+  state: BreakerState;
+  effects: BreakerEffect[];
+}
+
+/** A process starts as if Redis were away, so that the first connection is a recovery as well. */
+export const initialState: BreakerState = {
+  state: 'open',
+  trouble: { name: 'connecting', pace: 'normal' },
+  attempt: 0,
+};
+
+export function transition(now: BreakerState, event: BreakerEvent): Step {
+  switch (event.type) {
+    case 'failure':
+      return failure(now, event.trouble);
+    case 'probe-due':
+      if (now.state !== 'open') return unchanged(now);
+      return {
+        state: { ...now, state: 'half-open' },
+        effects: [{ type: 'probe' }],
+      };
+    case 'probe-passed':
+      if (now.state === 'isolated') return { state: now, effects: [{ type: 'end-connections' }] };
+      assert(now.state === 'half-open', `a probe passed while ${now.state}`);
+      return {
+        state: { ...now, state: 'recovering' },
+        effects: [{ type: 'recover' }],
+      };
+    case 'probe-failed':
+      if (now.state === 'isolated') return unchanged(now);
+      assert(now.state === 'half-open', `a probe failed while ${now.state}`);
+      return reopen(event.trouble, now.attempt + 1, []);
+    case 'recovered':
+      if (now.state === 'isolated' || now.state === 'open') return unchanged(now);
+      assert(now.state === 'recovering', `recovered while ${now.state}`);
+      return { state: { state: 'closed' }, effects: [{ type: 'admit' }] };
+    case 'recovery-failed':
+      if (now.state === 'isolated' || now.state === 'open') return unchanged(now);
+      assert(now.state === 'recovering', `a recovery failed while ${now.state}`);
+      return reopen(event.trouble, now.attempt + 1, [{ type: 'end-connections' }]);
+    case 'isolate':
+      return {
+        state: { state: 'isolated', trouble: event.trouble },
+        effects: [{ type: 'cancel-probe' }, { type: 'end-connections' }],
+      };
+    case 'release':
+      if (now.state !== 'isolated') return unchanged(now);
+      return reopen(now.trouble, 0, []);
+  }
+}
+
+function failure(now: BreakerState, trouble: Trouble): Step {
+  switch (now.state) {
+    case 'closed':
+      return reopen(trouble, 0, [{ type: 'end-connections' }]);
+    case 'recovering':
+      return reopen(trouble, now.attempt + 1, [{ type: 'end-connections' }]);
+    default:
+      // Told again by another socket of the same outage.
+      return unchanged(now);
+  }
+}
+
+function reopen(trouble: Trouble, attempt: number, first: BreakerEffect[]): Step {
+  return {
+    state: { state: 'open', trouble, attempt },
+    effects: [...first, { type: 'schedule-probe', attempt, pace: trouble.pace }],
+  };
+}
+
+function unchanged(state: BreakerState): Step {
+  return { state, effects: [] };
+}

@@ -1,0 +1,302 @@
+/**
+ * Coming back, in the order that everything hangs on. When a probe has passed, and before any Worker
+ * may take or recover work:
+ *
+ *   1. retake    one atomic script per queue: hold the fleet's stalled checks, take back the locks of
+ *                what is in flight here or finished and not settled, hand back what a request without
+ *                a reply took for us, begin a new epoch (what was sent before does nothing any more),
+ *                and, if the server's identity changed, raise the fleet's barrier and pull back what
+ *                the lost moments undid
+ *   2. replay    the outcomes that Redis does not have, each job's notes before its outcome
+ *   3. heal      the outcomes of the rollback window that the dataset lost
+ *
+ * Nothing here decides when to try; an error of the connection ends it, and the next passed probe
+ * begins again. Every step may be repeated: retaking is idempotent, and a replay is checked against
+ * the job's state first.
+ */
+import type { IdentityChange, ServerIdentity } from '../redis/identity.ts';
+import type { Clock } from '../time.ts';
+import type { Generation } from './generation.ts';
+import type { HeldJob, Outcome, QueueLedger } from './ledger.ts';
+import { lockExpired, type RetakeMode, retake } from './retake.ts';
+import type { Verdict } from './target-core.ts';
+
+export interface RecoveryDeps {
+  clock: Clock;
+  processId: string;
+  /** Ms for which the fleet's stalled checks wait after an outage that outlived locks. */
+  holdMs: number;
+  /** Ms for which nobody takes work after the server's identity changed, at most. */
+  barrierMs: number;
+  /** Ms for which plain BullMQ workers leave stalled jobs to us. */
+  guardMs(ledger: QueueLedger): number;
+  fenceMs(): number;
+  /** Sends one script of BullMQ's for a queue, fenced. */
+  send(
+    generation: Generation,
+    ledger: QueueLedger,
+    script: string,
+    args: readonly unknown[],
+  ): Promise<unknown>;
+  isOutage(error: unknown, generation: Generation): boolean;
+  /** Redis has these outcomes now. */
+  settled(ledger: QueueLedger, outcomes: readonly Outcome[]): Promise<void>;
+  /** Redis refuses this outcome for good: kept apart and reported. */
+  refused(ledger: QueueLedger, outcome: Outcome, reason: string): Promise<void>;
+  lockLost(ledger: QueueLedger, job: HeldJob, verdict: Verdict): void;
+  outcomeDropped(ledger: QueueLedger, job: HeldJob, verdict: Verdict): void;
+}
+
+export interface RecoveryInput {
+  generation: Generation;
+  identity: ServerIdentity;
+  change: IdentityChange;
+  ledgers: Iterable<QueueLedger>;
+  /** Server time (ms) of the fleet's last sign of life before the outage. */
+  aliveFrom: number;
+}
+
+/** What a recovery found and did, for the outage record. */
+export interface RecoveryReport {
+  locksRetaken: number;
+  /** Jobs pulled back from states that they had before we took them. */
+  pulledBack: number;
+  handedBack: number;
+  replayed: number;
+  /** Settled outcomes that the dataset had lost, written again. */
+  healed: number;
+  runsLost: number;
+  refused: number;
+  /** Queues in which our epoch was gone: the dataset is not the one we knew. */
+  epochsGone: number;
+  members: number;
+}
+
+/** Outcomes sent at once: one round trip for many, without a burst that fills the socket. */
+const REPLAY_BATCH = 64;
+
+export async function recover(input: RecoveryInput, deps: RecoveryDeps): Promise<RecoveryReport> {
+  const report: RecoveryReport = {
+    locksRetaken: 0,
+    pulledBack: 0,
+    handedBack: 0,
+    replayed: 0,
+    healed: 0,
+    runsLost: 0,
+    refused: 0,
+    epochsGone: 0,
+    members: 0,
+  };
+  const toReplay: { ledger: QueueLedger; outcomes: Outcome[] }[] = [];
+  const toHeal: { ledger: QueueLedger; outcomes: Outcome[] }[] = [];
+  for (const ledger of input.ledgers) {
+    const found = await retakeQueue(input, ledger, deps, report);
+    toReplay.push({ ledger, outcomes: found.unsettled });
+    toHeal.push({ ledger, outcomes: found.reverted });
+  }
+  for (const { ledger, outcomes } of toReplay) {
+    report.replayed += await replay(input.generation, ledger, outcomes, deps, report);
+  }
+  for (const { ledger, outcomes } of toHeal) {
+    report.healed += await replay(input.generation, ledger, outcomes, deps, report);
+    if (input.change !== 'same') ledger.clearWindow();
+  }
+  return report;
+}
+
+async function retakeQueue(
+  input: RecoveryInput,
+  ledger: QueueLedger,
+  deps: RecoveryDeps,
+  report: RecoveryReport,
+): Promise<{ unsettled: Outcome[]; reverted: Outcome[] }> {
+  const { clock, processId } = deps;
+  const now = clock.now();
+  handBackUnstarted(ledger, now);
+  const identityChanged = input.change === 'restarted' || input.change === 'failed-over';
+  const held = [...ledger.held.values()];
+  const unsettled = [...ledger.unsettled.values()];
+  const window = identityChanged ? newestPerJob(ledger, unsettled) : [];
+  const jobs: { job: HeldJob; mode: RetakeMode }[] = [
+    ...held.filter((job) => !ledger.unsettled.has(job.id)).map((job) => entry(job, 'held')),
+    ...unsettled.map(({ job }) => entry(job, 'unsettled')),
+    ...window.map(({ job }) => entry(job, 'settled')),
+  ];
+  const doubtful = [...ledger.doubtful];
+  const hadEpoch = ledger.epoch !== undefined;
+  const epoch = nextEpoch(processId);
+  const reply = await retake(input.generation, ledger, {
+    jobs,
+    doubtful,
+    epoch,
+    member: processId,
+    runId: input.identity.runId,
+    identityChanged,
+    expired: [...held, ...unsettled.map(({ job }) => job)].some((job) => lockExpired(job, now)),
+    holdMs: deps.holdMs,
+    barrierMs: deps.barrierMs,
+    guardMs: deps.guardMs(ledger),
+    aliveFrom: input.aliveFrom,
+    fenceMs: deps.fenceMs(),
+    processId,
+  });
+  ledger.epoch = epoch;
+  for (const token of doubtful) ledger.doubtful.delete(token);
+  ledger.barrierUntil = clock.now() + reply.barrierMs;
+  report.handedBack += reply.handedBack.length;
+  report.members = Math.max(report.members, reply.members);
+  if (hadEpoch && reply.epochBefore === '') report.epochsGone += 1;
+
+  const stillUnsettled: Outcome[] = [];
+  const reverted: Outcome[] = [];
+  for (const [i, { job, mode }] of jobs.entries()) {
+    const verdict = reply.verdicts[i]!;
+    const ours = verdict === 'kept' || verdict === 'pulled';
+    if (mode === 'settled') {
+      if (ours) reverted.push(window.find((outcome) => outcome.job === job)!);
+      continue;
+    }
+    if (ours) {
+      job.lockedAt = clock.now();
+      if (verdict === 'pulled') report.pulledBack += 1;
+      else report.locksRetaken += 1;
+    }
+    if (mode === 'held') judgeHeld(ledger, job, verdict, deps, report);
+    else {
+      const outcome = ledger.unsettled.get(job.id)!;
+      if (ours) stillUnsettled.push(outcome);
+      else await judgeUnsettled(ledger, outcome, verdict, deps, report);
+    }
+  }
+  return { unsettled: stillUnsettled, reverted };
+}
+
+function judgeHeld(
+  ledger: QueueLedger,
+  job: HeldJob,
+  verdict: Verdict,
+  deps: RecoveryDeps,
+  report: RecoveryReport,
+): void {
+  if (verdict === 'settled') ledger.held.delete(job.id);
+  if (verdict === 'foreign' || verdict === 'replaced') {
+    report.runsLost += 1;
+    deps.lockLost(ledger, job, verdict);
+  }
+}
+
+async function judgeUnsettled(
+  ledger: QueueLedger,
+  outcome: Outcome,
+  verdict: Verdict,
+  deps: RecoveryDeps,
+  report: RecoveryReport,
+): Promise<void> {
+  if (verdict === 'foreign' || verdict === 'replaced') {
+    report.runsLost += 1;
+    deps.outcomeDropped(ledger, outcome.job, verdict);
+  }
+  // `missing` is what a settle leaves that removes its job; a dataset that is gone is named as such.
+  await deps.settled(ledger, [outcome]);
+}
+
+/** A Worker renews the locks of what it runs; a job that it never renewed was dropped before it ran. */
+function handBackUnstarted(ledger: QueueLedger, now: number): void {
+  for (const job of ledger.held.values()) {
+    if (now - job.renewedAt > 3 * job.lockMs && now - job.lockedAt > 3 * job.lockMs) {
+      ledger.held.delete(job.id);
+      ledger.doubt(job.token);
+    }
+  }
+}
+
+/** The window's last outcome of each job that nothing newer here speaks for. */
+function newestPerJob(ledger: QueueLedger, unsettled: readonly Outcome[]): Outcome[] {
+  const spokenFor = new Set(unsettled.map(({ job }) => job.id));
+  const newest = new Map<string, Outcome>();
+  for (const outcome of ledger.window) {
+    if (!ledger.held.has(outcome.job.id) && !spokenFor.has(outcome.job.id)) {
+      newest.set(outcome.job.id, outcome);
+    }
+  }
+  return [...newest.values()];
+}
+
+/**
+ * Writes outcomes to Redis, oldest first; returns how many it has now. The jobs' locks are ours.
+ */
+export async function replay(
+  generation: Generation,
+  ledger: QueueLedger,
+  outcomes: readonly Outcome[],
+  deps: RecoveryDeps,
+  report: Pick<RecoveryReport, 'refused'>,
+): Promise<number> {
+  let done = 0;
+  const ordered = [...outcomes].sort((a, b) => a.at - b.at);
+  for (let from = 0; from < ordered.length; from += REPLAY_BATCH) {
+    const batch = ordered.slice(from, from + REPLAY_BATCH);
+    const results = await Promise.all(
+      batch.map((outcome) => replayOne(generation, ledger, outcome, deps)),
+    );
+    const settled: Outcome[] = [];
+    for (const [i, refusal] of results.entries()) {
+      const outcome = batch[i]!;
+      if (refusal === undefined) settled.push(outcome);
+      else {
+        report.refused += 1;
+        await deps.refused(ledger, outcome, refusal);
+      }
+    }
+    await deps.settled(ledger, settled);
+    done += settled.length;
+  }
+  return done;
+}
+
+/** @returns why Redis refuses the outcome for good, or undefined when it has it */
+async function replayOne(
+  generation: Generation,
+  ledger: QueueLedger,
+  outcome: Outcome,
+  deps: RecoveryDeps,
+): Promise<string | undefined> {
+  const { job } = outcome;
+  try {
+    await writeNotes(generation, ledger, job, deps);
+    if (job.schedulerUpdate) {
+      await deps.send(generation, ledger, 'updateJobScheduler', job.schedulerUpdate);
+    }
+    const reply = await deps.send(generation, ledger, outcome.command, outcome.args);
+    return typeof reply === 'number' && reply < 0 ? `BullMQ answered ${reply}` : undefined;
+  } catch (error) {
+    if (deps.isOutage(error, generation)) throw error;
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+/** Latest data and progress, and the log lines in their order. */
+export async function writeNotes(
+  generation: Generation,
+  ledger: QueueLedger,
+  job: HeldJob,
+  deps: Pick<RecoveryDeps, 'send'>,
+): Promise<void> {
+  const { notes } = job;
+  if (notes.data) await deps.send(generation, ledger, 'updateData', notes.data);
+  if (notes.progress) await deps.send(generation, ledger, 'updateProgress', notes.progress);
+  await Promise.all(notes.logs.map((args) => deps.send(generation, ledger, 'addLog', args)));
+  job.notes = { progress: undefined, data: undefined, logs: [], logsDropped: 0 };
+}
+
+function entry(job: HeldJob, mode: RetakeMode): { job: HeldJob; mode: RetakeMode } {
+  return { job, mode };
+}
+
+let epochs = 0;
+
+/** Epochs are compared for equality only, so a name that was never used will do. */
+function nextEpoch(processId: string): string {
+  epochs += 1;
+  return `${processId}:${epochs}`;
+}

@@ -1,0 +1,352 @@
+/**
+ * BullMQ's Redis backend, made to survive Redis. Every operation meets the policy of its kind
+ * (`policy.ts`); no connection error, failover reply or timeout ever reaches BullMQ's main loop, which
+ * would drop the job's outcome or sleep for 15 s.
+ *
+ * It has no connection of its own: commands go through the target's present generation. Scripts go
+ * through `execCommand`, the only way from BullMQ to its Lua; there they are fenced.
+ */
+import {
+  type IQueueBackend,
+  type JobJson,
+  type ParentKeyOpts,
+  type QueueBaseOptions,
+  QueueKeys,
+  RedisQueueBackend,
+} from 'bullmq';
+import { keyCount } from './fenced-scripts.ts';
+import type { Generation } from './generation.ts';
+import { type HeldJob, LOG_LINES_MAX, type QueueLedger } from './ledger.ts';
+import { kindOf, withoutFetch } from './policy.ts';
+import { type FlowEntries, Sender } from './sender.ts';
+import { Settler } from './settler.ts';
+import { BLOCK_SECONDS_MIN, type Marker, Taker } from './taker.ts';
+import type { TargetCore } from './target-core.ts';
+
+/** Who the backend serves: only a worker may wait for Redis, all others want an answer. */
+export type BackendRole = 'worker' | 'producer';
+
+/** What Worker, Queue and FlowProducer pass to their backend, as far as it matters here. */
+export type BackendOptions = QueueBaseOptions & {
+  prefix?: string;
+  lockDuration?: number;
+  concurrency?: number;
+};
+
+/** Methods that send plain commands, outside `execCommand` (redis-queue-backend.js of BullMQ 6.7). */
+const DIRECT_METHODS = [
+  'clearLogs',
+  'deleteDeduplicationKey',
+  'getClientList',
+  'getDeduplicationJobId',
+  'getDependencies',
+  'getIgnoredChildrenFailures',
+  'getJobData',
+  'getJobLogs',
+  'getJobSchedulerData',
+  'getJobSchedulersCount',
+  'getJobSchedulersRange',
+  'getProcessedChildrenValues',
+  'getQueueMeta',
+  'getQueueMetaField',
+  'getQueueMetaFields',
+  'hasQueueMetaField',
+  'isJobInState',
+  'isJobScheduler',
+  'publishEvent',
+  'removeDeprecatedPriorityKey',
+  'removeQueueMetaFields',
+  'removeRateLimitKey',
+  'setQueueMeta',
+  'trimEvents',
+] as const;
+
+/** BullMQ's adapter marks clients so; a pipeline or transaction carries no mark. */
+type MaybeClient = { __bullmq_iredis?: boolean };
+
+export class ResilientBackend extends RedisQueueBackend {
+  readonly #core: TargetCore;
+  readonly #role: BackendRole;
+  readonly #ledger: QueueLedger;
+  readonly #options: BackendOptions;
+  readonly #sender: Sender;
+  readonly #taker: Taker;
+  readonly #settler: Settler;
+  /** Ends every waiting: the backend is closed. */
+  readonly #open = new AbortController();
+
+  constructor(core: TargetCore, name: string, options: BackendOptions, role: BackendRole) {
+    const keys = new QueueKeys(options.prefix);
+    super(
+      core.bullConnection() as never,
+      name,
+      keys.getKeys(name),
+      (type: string) => keys.toKey(name, type),
+      options,
+      undefined,
+      false,
+    );
+    this.#core = core;
+    this.#role = role;
+    this.#options = options;
+    this.#ledger = core.ledger(options.prefix ?? 'bull', name);
+    this.#sender = new Sender(core, this.#ledger);
+    this.#taker = new Taker(core, this.#ledger, this.#sender, this.toKey('marker'));
+    this.#settler = new Settler(core, this.#ledger, this.#sender, this.#taker);
+    if (options.lockDuration !== undefined) this.#ledger.lockMs = options.lockDuration;
+    if (role === 'worker') core.consumes(this.#ledger, options.concurrency ?? 1);
+  }
+
+  // Lifecycle ----------------------------------------------------------------------------------------
+
+  /** A worker's first connection may take as long as it takes; anybody else gets an answer in time. */
+  override async waitUntilReady(): Promise<void> {
+    if (!this.#core.wasEverClosed()) await this.#admittedOrThrow('connecting');
+  }
+
+  /**
+   * Ends waiting, not settling: `closing` stays unset, since BullMQ drops the outcome of a job that
+   * finishes while its backend is closing (worker.js, `handleCompleted`).
+   */
+  override async close(): Promise<void> {
+    this.#taker.interrupt();
+    this.#open.abort();
+  }
+
+  override async disconnect(): Promise<void> {
+    await this.close();
+  }
+
+  override async disconnectBlocking(): Promise<void> {
+    this.#taker.interrupt();
+  }
+
+  override async reconnectBlocking(): Promise<void> {
+    if (!this.#open.signal.aborted) this.#taker.resume();
+  }
+
+  /** The shared connection carries the process's name, not a queue's. */
+  override async setName(): Promise<void> {}
+
+  override forQueue(queueName: string, prefix?: string): IQueueBackend {
+    const options = { ...this.#options, prefix: prefix ?? this.redisPrefix };
+    return new ResilientBackend(this.#core, queueName, options, 'producer') as never;
+  }
+
+  override get minimumBlockTimeout(): number {
+    return BLOCK_SECONDS_MIN;
+  }
+
+  override waitForJob(blockTimeout: number): Promise<Marker | null> {
+    return this.#taker.waitForJob(blockTimeout);
+  }
+
+  // Scripts ------------------------------------------------------------------------------------------
+
+  /** BullMQ's only way to its Lua. */
+  override execCommand(client: unknown, name: string, args: unknown[]): Promise<never> {
+    return this.#dispatch(client, name, args) as Promise<never>;
+  }
+
+  #dispatch(client: unknown, name: string, args: readonly unknown[]): unknown {
+    if (!(client as MaybeClient).__bullmq_iredis) {
+      return this.#sender.queueOn(client as never, name, args);
+    }
+    switch (kindOf(name)) {
+      case 'take':
+        return this.#taker.take(name, args);
+      case 'settle':
+        return this.#settle(name, args);
+      case 'annotate':
+        return this.#annotate(name, args);
+      case 'recover':
+        return this.#recoverStalled(name, args);
+      case 'keep':
+        return this.#sender.run(name, args);
+      case 'add':
+        return this.#once(name, () => this.#sender.run(name, args));
+      case 'ask':
+        return this.#ask(name, args);
+    }
+  }
+
+  async #settle(name: string, args: readonly unknown[]): Promise<unknown> {
+    const job = this.#settler.jobOf(name, args);
+    return job ? await this.#settler.settle(job, name, args) : await this.#ask(name, args);
+  }
+
+  /** A worker asks again after an outage; anybody else gets a typed error. */
+  async #ask(name: string, args: readonly unknown[]): Promise<unknown> {
+    if (name === 'updateJobScheduler') this.#noteSchedulerUpdate(args);
+    const parent =
+      name === 'moveToWaitingChildren'
+        ? this.#ledger.held.get(String(args[keyCount(name) + 3]))
+        : undefined;
+    for (;;) {
+      const generation = await this.#admittedOrThrow(name);
+      // It may have acted before the outage: recovery has looked where the job is.
+      if (parent && !this.#ledger.held.has(parent.id)) return 0;
+      const outcome = await this.#sender.attempt(generation, () => this.#sender.run(name, args));
+      if (outcome) {
+        if (parent && outcome.reply === 0) this.#ledger.held.delete(parent.id);
+        return outcome.reply;
+      }
+      if (this.#role !== 'worker') throw this.#core.unavailable(name);
+    }
+  }
+
+  /** The job that makes its scheduler's next run is named last; a rollback may undo that run. */
+  #noteSchedulerUpdate(args: readonly unknown[]): void {
+    const producer = this.#ledger.held.get(String(args.at(-1)));
+    if (producer) producer.schedulerUpdate = withoutFetch('updateJobScheduler', args);
+  }
+
+  /** Sent once: it may have acted when an outage takes its reply. */
+  async #once<T>(operation: string, work: () => Promise<T>): Promise<T> {
+    const generation = await this.#admittedOrThrow(operation);
+    const outcome = await this.#sender.attempt(generation, work);
+    if (!outcome) throw this.#core.unavailable(operation);
+    return outcome.reply;
+  }
+
+  async #admittedOrThrow(operation: string): Promise<Generation> {
+    const signal =
+      this.#role === 'worker'
+        ? this.#open.signal
+        : AbortSignal.any([this.#open.signal, AbortSignal.timeout(this.#core.answerMs)]);
+    const admitted = this.#core.generation() ?? (await this.#core.admitted(signal));
+    if (!admitted) throw this.#core.unavailable(operation);
+    return admitted;
+  }
+
+  override async addJobs(
+    entries: { job: JobJson; jobId: string; parentKeyOpts?: ParentKeyOpts }[],
+  ): Promise<string[]> {
+    await this.#core.ready(this.#ledger, await this.#admittedOrThrow('addJobs'));
+    return await this.#once('addJobs', () => super.addJobs(entries));
+  }
+
+  override async addFlow(entries: FlowEntries): Promise<[Error | null, string | number][]> {
+    const generation = await this.#admittedOrThrow('addFlow');
+    for (const { prefix, queueName } of entries) {
+      await this.#core.ready(this.#core.ledger(prefix, queueName), generation);
+    }
+    return await this.#once('addFlow', () => super.addFlow(entries));
+  }
+
+  // Keep and recover ---------------------------------------------------------------------------------
+
+  override async extendLock(jobId: string, token: string, duration: number): Promise<number> {
+    const failed = await this.extendLocks([jobId], [token], duration);
+    return failed.length === 0 ? 1 : 0;
+  }
+
+  override async extendLocks(
+    jobIds: string[],
+    tokens: string[],
+    duration: number,
+  ): Promise<string[]> {
+    const { held } = this.#ledger;
+    const now = this.#core.clock.now();
+    for (const id of jobIds) {
+      const job = held.get(id);
+      if (job) job.renewedAt = now;
+    }
+    const generation = this.#core.generation();
+    if (!generation) return [];
+    const outcome = await this.#sender.attempt(generation, () =>
+      super.extendLocks(jobIds, tokens, duration),
+    );
+    if (!outcome) return [];
+    const failed = new Set((outcome.reply as unknown[]).map(String));
+    const lost: string[] = [];
+    for (const id of jobIds) {
+      const job = held.get(id);
+      if (!failed.has(id)) {
+        if (job) job.lockedAt = now;
+      } else if (!job || (await this.#isLost(job))) lost.push(id);
+    }
+    return lost;
+  }
+
+  /** An expired lock is taken back when the job is free; only a job that is another's is lost. */
+  async #isLost(job: HeldJob): Promise<boolean> {
+    const verdict = await this.#core.verdictOn(this.#ledger, job);
+    if (verdict === 'kept' || verdict === 'pulled' || verdict === 'unknown') return false;
+    this.#core.lockLost(this.#ledger, job, verdict);
+    return true;
+  }
+
+  /** Stalled jobs are recovered under a key of our own; BullMQ's key keeps plain workers from it. */
+  async #recoverStalled(name: string, args: readonly unknown[]): Promise<unknown> {
+    const generation = this.#core.generation();
+    if (!generation) return [];
+    const ours = [...args];
+    ours[3] = this.#ledger.key('stalled-check');
+    const outcome = await this.#sender.attempt(generation, () => this.#sender.run(name, ours));
+    return outcome ? outcome.reply : [];
+  }
+
+  // Notes of a handler -------------------------------------------------------------------------------
+
+  async #annotate(name: string, args: readonly unknown[]): Promise<unknown> {
+    const job = this.#noted(name, args);
+    if (!job) return await this.#ask(name, args);
+    const generation = this.#core.generation();
+    const outcome =
+      generation &&
+      (await this.#sender.attempt(generation, () => this.#sender.run(name, args, generation)));
+    if (outcome) return outcome.reply;
+    note(job, name, args);
+    return name === 'addLog' ? job.notes.logs.length : 0;
+  }
+
+  #noted(name: string, args: readonly unknown[]): HeldJob | undefined {
+    const id =
+      name === 'updateData'
+        ? String(args[0]).slice(this.toKey('').length)
+        : String(args[keyCount(name)]);
+    return this.#ledger.held.get(id);
+  }
+
+  /** A handler that limits the rate must not feel an outage: nobody takes work meanwhile anyway. */
+  override async setRateLimit(expireTimeMs: number): Promise<void> {
+    const generation = this.#core.generation();
+    if (generation) await this.#sender.attempt(generation, () => super.setRateLimit(expireTimeMs));
+  }
+
+  // Commands that are not scripts ---------------------------------------------------------------------
+
+  /** Runs a method of BullMQ's backend that talks to the client directly; each may be asked again. */
+  protected async direct(operation: string, work: () => Promise<unknown>): Promise<unknown> {
+    for (;;) {
+      const generation = await this.#admittedOrThrow(operation);
+      const outcome = await this.#sender.attempt(generation, work);
+      if (outcome) return outcome.reply;
+      if (this.#role !== 'worker') throw this.#core.unavailable(operation);
+    }
+  }
+
+  static {
+    for (const method of DIRECT_METHODS) {
+      const inherited = RedisQueueBackend.prototype[method] as (
+        ...args: unknown[]
+      ) => Promise<unknown>;
+      Object.defineProperty(ResilientBackend.prototype, method, {
+        configurable: true,
+        writable: true,
+        value(this: ResilientBackend, ...args: unknown[]) {
+          return this.direct(method, () => inherited.apply(this, args));
+        },
+      });
+    }
+  }
+}
+
+function note(job: HeldJob, name: string, args: readonly unknown[]): void {
+  const kept = [...args];
+  if (name === 'updateProgress') job.notes.progress = kept;
+  else if (name === 'updateData') job.notes.data = kept;
+  else if (job.notes.logs.length < LOG_LINES_MAX) job.notes.logs.push(kept);
+  else job.notes.logsDropped += 1;
+}

@@ -1,0 +1,82 @@
+/**
+ * Sends the scripts of one queue: fenced, on a generation, with the breaker told of every failure that
+ * is an outage. Knows nothing of what an operation means.
+ */
+import type { RedisQueueBackend } from 'bullmq';
+import { commandName, fenceArgs, isFenced } from './fenced-scripts.ts';
+import type { Generation } from './generation.ts';
+import type { QueueLedger } from './ledger.ts';
+import type { TargetCore } from './target-core.ts';
+
+/** The server answered: with a result or with BullMQ's own no. */
+export interface Reply<T = unknown> {
+  reply: T;
+}
+
+export class Sender {
+  readonly #core: TargetCore;
+  readonly #ledger: QueueLedger;
+
+  constructor(core: TargetCore, ledger: QueueLedger) {
+    this.#core = core;
+    this.#ledger = ledger;
+  }
+
+  /** @throws the reply's error, or that Redis is away */
+  async run(
+    script: string,
+    args: readonly unknown[],
+    generation: Generation | undefined = this.#core.generation(),
+  ): Promise<unknown> {
+    if (!generation) throw this.#core.unavailable(script);
+    await this.#core.ready(this.#ledger, generation);
+    return await this.#core.send(generation, this.#ledger, script, args);
+  }
+
+  /**
+   * Runs `work` on a generation. Resolves with the reply, or undefined when an outage took it: the
+   * breaker knows already, and what the request did is decided by recovery.
+   * @throws what is not an outage
+   */
+  async attempt<T>(generation: Generation, work: () => Promise<T>): Promise<Reply<T> | undefined> {
+    try {
+      return { reply: await work() };
+    } catch (error) {
+      if (this.#core.isOutage(error, generation)) return undefined;
+      throw error;
+    }
+  }
+
+  /** Queues a script on a pipeline or a transaction, synchronously, as BullMQ expects it. */
+  queueOn(
+    pipeline: { runCommand(name: string, args: unknown[]): unknown },
+    script: string,
+    args: readonly unknown[],
+  ): unknown {
+    const generation = this.#core.generation();
+    const sent =
+      isFenced(script) && generation ? this.#fenced(script, args, generation) : [...args];
+    return pipeline.runCommand(commandName(script), sent);
+  }
+
+  #fenced(script: string, args: readonly unknown[], generation: Generation): unknown[] {
+    const ledger = this.#ownerOf(args);
+    return fenceArgs(script, args, {
+      epochKey: ledger.key(`epoch:${this.#core.processId}`),
+      deadline: generation.serverNow() + this.#core.fenceMs(),
+      epoch: ledger.epoch ?? 'none',
+    });
+  }
+
+  /** A flow writes into several queues through one backend: whose epoch counts is told by the keys. */
+  #ownerOf(args: readonly unknown[]): QueueLedger {
+    const own = this.#ledger;
+    const first = String(args[0]);
+    if (own.queue !== '' && first.startsWith(`${own.prefix}:${own.queue}:`)) return own;
+    const rest = first.slice(own.prefix.length + 1);
+    return this.#core.ledger(own.prefix, rest.slice(0, rest.indexOf(':')));
+  }
+}
+
+/** The arguments of `addFlow`'s entries, as far as they say whose queue they are. */
+export type FlowEntries = Parameters<RedisQueueBackend['addFlow']>[0];

@@ -1,0 +1,110 @@
+/**
+ * Outcomes between a handler and Redis: on disk while Redis is away, remembered for the rollback
+ * window when it has them, dropped and counted when the job turned out to be another's.
+ */
+import type { Logger } from 'pino';
+import type { Kept, OutcomeEntry } from '../journal/entry.ts';
+import type { Clock } from '../time.ts';
+import type { HeldJob, Outcome, QueueLedger } from './ledger.ts';
+import { fromEntry, type OutcomeJournal, toEntry } from './outcome-store.ts';
+import type { Settlement, Verdict } from './target-core.ts';
+
+export interface SettlementCounts {
+  journaled: number;
+  replayed: number;
+  dropped: number;
+  refused: number;
+}
+
+export class Settlements {
+  readonly #journal: OutcomeJournal;
+  readonly #clock: Clock;
+  readonly #windowMs: number;
+  readonly #log: Logger;
+  readonly counts: SettlementCounts = { journaled: 0, replayed: 0, dropped: 0, refused: 0 };
+
+  constructor(journal: OutcomeJournal, clock: Clock, windowMs: number, log: Logger) {
+    this.#journal = journal;
+    this.#clock = clock;
+    this.#windowMs = windowMs;
+    this.#log = log;
+  }
+
+  /**
+   * Keeps an outcome until Redis has it. It counts as unsettled at once, so that a recovery under way
+   * sees it; resolves when it is on disk. A journal that cannot take it leaves it in memory and says
+   * so: the handler's work is done either way, and throwing would make BullMQ run it again.
+   */
+  async keep(ledger: QueueLedger, settlement: Settlement): Promise<Outcome> {
+    const { job } = settlement;
+    const at = this.#clock.wall();
+    const outcome: Outcome = { ...settlement, at, position: undefined };
+    ledger.unsettled.set(job.id, outcome);
+    ledger.held.delete(job.id);
+    this.counts.journaled += 1;
+    try {
+      outcome.position = await this.#journal.append(
+        toEntry(ledger.prefix, ledger.queue, settlement, at),
+      );
+      // Settled by a recovery while it went to disk.
+      if (ledger.unsettled.get(job.id) !== outcome) await this.#journal.settle([outcome.position]);
+    } catch (error) {
+      this.#log.error(
+        { event: 'journal.append_failed', queue: ledger.queue, jobId: job.id, err: error },
+        'an outcome could not be written to the journal; it is kept in memory until Redis is back',
+      );
+    }
+    return outcome;
+  }
+
+  /** Outcomes of an earlier life, or of a replica that never came back. */
+  adopt(
+    ledgerOf: (prefix: string, queue: string) => QueueLedger,
+    entries: Kept<OutcomeEntry>[],
+  ): void {
+    for (const entry of entries) {
+      const ledger = ledgerOf(entry.prefix, entry.queue);
+      if (!ledger.unsettled.has(entry.jobId)) ledger.unsettled.set(entry.jobId, fromEntry(entry));
+    }
+  }
+
+  acknowledged(ledger: QueueLedger, settlement: Settlement): void {
+    if (this.#windowMs > 0) {
+      ledger.remember(
+        { ...settlement, at: this.#clock.wall(), position: undefined },
+        this.#windowMs,
+      );
+    }
+  }
+
+  async settled(ledger: QueueLedger, outcomes: readonly Outcome[]): Promise<void> {
+    const positions: number[] = [];
+    for (const outcome of outcomes) {
+      if (ledger.unsettled.get(outcome.job.id) === outcome) {
+        ledger.unsettled.delete(outcome.job.id);
+        this.counts.replayed += 1;
+      }
+      if (outcome.position !== undefined) positions.push(outcome.position);
+    }
+    if (positions.length > 0) await this.#journal.settle(positions);
+  }
+
+  async refused(ledger: QueueLedger, outcome: Outcome, reason: string): Promise<void> {
+    ledger.unsettled.delete(outcome.job.id);
+    this.counts.refused += 1;
+    this.#log.error(
+      { event: 'outcome.refused', queue: ledger.queue, jobId: outcome.job.id, reason },
+      'Redis refuses the outcome of a job; it is kept among the refused entries of the journal',
+    );
+    if (outcome.position !== undefined) await this.#journal.refuse(outcome.position, reason);
+  }
+
+  dropped(ledger: QueueLedger, job: HeldJob, verdict: Verdict): void {
+    ledger.held.delete(job.id);
+    this.counts.dropped += 1;
+    this.#log.warn(
+      { event: 'outcome.dropped', queue: ledger.queue, jobId: job.id, jobName: job.name, verdict },
+      "the outcome of a run is not recorded: the job is no longer this run's",
+    );
+  }
+}

@@ -1,0 +1,100 @@
+/**
+ * Outcomes of jobs, from BullMQ's settling scripts to Redis or to the journal. Whatever happens, BullMQ
+ * hears that the job is settled, which is as true as it will be, and nobody runs it again.
+ */
+import { keyCount } from './fenced-scripts.ts';
+import type { HeldJob, QueueLedger } from './ledger.ts';
+import { settleArguments, withoutFetch } from './policy.ts';
+import type { Sender } from './sender.ts';
+import type { Taker } from './taker.ts';
+import type { TargetCore } from './target-core.ts';
+
+/** BullMQ's codes for "this job is no longer yours to settle" (enums/error-code.js). */
+const REFUSALS: ReadonlySet<unknown> = new Set([-1, -2, -3, -6]);
+
+export class Settler {
+  readonly #core: TargetCore;
+  readonly #ledger: QueueLedger;
+  readonly #sender: Sender;
+  readonly #taker: Taker;
+
+  constructor(core: TargetCore, ledger: QueueLedger, sender: Sender, taker: Taker) {
+    this.#core = core;
+    this.#ledger = ledger;
+    this.#sender = sender;
+    this.#taker = taker;
+  }
+
+  /** The job that a settling script speaks of, if it is in flight here. */
+  jobOf(script: string, args: readonly unknown[]): HeldJob | undefined {
+    const at = settleArguments[script]!;
+    return this.#ledger.held.get(String(args[keyCount(script) + at.jobId]));
+  }
+
+  /** @returns what the script would answer, with the next job if it brought one */
+  async settle(job: HeldJob, script: string, args: readonly unknown[]): Promise<unknown> {
+    const generation = this.#core.generation() ?? this.#core.settlingGeneration();
+    if (!generation) return await this.#journal(job, script, args);
+
+    const fetches = wantsNext(script, args) && this.#core.mayFetchWithSettle(this.#ledger);
+    // Without a reply it is not known whether the next job came along: recovery hands it back.
+    if (fetches) this.#ledger.doubt(job.token);
+    const outcome = await this.#sender.attempt(generation, () =>
+      this.#sender.run(script, fetches ? args : withoutFetch(script, args), generation),
+    );
+    if (!outcome) return await this.#journal(job, script, args);
+
+    const { reply } = outcome;
+    if (fetches) this.#ledger.doubtful.delete(job.token);
+    if (REFUSALS.has(reply)) return await this.#refused(job, script, args, reply);
+    if (typeof reply === 'number' && reply < 0) return reply;
+    this.#acknowledged(job, script, args);
+    if (fetches) this.#taker.hold(reply, job.token);
+    return reply;
+  }
+
+  async #journal(job: HeldJob, script: string, args: readonly unknown[]): Promise<number> {
+    const settlement = { job, command: script, args: withoutFetch(script, args) };
+    await this.#core.journalOutcome(this.#ledger, settlement);
+    return 0;
+  }
+
+  #acknowledged(job: HeldJob, script: string, args: readonly unknown[]): void {
+    this.#ledger.held.delete(job.id);
+    this.#core.acknowledged(this.#ledger, {
+      job,
+      command: script,
+      args: withoutFetch(script, args),
+    });
+  }
+
+  /** The server says that the job is not ours: find out what is true before anybody believes it. */
+  async #refused(
+    job: HeldJob,
+    script: string,
+    args: readonly unknown[],
+    reply: unknown,
+  ): Promise<unknown> {
+    const verdict = await this.#core.verdictOn(this.#ledger, job);
+    switch (verdict) {
+      case 'kept':
+      case 'pulled':
+      case 'unknown':
+        // Free, and ours again: what the journal keeps is written to Redis at once if it can be.
+        return await this.#journal(job, script, args);
+      case 'missing':
+        // Removed by its owner, or lost with the dataset: BullMQ's own answer says it best.
+        this.#ledger.held.delete(job.id);
+        return reply;
+      default:
+        this.#ledger.held.delete(job.id);
+        this.#core.outcomeDropped(this.#ledger, job, verdict);
+        return 0;
+    }
+  }
+}
+
+function wantsNext(script: string, args: readonly unknown[]): boolean {
+  const at = settleArguments[script]!.fetchNext;
+  return at !== undefined && Number(args[keyCount(script) + at]) === 1;
+}

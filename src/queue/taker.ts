@@ -1,0 +1,137 @@
+/**
+ * How a Worker gets work through an outage: takes never wait, waiting happens in the blocking read,
+ * and a read on a dead socket ends within three seconds.
+ */
+import type { Cluster, Redis } from 'ioredis';
+import { unpack } from 'msgpackr';
+import { keyCount } from './fenced-scripts.ts';
+import type { Generation } from './generation.ts';
+import { heldFromReply, type QueueLedger } from './ledger.ts';
+import type { Sender } from './sender.ts';
+import type { TargetCore } from './target-core.ts';
+
+/** A marker of BullMQ: which job, and when it is due. */
+export interface Marker {
+  member: string;
+  score: number;
+}
+
+/** Blocking reads are cut into slices of this length, so that a dead socket shows within 3 s. */
+const BLOCK_SLICE_SECONDS = 2;
+/** The shortest block that Redis 6 and later take for a time and not for "for ever", seconds. */
+export const BLOCK_SECONDS_MIN = 0.002;
+
+export class Taker {
+  readonly #core: TargetCore;
+  readonly #ledger: QueueLedger;
+  readonly #sender: Sender;
+  readonly #markerKey: string;
+  /** Owns this Worker's blocking connection. */
+  readonly #slot = {};
+  #fetching = new AbortController();
+
+  constructor(core: TargetCore, ledger: QueueLedger, sender: Sender, markerKey: string) {
+    this.#core = core;
+    this.#ledger = ledger;
+    this.#sender = sender;
+    this.#markerKey = markerKey;
+  }
+
+  /** Ends waiting: the Worker pauses or closes. */
+  interrupt(): void {
+    this.#fetching.abort();
+  }
+
+  resume(): void {
+    if (this.#fetching.signal.aborted) this.#fetching = new AbortController();
+  }
+
+  /**
+   * One request for work. Never waits: BullMQ starts the jobs that it has fetched only after its last
+   * fetch was answered. While nobody may take, the answer is "no job"; then it waits in `waitForJob`.
+   */
+  async take(script: string, args: readonly unknown[]): Promise<unknown> {
+    const ledger = this.#ledger;
+    const generation = this.#core.generation();
+    if (!generation || !this.#core.mayTake(ledger)) return undefined;
+    const packed = args[keyCount(script) + 2] as Buffer;
+    const token = String((unpack(packed) as { token: string }).token);
+    ledger.doubt(token);
+    const outcome = await this.#sender.attempt(generation, () =>
+      this.#sender.run(script, args, generation),
+    );
+    if (!outcome) return undefined;
+    ledger.doubtful.delete(token);
+    ledger.lastTakeAnswered = this.#core.clock.now();
+    this.hold(outcome.reply, token);
+    return outcome.reply;
+  }
+
+  /** A script's reply that brought a job: it is in flight here from now on. */
+  hold(reply: unknown, token: string): void {
+    const job = heldFromReply(reply, token, this.#ledger.lockMs, this.#core.clock.now());
+    if (job) this.#ledger.held.set(job.id, job);
+  }
+
+  async waitForJob(blockSeconds: number): Promise<Marker | null> {
+    const { clock } = this.#core;
+    const until = clock.now() + blockSeconds * 1000;
+    const { signal } = this.#fetching;
+    for (;;) {
+      const generation = this.#core.generation();
+      if (!generation || !this.#core.mayTake(this.#ledger)) {
+        // Afterwards jobs are fetched at once, not at the next marker: a dead read may have
+        // swallowed it.
+        await this.#core.admittedToTake(this.#ledger, signal);
+        return null;
+      }
+      const seconds = Math.min((until - clock.now()) / 1000, BLOCK_SLICE_SECONDS);
+      if (seconds <= 0 || signal.aborted) return null;
+      const outcome = await this.#sender.attempt(generation, () =>
+        this.#blockingRead(generation, Math.max(seconds, BLOCK_SECONDS_MIN), signal),
+      );
+      if (outcome?.reply) return outcome.reply;
+    }
+  }
+
+  async #blockingRead(
+    generation: Generation,
+    seconds: number,
+    signal: AbortSignal,
+  ): Promise<Marker | null> {
+    const client = await this.#core.blockingClient(generation, this.#slot);
+    const result = await this.#firstOf(client, seconds, signal);
+    if (result === 'overdue' || result === 'aborted') {
+      this.#core.dropBlockingClient(generation, this.#slot);
+      if (result === 'aborted') return null;
+      throw Object.assign(new Error('no answer to a blocking read'), { code: 'EBLOCKED' });
+    }
+    return result && { member: String(result[1]), score: Number.parseInt(String(result[2]), 10) };
+  }
+
+  async #firstOf(
+    client: Redis | Cluster,
+    seconds: number,
+    signal: AbortSignal,
+  ): Promise<[string, string, string] | null | 'overdue' | 'aborted'> {
+    if (signal.aborted) return 'aborted';
+    const read = client.bzpopmin(this.#markerKey, seconds);
+    read.catch(() => undefined);
+    let cancel: (() => void) | undefined;
+    let onAbort: (() => void) | undefined;
+    try {
+      return await Promise.race([
+        read as Promise<[string, string, string] | null>,
+        new Promise<'overdue' | 'aborted'>((resolve) => {
+          const patienceMs = seconds * 1000 + this.#core.patienceMs();
+          cancel = this.#core.clock.after(patienceMs, () => resolve('overdue'));
+          onAbort = () => resolve('aborted');
+          signal.addEventListener('abort', onAbort, { once: true });
+        }),
+      ]);
+    } finally {
+      cancel?.();
+      if (onAbort) signal.removeEventListener('abort', onAbort);
+    }
+  }
+}

@@ -1,0 +1,72 @@
+/** A resilient target for tests: quick pulses, a journal in memory or in a folder of the test's. */
+import pino from 'pino';
+import type { Config } from '../../src/config.ts';
+import { openJournal } from '../../src/journal/journal.ts';
+import { ResilientTarget } from '../../src/queue/resilient-target.ts';
+import { systemClock } from '../../src/time.ts';
+
+export interface TestTargetOptions {
+  resilience?: Partial<Config['resilience']>;
+  journalDir?: string;
+  log?: pino.Logger;
+}
+
+export type TestTarget = ResilientTarget;
+
+/** Starts a target for `url`; resolves at once, whatever Redis does. */
+export async function startTarget(
+  url: string,
+  options: TestTargetOptions = {},
+): Promise<TestTarget> {
+  const log = options.log ?? pino({ level: process.env['TEST_LOG'] ?? 'silent' });
+  const journal = await openJournal({
+    dir: options.journalDir ?? '',
+    replica: `test-${process.pid}`,
+    mode: options.journalDir === undefined ? 'memory' : 'disk',
+    bytesMax: 64 * 1024 * 1024,
+    entriesMax: 100_000,
+    clock: systemClock,
+    log,
+  });
+  const target = new ResilientTarget({ config: testConfig(url, options.resilience), log, journal });
+  await target.start();
+  const stop = target.stop.bind(target);
+  target.stop = async (deadline) => {
+    await stop(deadline);
+    await journal.close();
+  };
+  return target;
+}
+
+/** Only what a target reads of the configuration. */
+export function testConfig(url: string, resilience: Partial<Config['resilience']> = {}): Config {
+  return {
+    redis: {
+      url,
+      sentinels: [],
+      sentinelName: undefined,
+      sentinelPassword: undefined,
+      clusterNodes: [],
+      username: undefined,
+      password: undefined,
+      passwordFile: undefined,
+      db: undefined,
+      tls: undefined,
+      prefix: 'bull',
+      connectTimeoutMs: 3000,
+    },
+    resilience: {
+      pulseIntervalMs: 750,
+      pulseTimeoutMs: 2000,
+      attemptBudget: 1000,
+      backoffBaseMs: 50,
+      backoffCapMinMs: 250,
+      backoffCapMaxMs: 15_000,
+      rollbackWindowMs: 10_000,
+      slowStartMs: 3000,
+      wedgeAfterMs: 30_000,
+      journal: { dir: '', bytesMax: 1e9, entriesMax: 1e6, mode: 'memory' },
+      ...resilience,
+    },
+  } as unknown as Config;
+}
