@@ -18,6 +18,8 @@ import {
   redisOptions,
 } from './options.ts';
 
+export { redactRedisUrl } from './address.ts';
+
 export type RedisClient = Redis | Cluster;
 
 export interface ConnectOptions {
