@@ -1,0 +1,87 @@
+/**
+ * Many jobs from one stream, in batches: bounded memory, a progress line, and on a mistake or an
+ * outage the exact line up to which everything is kept.
+ */
+import { HoldfastError } from '../errors.ts';
+import { BATCH_JOBS_MAX, type JobInput } from '../http/job-input.ts';
+import { EXIT } from './exit-codes.ts';
+import type { JobSource, SourceValue } from './job-source.ts';
+import type { Route } from './route.ts';
+import { bar, note, ProgressLine, print } from './terminal.ts';
+
+/** Well under the service's body limit, so that a batch is never refused for its size alone. */
+const BATCH_BYTES_MAX = 2 * 1024 * 1024;
+
+/** Adds everything; resolves with the exit code. @throws the first mistake, after telling how far it came */
+export async function enqueueMany(
+  route: Route,
+  queue: string,
+  input: JobSource,
+  jobOf: (value: SourceValue) => JobInput,
+  options: { json: boolean; unknown: boolean },
+): Promise<number> {
+  const began = performance.now();
+  const progress = new ProgressLine();
+  let count = 0;
+  let keptUpToLine = 0;
+  let inJournal = 0;
+  let batch: JobInput[] = [];
+  let batchBytes = 0;
+  let lastLine = 0;
+
+  const send = async (): Promise<void> => {
+    if (batch.length === 0) return;
+    const accepted = await route.enqueue(queue, batch, options.unknown);
+    count += accepted.length;
+    keptUpToLine = lastLine;
+    batch = [];
+    batchBytes = 0;
+    progress.clear();
+    for (const { id, stored } of accepted) {
+      if (stored === 'journal') inJournal++;
+      print(options.json ? JSON.stringify({ id, queue, stored }) : id);
+    }
+    progress.show(progressText(count, input.fractionRead(), performance.now() - began));
+  };
+
+  try {
+    for await (const value of input.values) {
+      const job = jobOf(value);
+      const bytes = Buffer.byteLength(JSON.stringify(job.data));
+      if (batch.length === BATCH_JOBS_MAX || batchBytes + bytes > BATCH_BYTES_MAX) await send();
+      batch.push(job);
+      batchBytes += bytes;
+      lastLine = value.line;
+    }
+    await send();
+  } catch (error) {
+    progress.clear();
+    if (error instanceof HoldfastError) await keepGoodLines(send, error);
+    const after = `tail -n +${keptUpToLine + 1}`;
+    note(
+      `${count} jobs are kept, up to line ${keptUpToLine} of ${input.name}; nothing after it. Go on with: ${after}`,
+    );
+    throw error;
+  }
+  progress.clear();
+  const seconds = (performance.now() - began) / 1000;
+  const journaled =
+    inJournal > 0 ? `, ${inJournal} of them in the journal while Redis is away` : '';
+  note(`${count} jobs are kept by ${route.name}${journaled} (${seconds.toFixed(1)} s).`);
+  return EXIT.done;
+}
+
+/** A bad line does not cost the good ones before it; a service that refuses is not asked again. */
+async function keepGoodLines(send: () => Promise<void>, error: HoldfastError): Promise<void> {
+  const isBadLine =
+    error.code === 'HOLDFAST_INPUT_INVALID' || error.code === 'HOLDFAST_JOB_TOO_LARGE';
+  if (!isBadLine) return;
+  // Its own failure is less telling than the line that ended the stream.
+  await send().catch(() => {});
+}
+
+function progressText(count: number, fraction: number | undefined, elapsedMs: number): string {
+  const rate = Math.round((count / elapsedMs) * 1000);
+  const text = `${count} jobs, ${rate}/s`;
+  return fraction === undefined ? text : `${bar(fraction)}  ${text}`;
+}

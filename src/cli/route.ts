@@ -1,0 +1,28 @@
+/**
+ * What the command line can do with jobs, whichever way it reaches them: through a running service
+ * or straight through Redis. Types only.
+ */
+import type { JobInput } from '../http/job-input.ts';
+import type { Accepted, JobView } from '../queue/client.ts';
+
+export interface QueueCounts {
+  queue: string;
+  /** This replica takes jobs of it; undefined when only Redis was asked. */
+  isConsuming?: boolean | undefined;
+  reason?: string | undefined;
+  /** null: Redis is away. */
+  counts: Record<string, number> | null;
+}
+
+export interface Route {
+  /** For messages: "the service at http://…", "Redis at redis://…". */
+  readonly name: string;
+  /** All or, when it rejects, none that is known of. Ids are set by the caller: safe to repeat. */
+  enqueue(queue: string, jobs: readonly JobInput[], allowUnknown: boolean): Promise<Accepted[]>;
+  /** @throws RedisUnavailableError, NothingReachableError: both may pass */
+  job(queue: string, id: string): Promise<JobView | undefined>;
+  /** The document that the job wrote, if this route can see it. */
+  document(queue: string, id: string): Promise<string | undefined>;
+  queues(): Promise<QueueCounts[]>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,78 @@
+/**
+ * What commands print: results to stdout, everything that is said to people on the way to stderr,
+ * colours only on a terminal (NO_COLOR and FORCE_COLOR are obeyed). A reader that has gone away
+ * (`| head`) is no error.
+ */
+import { clearLine, cursorTo } from 'node:readline';
+import { styleText } from 'node:util';
+
+type Style = Parameters<typeof styleText>[0];
+
+/** Text in a style, where the stream shows styles. */
+export function styled(style: Style, text: string, stream: NodeJS.WriteStream): string {
+  return styleText(style, text, { stream, validateStream: true });
+}
+
+/** A result, for the next program or the screen. */
+export function print(text: string): void {
+  process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
+}
+
+/** A word to whoever sits in front. */
+export function note(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+/** One line on stderr that is drawn over while work goes on; nothing when nobody watches. */
+export class ProgressLine {
+  readonly #isShown = process.stderr.isTTY === true;
+  #drawnAt = 0;
+
+  /** Draws at most ten times a second. */
+  show(text: string): void {
+    if (!this.#isShown || performance.now() - this.#drawnAt < 100) return;
+    this.#drawnAt = performance.now();
+    this.clear();
+    process.stderr.write(text.slice(0, process.stderr.columns - 1));
+  }
+
+  clear(): void {
+    if (!this.#isShown) return;
+    clearLine(process.stderr, 0);
+    cursorTo(process.stderr, 0);
+  }
+}
+
+/** `[#####·····] 50 %` */
+export function bar(fraction: number, width = 24): string {
+  const filled = Math.round(Math.min(1, Math.max(0, fraction)) * width);
+  const percent = `${Math.round(fraction * 100)}`.padStart(3);
+  return `[${'#'.repeat(filled)}${'·'.repeat(width - filled)}] ${percent} %`;
+}
+
+/** Rows as aligned columns; the first row is the head. Numbers go right. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));
+  return rows
+    .map((row) =>
+      row
+        .map((cell, i) =>
+          /^[\d,–]+$/.test(cell) ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!),
+        )
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}
+
+let isGuarded = false;
+
+/** A closed stdout ends the command quietly, as it does for other Unix tools. Idempotent. */
+export function endWithReader(): void {
+  if (isGuarded) return;
+  isGuarded = true;
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit();
+  });
+}

@@ -1,0 +1,11 @@
+/** See `command.ts`. */
+import { Command } from 'commander';
+import { register as registerEnqueue } from '../../src/cli/enqueue.ts';
+import { register as registerStatus } from '../../src/cli/status.ts';
+import { testConfig } from './config.ts';
+
+const program = new Command('holdfast');
+const config = () => testConfig(JSON.parse(process.env.TEST_CONFIG ?? '{}'));
+registerEnqueue(program, config);
+registerStatus(program, config);
+await program.parseAsync();
