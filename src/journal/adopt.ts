@@ -1,0 +1,109 @@
+/**
+ * Takes over what replicas left behind that died and never came back. The orphan's lock is held
+ * throughout, its entries are on disk here before they go there, and each carries its origin: an
+ * adoption that is cut short is done again by whoever comes next, and adds nothing twice.
+ */
+import { existsSync, readdirSync, renameSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import type { Database } from './database.ts';
+import type { Position, Row } from './entry.ts';
+import { asFault, type Fault } from './fault.ts';
+import {
+  type Folder,
+  type Lock,
+  layout,
+  makePrivateFolder,
+  removeOwned,
+  replicaOf,
+  tryOwn,
+} from './folder.ts';
+import { type DamageReport, openDatabase } from './rescue.ts';
+
+/** What became of one orphan. */
+export interface Adopted {
+  /** The replica that left it. */
+  replica: string;
+  /** Entries that are ours now. */
+  entries: number;
+  damage: DamageReport | undefined;
+}
+
+/** An orphan that was left as it is, e.g. one that a later release wrote. */
+export interface AdoptionFault {
+  replica: string;
+  fault: Fault;
+}
+
+export interface Adoption {
+  adopted: Adopted[];
+  failed: AdoptionFault[];
+}
+
+/** Entries that one transaction takes over. */
+const ADOPT_BATCH = 500;
+
+/** @param at ms since the epoch, for the report of a damaged orphan */
+export function adoptOrphans(ours: Folder, database: Database, at: number): Adoption {
+  const base = dirname(ours.path);
+  const adoption: Adoption = { adopted: [], failed: [] };
+  for (const child of readdirSync(base, { withFileTypes: true })) {
+    const folder = layout(join(base, child.name));
+    const isOrphan = child.isDirectory() && folder.path !== ours.path && existsSync(folder.lock);
+    if (!isOrphan) continue;
+    const replica = replicaOf(basename(folder.path));
+    try {
+      const lock = tryOwn(folder);
+      if (lock === undefined) continue;
+      const adopted = adoptOne(folder, lock, ours, database, at);
+      if (adopted.entries > 0 || adopted.damage !== undefined) {
+        adoption.adopted.push({ replica, ...adopted });
+      }
+    } catch (error) {
+      adoption.failed.push({ replica, fault: asFault(error, folder.path) });
+    }
+  }
+  return adoption;
+}
+
+function adoptOne(
+  folder: Folder,
+  lock: Lock,
+  ours: Folder,
+  database: Database,
+  at: number,
+): Omit<Adopted, 'replica'> {
+  let isRemoved = false;
+  try {
+    const { database: theirs, damage } = openDatabase(folder, at);
+    let entries = 0;
+    try {
+      const positions: Position[] = [];
+      for (const row of theirs.rows()) positions.push(row.position);
+      // From the last batch to the first, as each goes in below what is here.
+      for (let end = positions.length; end > 0; end -= ADOPT_BATCH) {
+        const rows = positions
+          .slice(Math.max(0, end - ADOPT_BATCH), end)
+          .map((position) => theirs.row(position))
+          .filter((row): row is Row => row !== undefined);
+        entries += database.adopt(rows, theirs.id);
+      }
+    } finally {
+      theirs.close();
+    }
+    moveQuarantine(folder, ours);
+    removeOwned(folder, lock);
+    isRemoved = true;
+    return { entries, damage };
+  } finally {
+    if (!isRemoved) lock.release();
+  }
+}
+
+/** What was damaged stays where a person finds it: in the folder of a replica that lives. */
+function moveQuarantine(from: Folder, to: Folder): void {
+  if (!existsSync(from.quarantine)) return;
+  makePrivateFolder(to.quarantine);
+  for (const name of readdirSync(from.quarantine)) {
+    renameSync(join(from.quarantine, name), join(to.quarantine, `${basename(from.path)}-${name}`));
+  }
+}

@@ -1,0 +1,92 @@
+/**
+ * What the rest of Holdfast knows of the journal: the durable store for what Redis does not have
+ * yet, outcomes of jobs and accepted jobs. That it is SQLite in a thread stays in this room.
+ */
+import type { Clock } from '../time.ts';
+import type { Adopted } from './adopt.ts';
+import type {
+  Entry,
+  JobEntry,
+  JobMark,
+  Kept,
+  OutcomeEntry,
+  Position,
+  RefusedEntry,
+} from './entry.ts';
+
+/** What the journal says by itself; a pino logger fits. */
+export interface JournalLog {
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+export interface JournalOptions {
+  /** The folder that holds one folder per replica. */
+  dir: string;
+  /** Names this replica's folder; two living processes may not share it. */
+  replica: string;
+  mode: 'disk' | 'memory';
+  /** Bound on all entries together, bytes. */
+  bytesMax: number;
+  entriesMax: number;
+  clock: Clock;
+  log: JournalLog;
+  /** How long to wait for a former owner of the folder that is just ending, ms. Default 5,000. */
+  ownWaitMs?: number;
+  /** How long one request to the disk may take before its callers are told, ms. Default 10,000. */
+  replyMs?: number;
+}
+
+export interface JournalStats {
+  /** Entries that wait for their replay. */
+  entries: number;
+  outcomes: number;
+  jobs: number;
+  /** Entries that Redis refuses for good and that wait for a person. */
+  refused: number;
+  bytes: number;
+  bytesMax: number;
+  entriesMax: number;
+  /** When the oldest entry was made, ms since the epoch. */
+  oldestAt: number | undefined;
+  /** How long the last commit took, fsync included, ms. */
+  commitMs: number | undefined;
+}
+
+export interface Journal {
+  /** Whether entries survive the process. */
+  readonly durable: boolean;
+  /** This replica's folder; undefined in memory. */
+  readonly path: string | undefined;
+  /** What the operator should know about the place; for the caller to log. */
+  readonly warnings: readonly string[];
+  /**
+   * Resolves once the entry is on disk. All that is appended while the disk is busy shares the next
+   * transaction and its fsync.
+   *
+   * After `JournalError` because the disk did not answer in time, the entry is taken out again if
+   * it gets written all the same; only if the process dies before that it may come back.
+   * @throws JournalFullError, JournalError; what was kept before stays
+   */
+  append(entry: Entry): Promise<Position>;
+  /** Outcomes in order, oldest first, read in pages; entries settled meanwhile do not come. */
+  outcomes(queue?: string): AsyncIterable<Kept<OutcomeEntry>>;
+  /** Accepted jobs in the same way. */
+  jobs(queue?: string): AsyncIterable<Kept<JobEntry>>;
+  /** Removes entries that Redis has. Unknown positions are fine. */
+  settle(positions: readonly Position[]): Promise<void>;
+  /** Notes on disk how far jobs are on their way to Redis. */
+  mark(positions: readonly Position[], mark: JobMark): Promise<void>;
+  /** Keeps an entry that Redis refuses for good apart: not replayed, never dropped, reported. */
+  refuse(position: Position, reason: string): Promise<void>;
+  /** Refused entries, oldest first. */
+  refused(limit?: number): Promise<RefusedEntry[]>;
+  /**
+   * Takes over what dead replicas below the same `dir` left. Their entries come before ours. To be
+   * done before any stalled job is recovered, and again from time to time.
+   */
+  adoptOrphans(): Promise<Adopted[]>;
+  stats(): JournalStats;
+  /** Ends after what was asked before; idempotent. `left`: entries that the next start replays. */
+  close(): Promise<{ left: number }>;
+}

@@ -1,0 +1,356 @@
+/**
+ * The journal's table in SQLite: what is written in which transaction. Synchronous, for the
+ * journal's own thread. Every write is on disk (WAL, synchronous=FULL) when its call returns; a
+ * failed write leaves what was there. Knows nothing of locks, damage or other replicas.
+ */
+import { randomUUID } from 'node:crypto';
+import {
+  closeSync,
+  fsyncSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
+import {
+  checksum,
+  type EntryType,
+  type Packed,
+  type Position,
+  type RefusedEntry,
+  type Row,
+  unpackRefused,
+} from './entry.ts';
+import { isFull } from './fault.ts';
+import { type Folder, makePrivateFile } from './folder.ts';
+
+/** Stands in SQLite's `user_version` and, as a witness against damage, in the table `meta`. */
+export const FORMAT_VERSION = 1;
+
+/** Fixed, so that the first page of every journal of one format is the same. */
+export const PAGE_BYTES = 4096;
+
+/** `origin` is unique so that an adoption that was cut short and begun again adds nothing twice. */
+const SCHEMA = `
+  PRAGMA page_size = ${PAGE_BYTES};
+  PRAGMA auto_vacuum = INCREMENTAL;
+  PRAGMA journal_mode = WAL;
+  BEGIN;
+  CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+  CREATE TABLE entry (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    type TEXT NOT NULL, queue TEXT NOT NULL, mark TEXT NOT NULL, refusal TEXT NOT NULL,
+    bytes INTEGER NOT NULL, crc INTEGER NOT NULL, origin TEXT, head TEXT NOT NULL,
+    args TEXT NOT NULL
+  );
+  CREATE UNIQUE INDEX entry_origin ON entry (origin) WHERE origin IS NOT NULL;
+  PRAGMA user_version = ${FORMAT_VERSION};
+  COMMIT;
+`;
+
+const COLUMNS = 'position, type, queue, mark, refusal, bytes, crc, origin, head, args';
+
+/** What a page is taken from. */
+export interface PageQuery {
+  type: EntryType;
+  queue: string | undefined;
+  after: Position;
+  limit: number;
+}
+
+export interface Counts {
+  outcomes: number;
+  jobs: number;
+  refused: number;
+  bytes: number;
+}
+
+/** A page ends early at this size, so that a page of large entries does not fill the memory. */
+const PAGE_BYTES_MAX = 4 * 1024 * 1024;
+
+/**
+ * Frames of the write-ahead log before it is folded into the database: 1 MiB, which the reserve can
+ * make room for. SQLite's own 1,000 gave the same rate here (docs/decisions, journal).
+ */
+const CHECKPOINT_FRAMES = 256;
+
+/** What removing entries needs at most on a disk that has nothing left: the log, once. */
+const RESERVE_BYTES = 1024 * 1024;
+
+/** Below this size on disk an empty journal is left as it is. */
+const SHRINK_ABOVE_BYTES = 1024 * 1024;
+
+/** Makes an empty database in a file of its own, complete and on disk when this returns. */
+export function createDatabase(file: string): void {
+  for (const leftover of [file, `${file}-wal`, `${file}-shm`]) rmSync(leftover, { force: true });
+  makePrivateFile(file);
+  const db = new DatabaseSync(file);
+  try {
+    db.exec(SCHEMA);
+    const meta = db.prepare('INSERT INTO meta VALUES (?, ?)');
+    meta.run('format', String(FORMAT_VERSION));
+    meta.run('id', randomUUID());
+  } finally {
+    db.close();
+  }
+  syncPath(file);
+}
+
+/** Puts a complete database in its place: after this call it is there, or the old one is. */
+export function putInPlace(folder: Folder, complete: string): void {
+  // A log belongs to no database in particular: SQLite would replay a stale one over the new file.
+  for (const stale of [folder.wal, folder.sharedMemory]) rmSync(stale, { force: true });
+  renameSync(complete, folder.database);
+  syncPath(folder.path);
+}
+
+export function syncPath(path: string): void {
+  // Never a database that is open: closing it here would drop SQLite's locks.
+  const fd = openSync(path, 'r');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+export class Database {
+  /** Names this journal in the origin of entries that another one adopts. */
+  readonly id: string;
+  readonly #folder: Folder;
+  readonly #db: DatabaseSync;
+  readonly #insert: StatementSync;
+  readonly #delete: StatementSync;
+  readonly #counts: Counts;
+  /** Removed for the callers, but the disk was too full to write that down. */
+  readonly #unwritten = new Map<Position, Row>();
+  #next: Position;
+  /** Adopted entries go in below all others: they are older. */
+  #lowest: Position;
+  #hasReserve = false;
+
+  constructor(folder: Folder) {
+    this.#folder = folder;
+    this.#db = new DatabaseSync(folder.database, { timeout: 1_000 });
+    this.#db.exec(
+      `PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = ${CHECKPOINT_FRAMES}`,
+    );
+    this.id = String(this.#db.prepare("SELECT value FROM meta WHERE key = 'id'").get()?.value);
+    this.#insert = this.#db.prepare(
+      `INSERT OR IGNORE INTO entry (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    );
+    this.#delete = this.#db.prepare('DELETE FROM entry WHERE position = ?');
+    this.#counts = { outcomes: 0, jobs: 0, refused: 0, bytes: 0 };
+    let last = 0;
+    this.#lowest = 0;
+    for (const row of this.rows()) {
+      this.#count(row, 1);
+      last = Math.max(last, row.position);
+      this.#lowest = Math.min(this.#lowest, row.position);
+    }
+    const sequence = this.#db.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'entry'").get();
+    this.#next = Math.max(last, Number(sequence?.seq ?? 0)) + 1;
+    this.#keepReserve();
+  }
+
+  get counts(): Readonly<Counts> {
+    return this.#counts;
+  }
+
+  /** Appends in one transaction; returns the first position, the others follow it. */
+  append(entries: readonly Packed[]): Position {
+    const first = this.#next;
+    this.#transaction(() => {
+      let position = first;
+      for (const packed of entries) {
+        this.#write({ ...packed, position, refusal: '', origin: null });
+        position++;
+      }
+    });
+    this.#next = first + entries.length;
+    for (const packed of entries) this.#count({ ...packed, refusal: '' }, 1);
+    return first;
+  }
+
+  /**
+   * Takes over entries of another journal, in their order, before all that is here.
+   * @returns how many were new
+   */
+  adopt(rows: readonly Row[], origin: string): number {
+    const first = this.#lowest - rows.length;
+    const added: Row[] = [];
+    this.#transaction(() => {
+      added.length = 0;
+      for (const [index, row] of rows.entries()) {
+        const position = first + index;
+        const adopted = { ...row, position, origin: row.origin ?? `${origin}/${row.position}` };
+        if (this.#write(adopted)) added.push(adopted);
+      }
+    });
+    this.#lowest = first;
+    for (const row of added) this.#count(row, 1);
+    return added.length;
+  }
+
+  /** Rows in order from `after` on, none of them checked yet. */
+  page(query: PageQuery): Row[] {
+    const byQueue = query.queue === undefined ? '' : 'AND queue = ?';
+    const values: SQLInputValue[] = [query.after, query.type];
+    if (query.queue !== undefined) values.push(query.queue);
+    const found: Row[] = [];
+    let bytes = 0;
+    const statement = this.#db.prepare(
+      `SELECT ${COLUMNS} FROM entry WHERE position > ? AND type = ? ${byQueue} AND refusal = '' ORDER BY position`,
+    );
+    for (const row of statement.iterate(...values) as Iterable<unknown>) {
+      const stored = row as Row;
+      if (this.#unwritten.has(stored.position)) continue;
+      found.push(stored);
+      bytes += stored.args.length;
+      if (found.length >= query.limit || bytes >= PAGE_BYTES_MAX) break;
+    }
+    return found;
+  }
+
+  /** All rows in order, whatever their state; bounded by the journal's own bounds, not read ahead. */
+  *rows(): Generator<Row> {
+    for (const row of this.#db
+      .prepare(`SELECT ${COLUMNS} FROM entry ORDER BY position`)
+      .iterate()) {
+      if (!this.#unwritten.has(row.position as number)) yield row as unknown as Row;
+    }
+  }
+
+  row(position: Position): Row | undefined {
+    if (this.#unwritten.has(position)) return undefined;
+    const row = this.#db.prepare(`SELECT ${COLUMNS} FROM entry WHERE position = ?`).get(position);
+    return row as unknown as Row | undefined;
+  }
+
+  /**
+   * Removes entries. On a disk without any space left this holds for the running process and is
+   * written down with the next write that finds room; a restart before that sees them again.
+   */
+  remove(positions: readonly Position[]): void {
+    const rows = positions.map((position) => this.row(position)).filter((row) => row !== undefined);
+    try {
+      this.#freeing(() => {
+        for (const row of rows) this.#delete.run(row.position);
+      });
+    } catch (error) {
+      if (!isFull(error)) throw error;
+      for (const row of rows) this.#unwritten.set(row.position, row);
+    }
+    for (const row of rows) this.#count(row, -1);
+    const { outcomes, jobs, refused } = this.#counts;
+    if (outcomes + jobs + refused === 0 && this.#unwritten.size === 0) this.#shrink();
+  }
+
+  /** Keeps an entry apart for a person to look at; it is not replayed any more. */
+  refuse(position: Position, reason: string, at: number): void {
+    this.#change(position, { refusal: JSON.stringify([reason, at]) });
+  }
+
+  mark(positions: readonly Position[], mark: string): void {
+    for (const position of positions) this.#change(position, { mark });
+  }
+
+  /** Refused entries in order. */
+  refused(limit: number): RefusedEntry[] {
+    const found: RefusedEntry[] = [];
+    for (const row of this.rows()) {
+      const entry = unpackRefused(row);
+      if (entry !== undefined) found.push(entry);
+      if (found.length >= limit) break;
+    }
+    return found;
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+
+  #change(position: Position, change: Partial<Pick<Row, 'mark' | 'refusal'>>): void {
+    const row = this.row(position);
+    if (row === undefined) return;
+    const changed = { ...row, ...change };
+    this.#freeing(() => {
+      this.#db
+        .prepare('UPDATE entry SET mark = ?, refusal = ?, crc = ? WHERE position = ?')
+        .run(changed.mark, changed.refusal, checksum(changed), position);
+    });
+    this.#count(row, -1);
+    this.#count(changed, 1);
+  }
+
+  /** @returns whether the row was new */
+  #write(row: Omit<Row, 'crc'>): boolean {
+    const { position, type, queue, mark, refusal, bytes, origin, head, args } = row;
+    const values = [position, type, queue, mark, refusal, bytes, checksum(row), origin, head, args];
+    return this.#insert.run(...values).changes === 1;
+  }
+
+  /** A write that makes room or adds nothing: may use up the reserve. */
+  #freeing(write: () => void): void {
+    try {
+      this.#transaction(write);
+    } catch (error) {
+      if (!isFull(error) || !this.#hasReserve) throw error;
+      rmSync(this.#folder.reserve, { force: true });
+      this.#hasReserve = false;
+      this.#db.exec('PRAGMA wal_checkpoint(TRUNCATE)');
+      this.#transaction(write);
+    }
+  }
+
+  #transaction(write: () => void): void {
+    const unwritten = [...this.#unwritten.keys()];
+    this.#db.exec('BEGIN IMMEDIATE');
+    try {
+      for (const position of unwritten) this.#delete.run(position);
+      write();
+      this.#db.exec('COMMIT');
+    } catch (error) {
+      // SQLite has rolled back by itself after most write errors; then this is refused, rightly.
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
+      throw error;
+    }
+    for (const position of unwritten) this.#unwritten.delete(position);
+  }
+
+  #count(row: Pick<Row, 'type' | 'refusal' | 'bytes'>, sign: 1 | -1): void {
+    if (row.refusal !== '') this.#counts.refused += sign;
+    else if (row.type === 'outcome') this.#counts.outcomes += sign;
+    else this.#counts.jobs += sign;
+    this.#counts.bytes += sign * row.bytes;
+  }
+
+  /** Gives the disk back what an outage took, once the journal is empty. */
+  #shrink(): void {
+    const pages = Number(this.#db.prepare('PRAGMA page_count').get()?.page_count);
+    try {
+      if (pages * PAGE_BYTES > SHRINK_ABOVE_BYTES) {
+        this.#db.exec('PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)');
+      }
+    } catch (error) {
+      // Nothing depends on it; the pages are free inside the file all the same.
+      if (!isFull(error)) throw error;
+    }
+    this.#keepReserve();
+  }
+
+  #keepReserve(): void {
+    if (this.#hasReserve) return;
+    try {
+      makePrivateFile(this.#folder.reserve);
+      if (statSync(this.#folder.reserve).size !== RESERVE_BYTES)
+        writeFileSync(this.#folder.reserve, Buffer.alloc(RESERVE_BYTES));
+      this.#hasReserve = true;
+    } catch (error) {
+      if (!isFull(error)) throw error;
+      rmSync(this.#folder.reserve, { force: true });
+    }
+  }
+}

@@ -1,0 +1,259 @@
+/**
+ * The journal on disk, as its callers have it: gathers what is appended into group commits, keeps
+ * the bounds, reads in pages. The disk itself is behind the thread link; nothing here waits for it.
+ */
+import { setImmediate } from 'node:timers/promises';
+import type { JournalFullError } from '../errors.ts';
+import type { Adopted } from './adopt.ts';
+import { type Bounds, overBounds } from './bounds.ts';
+import type { Journal, JournalLog, JournalOptions, JournalStats } from './contract.ts';
+import type { JobEntry, JobMark, OutcomeEntry } from './entry.ts';
+import {
+  type Entry,
+  type EntryType,
+  type Kept,
+  type Packed,
+  type Position,
+  pack,
+  type RefusedEntry,
+} from './entry.ts';
+import { toError } from './fault.ts';
+import { folderOf } from './folder.ts';
+import { closedError } from './memory-journal.ts';
+import type { DamageReport } from './rescue.ts';
+import { ThreadLink } from './thread-link.ts';
+
+/** One transaction takes at most this: it bounds the memory of a commit and what it makes wait. */
+const COMMIT_BYTES_MAX = 4 * 1024 * 1024;
+const COMMIT_ENTRIES_MAX = 2_000;
+
+/** Entries that are read at once; a page of large ones ends earlier. */
+const PAGE_ENTRIES = 256;
+
+/** A replica's whole journal may have to be copied. */
+const ADOPT_MS = 120_000;
+
+const OWN_WAIT_MS = 5_000;
+const REPLY_MS = 10_000;
+
+interface Pending {
+  packed: Packed;
+  resolve(position: Position): void;
+  reject(error: Error): void;
+}
+
+export async function openDiskJournal(options: JournalOptions): Promise<Journal> {
+  const { path } = folderOf(options.dir, options.replica);
+  const { link, opening } = await ThreadLink.start({
+    base: options.dir,
+    replica: options.replica,
+    ownWaitMs: options.ownWaitMs ?? OWN_WAIT_MS,
+    path,
+    clock: options.clock,
+    replyMs: options.replyMs ?? REPLY_MS,
+    onDamage: (damage) => reportDamage(options.log, damage),
+  });
+  if (opening.damage !== undefined) reportDamage(options.log, opening.damage);
+  return new DiskJournal(options, path, link, opening.warnings);
+}
+
+class DiskJournal implements Journal {
+  readonly durable = true;
+  readonly path: string;
+  readonly warnings: readonly string[];
+  readonly #bounds: Bounds;
+  readonly #log: JournalLog;
+  readonly #link: ThreadLink;
+  /** Appended, but not in a commit yet. */
+  #pending: Pending[] = [];
+  /** What the pending and the committing entries will take. */
+  readonly #promised = { bytes: 0, entries: 0 };
+  /** Set while commits are due or under way; resolves when nothing is pending. */
+  #commits: Promise<void> | undefined;
+  #closing: Promise<{ left: number }> | undefined;
+
+  constructor(options: JournalOptions, path: string, link: ThreadLink, warnings: string[]) {
+    this.path = path;
+    this.warnings = warnings;
+    this.#bounds = { bytesMax: options.bytesMax, entriesMax: options.entriesMax };
+    this.#log = options.log;
+    this.#link = link;
+  }
+
+  async append(entry: Entry): Promise<Position> {
+    this.#assertOpen();
+    const packed = pack(entry);
+    const error = this.#link.silence ?? this.#overBounds(packed.bytes);
+    if (error !== undefined) throw error;
+    this.#promised.bytes += packed.bytes;
+    this.#promised.entries += 1;
+    return new Promise<Position>((resolve, reject) => {
+      this.#pending.push({ packed, resolve, reject });
+      this.#commits ??= this.#commitPending();
+    });
+  }
+
+  outcomes(queue?: string): AsyncIterable<Kept<OutcomeEntry>> {
+    return this.#all('outcome', queue) as AsyncIterable<Kept<OutcomeEntry>>;
+  }
+
+  jobs(queue?: string): AsyncIterable<Kept<JobEntry>> {
+    return this.#all('job', queue) as AsyncIterable<Kept<JobEntry>>;
+  }
+
+  async *#all(type: EntryType, queue: string | undefined): AsyncGenerator<Kept> {
+    let after: Position = Number.MIN_SAFE_INTEGER;
+    for (;;) {
+      this.#assertOpen();
+      const page = await this.#link.ask('page', [{ type, queue, after, limit: PAGE_ENTRIES }]);
+      const last = page.at(-1);
+      if (last === undefined) return;
+      yield* page;
+      after = last.position;
+    }
+  }
+
+  async settle(positions: readonly Position[]): Promise<void> {
+    this.#assertOpen();
+    if (positions.length > 0) await this.#link.ask('remove', [positions]);
+  }
+
+  async mark(positions: readonly Position[], mark: JobMark): Promise<void> {
+    this.#assertOpen();
+    if (positions.length > 0) await this.#link.ask('mark', [positions, mark]);
+  }
+
+  async refuse(position: Position, reason: string): Promise<void> {
+    this.#assertOpen();
+    await this.#link.ask('refuse', [position, reason]);
+    this.#log.warn(
+      { position, reason, path: this.path },
+      'Redis refuses a journal entry; it is kept apart',
+    );
+  }
+
+  async refused(limit = this.#bounds.entriesMax): Promise<RefusedEntry[]> {
+    this.#assertOpen();
+    return this.#link.ask('refused', [limit]);
+  }
+
+  async adoptOrphans(): Promise<Adopted[]> {
+    this.#assertOpen();
+    const { adopted, failed } = await this.#link.ask('adopt', [], undefined, ADOPT_MS);
+    for (const { damage } of adopted) if (damage !== undefined) reportDamage(this.#log, damage);
+    for (const { replica, fault } of failed) {
+      this.#log.error(
+        { replica, err: toError(fault) },
+        'the journal of a dead replica was left as it is',
+      );
+    }
+    return adopted;
+  }
+
+  stats(): JournalStats {
+    const { outcomes, jobs, refused, bytes, oldestAt } = this.#link.snapshot;
+    return {
+      entries: outcomes + jobs,
+      outcomes,
+      jobs,
+      refused,
+      bytes,
+      ...this.#bounds,
+      oldestAt,
+      commitMs: this.#link.commitMs,
+    };
+  }
+
+  close(): Promise<{ left: number }> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<{ left: number }> {
+    await this.#commits;
+    try {
+      await this.#link.ask('close', []);
+    } catch (err) {
+      this.#log.error({ err, path: this.path }, 'the journal was not closed in order');
+    } finally {
+      await this.#link.terminate();
+    }
+    const { outcomes, jobs } = this.#link.snapshot;
+    return { left: outcomes + jobs };
+  }
+
+  #overBounds(bytes: number): JournalFullError | undefined {
+    const { outcomes, jobs, refused, bytes: kept } = this.#link.snapshot;
+    const used = {
+      bytes: kept + this.#promised.bytes,
+      entries: outcomes + jobs + refused + this.#promised.entries,
+    };
+    return overBounds(this.path, used, bytes, this.#bounds);
+  }
+
+  /**
+   * One commit after the other while anything is pending, the first at the end of this turn of the
+   * event loop: all that the turn appends shares it. Never rejects.
+   */
+  async #commitPending(): Promise<void> {
+    await setImmediate();
+    while (this.#pending.length > 0) {
+      const batch = this.#takeBatch();
+      try {
+        const first = await this.#link.ask('append', [batch.map(({ packed }) => packed)], (late) =>
+          this.#takeBack(late, batch.length),
+        );
+        this.#release(batch);
+        for (const [index, { resolve }] of batch.entries()) resolve(first + index);
+      } catch (error) {
+        // While the disk hangs, what waits behind this commit is told at once as well.
+        const refused = this.#link.silence === undefined ? batch : [...batch, ...this.#takeAll()];
+        this.#release(refused);
+        for (const { reject } of refused) reject(error as Error);
+      }
+    }
+    this.#commits = undefined;
+  }
+
+  #takeBatch(): Pending[] {
+    let bytes = 0;
+    let count = 0;
+    for (const { packed } of this.#pending) {
+      bytes += packed.bytes;
+      if (count > 0 && (bytes > COMMIT_BYTES_MAX || count >= COMMIT_ENTRIES_MAX)) break;
+      count++;
+    }
+    return this.#pending.splice(0, count);
+  }
+
+  #takeAll(): Pending[] {
+    return this.#pending.splice(0);
+  }
+
+  #release(batch: readonly Pending[]): void {
+    this.#promised.entries -= batch.length;
+    for (const { packed } of batch) this.#promised.bytes -= packed.bytes;
+  }
+
+  /** Entries whose callers were told that they are not kept must not come back. */
+  #takeBack(first: Position, count: number): void {
+    const positions = Array.from({ length: count }, (_, index) => first + index);
+    this.#link.ask('remove', [positions]).catch((err) => {
+      this.#log.error(
+        { err, count, path: this.path },
+        'entries that were refused because the disk hung are in the journal all the same',
+      );
+    });
+  }
+
+  #assertOpen(): void {
+    if (this.#closing !== undefined) throw closedError(this.path);
+  }
+}
+
+function reportDamage(log: JournalLog, damage: DamageReport): void {
+  log.error(
+    { ...damage, damaged: damage.damaged.length },
+    `the journal was damaged: ${damage.rescued} entries were rescued, the rest is in ${damage.quarantine}`,
+  );
+}

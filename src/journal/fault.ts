@@ -1,0 +1,99 @@
+/**
+ * What can go wrong below the journal, as plain data: it crosses from the journal's thread to the
+ * caller, where it becomes an error of the catalogue. The only place that reads SQLite's codes.
+ */
+import { JournalError, JournalFullError } from '../errors.ts';
+
+export type Fault =
+  | { type: 'full'; path: string; limit: string; cause: string | undefined }
+  | { type: 'unusable'; path: string; what: string; remedy: string; cause: string | undefined };
+
+/** A fault on its way up inside the journal's thread. */
+export class FaultError extends Error {
+  readonly fault: Fault;
+  constructor(fault: Fault) {
+    super(fault.type === 'full' ? fault.limit : fault.what);
+    this.fault = fault;
+  }
+}
+
+export function unusable(path: string, what: string, remedy: string, cause?: unknown): FaultError {
+  return new FaultError({
+    type: 'unusable',
+    path,
+    what,
+    remedy,
+    cause: cause === undefined ? undefined : String(cause),
+  });
+}
+
+/** The error that callers of the journal see. */
+export function toError(fault: Fault): JournalError | JournalFullError {
+  return fault.type === 'full'
+    ? new JournalFullError(fault.path, fault.limit, fault.cause)
+    : new JournalError(fault.path, fault.what, fault.remedy, fault.cause);
+}
+
+/** Primary result codes of SQLite, https://www.sqlite.org/rescode.html */
+const SQLITE_BUSY = 5;
+const SQLITE_READONLY = 8;
+const SQLITE_CORRUPT = 11;
+const SQLITE_FULL = 13;
+const SQLITE_CANTOPEN = 14;
+const SQLITE_NOTADB = 26;
+
+function resultCode(error: unknown): number | undefined {
+  const code = (error as { errcode?: unknown } | null)?.errcode;
+  return typeof code === 'number' ? code & 0xff : undefined;
+}
+
+/** Somebody else holds the database's lock. */
+export function isBusy(error: unknown): boolean {
+  return resultCode(error) === SQLITE_BUSY;
+}
+
+/** What is on disk is not what was written. */
+export function isDamage(error: unknown): boolean {
+  const code = resultCode(error);
+  return code === SQLITE_CORRUPT || code === SQLITE_NOTADB;
+}
+
+export function isFull(error: unknown): boolean {
+  return resultCode(error) === SQLITE_FULL || systemCode(error) === 'ENOSPC';
+}
+
+/** `EACCES`, `ENOENT` … of a failed system call. */
+export function systemCode(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === 'string' ? code : undefined;
+}
+
+const NOT_WRITABLE: ReadonlySet<string> = new Set([
+  'EACCES',
+  'EROFS',
+  'EPERM',
+  'ENOTDIR',
+  'EEXIST',
+]);
+
+/** Any error of a write or an open, as a fault that says what to do. */
+export function asFault(error: unknown, path: string): Fault {
+  if (error instanceof FaultError) return error.fault;
+  if (isFull(error)) {
+    return { type: 'full', path, limit: 'no space left on the disk', cause: String(error) };
+  }
+  const code = systemCode(error) ?? '';
+  const result = resultCode(error);
+  const cannotWrite =
+    NOT_WRITABLE.has(code) || result === SQLITE_READONLY || result === SQLITE_CANTOPEN;
+  return {
+    type: 'unusable',
+    path,
+    what: `${cannotWrite ? 'cannot be written' : 'failed'}: ${(error as Error).message}`,
+    remedy: REMEDY_NOT_WRITABLE,
+    cause: String(error),
+  };
+}
+
+export const REMEDY_NOT_WRITABLE =
+  'Give the service a folder on a local disk that it may write to; JOURNAL=memory runs without one, and then a crash loses what Redis does not have yet.';

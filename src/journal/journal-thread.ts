@@ -1,0 +1,126 @@
+/**
+ * The journal's own thread: SQLite is synchronous, and a disk that takes 200 ms for an fsync must
+ * hold up neither a pulse nor a handler. One request at a time, in order. Has no timers: between
+ * requests it waits for the port and costs nothing.
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+import { systemClock } from '../time.ts';
+import { adoptOrphans } from './adopt.ts';
+import type { Database } from './database.ts';
+import { type Kept, unpack } from './entry.ts';
+import { isReadDamage } from './examine.ts';
+import { asFault, unusable } from './fault.ts';
+import { fileSystemType, judgeFileSystem } from './file-system.ts';
+import { folderOf, type Lock, makePrivateFolder, own } from './folder.ts';
+import { openDatabase } from './rescue.ts';
+import type {
+  Operation,
+  Operations,
+  Reply,
+  Request,
+  Snapshot,
+  ThreadOptions,
+} from './thread-protocol.ts';
+
+const options = workerData as ThreadOptions;
+const folder = folderOf(options.base, options.replica);
+const say = (reply: Reply) => parentPort?.postMessage(reply);
+
+interface Store {
+  database: Database;
+  lock: Lock;
+}
+
+/** A row that is not what was written, met while running. */
+class DamagedRowError extends Error {}
+
+function open(): Store | undefined {
+  let lock: Lock | undefined;
+  try {
+    makePrivateFolder(options.base);
+    const verdict = judgeFileSystem(fileSystemType(options.base), folder.path);
+    if (verdict.type === 'refuse') {
+      throw unusable(
+        folder.path,
+        `is on a network file system (${verdict.kind}), where locks do not hold`,
+        'Put it on a local disk or a block volume; JOURNAL=memory runs without one.',
+      );
+    }
+    lock = own(folder, options.ownWaitMs);
+    const { database, damage } = openDatabase(folder, systemClock.wall());
+    const warnings = verdict.type === 'warn' ? [verdict.warning] : [];
+    say({ type: 'opened', snapshot: snapshotOf(database), warnings, damage });
+    return { database, lock };
+  } catch (error) {
+    lock?.release();
+    say({ type: 'not-opened', fault: asFault(error, folder.path) });
+    return undefined;
+  }
+}
+
+function snapshotOf(database: Database): Snapshot {
+  const [first] = database.rows();
+  const entry = first === undefined ? undefined : unpack(first);
+  return { ...database.counts, oldestAt: entry?.at };
+}
+
+function operationsOn(store: Store): Operations {
+  const { database } = store;
+  return {
+    append: (entries) => database.append(entries),
+    page: (query) =>
+      database.page(query).map((row): Kept => {
+        const entry = unpack(row);
+        if (entry === undefined) throw new DamagedRowError(`entry ${row.position}`);
+        return entry;
+      }),
+    remove: (positions) => database.remove(positions),
+    mark: (positions, mark) => database.mark(positions, mark),
+    refuse: (position, reason) => database.refuse(position, reason, systemClock.wall()),
+    refused: (limit) => database.refused(limit),
+    adopt: () => adoptOrphans(folder, database, systemClock.wall()),
+    close: () => {
+      database.close();
+      store.lock.release();
+    },
+  };
+}
+
+/** Carries a request out; where it meets damage, what is sound is rescued and it is tried again. */
+function carryOut(store: Store, request: Request): unknown {
+  const run = () => {
+    const operation = operationsOn(store)[request.name] as (...args: unknown[]) => unknown;
+    return operation(...request.args);
+  };
+  try {
+    return run();
+  } catch (error) {
+    if (!isReadDamage(error) && !(error instanceof DamagedRowError)) throw error;
+    store.database.close();
+    const { database, damage } = openDatabase(folder, systemClock.wall());
+    store.database = database;
+    if (damage !== undefined) say({ type: 'damaged', damage });
+    return run();
+  }
+}
+
+function serve(store: Store, request: Request<Operation>): void {
+  const { id } = request;
+  const startedAt = systemClock.now();
+  try {
+    const value = carryOut(store, request);
+    const tookMs = systemClock.now() - startedAt;
+    const snapshot: Snapshot =
+      request.name === 'close'
+        ? { ...store.database.counts, oldestAt: undefined }
+        : snapshotOf(store.database);
+    say({ type: 'done', id, value, tookMs, snapshot });
+  } catch (error) {
+    const snapshot: Snapshot = { ...store.database.counts, oldestAt: undefined };
+    say({ type: 'failed', id, fault: asFault(error, folder.path), snapshot });
+  }
+}
+
+const store = open();
+if (store === undefined) parentPort?.close();
+else parentPort?.on('message', (request: Request) => serve(store, request));

@@ -1,0 +1,132 @@
+/**
+ * The journal without a disk, for those who chose JOURNAL=memory: the same promises within the
+ * life of the process and none beyond it. Also what the journal on disk is compared with in tests.
+ */
+import { JournalError } from '../errors.ts';
+import type { Clock } from '../time.ts';
+import type { Adopted } from './adopt.ts';
+import { type Bounds, overBounds } from './bounds.ts';
+import type { Journal, JournalStats } from './contract.ts';
+import type { JobEntry, JobMark, OutcomeEntry } from './entry.ts';
+import {
+  type Entry,
+  type EntryType,
+  type Kept,
+  type Position,
+  pack,
+  type RefusedEntry,
+} from './entry.ts';
+
+const PATH = '(memory)';
+
+export class MemoryJournal implements Journal {
+  readonly durable = false;
+  readonly path = undefined;
+  readonly warnings = ['The journal is in memory: a crash loses what Redis does not have yet.'];
+  readonly #bounds: Bounds;
+  readonly #clock: Clock;
+  /** In order of their positions. */
+  readonly #entries = new Map<Position, Kept>();
+  readonly #refused = new Map<Position, RefusedEntry>();
+  readonly #bytes = new Map<Position, number>();
+  #bytesAll = 0;
+  #last = 0;
+  #isClosed = false;
+
+  constructor(options: Bounds & { clock: Clock }) {
+    this.#bounds = { bytesMax: options.bytesMax, entriesMax: options.entriesMax };
+    this.#clock = options.clock;
+  }
+
+  async append(entry: Entry): Promise<Position> {
+    this.#assertOpen();
+    const { bytes } = pack(entry);
+    const used = { bytes: this.#bytesAll, entries: this.#bytes.size };
+    const error = overBounds(PATH, used, bytes, this.#bounds);
+    if (error !== undefined) throw error;
+    const position = ++this.#last;
+    this.#entries.set(position, { ...entry, position });
+    this.#bytes.set(position, bytes);
+    this.#bytesAll += bytes;
+    return position;
+  }
+
+  outcomes(queue?: string): AsyncIterable<Kept<OutcomeEntry>> {
+    return this.#all('outcome', queue) as AsyncIterable<Kept<OutcomeEntry>>;
+  }
+
+  jobs(queue?: string): AsyncIterable<Kept<JobEntry>> {
+    return this.#all('job', queue) as AsyncIterable<Kept<JobEntry>>;
+  }
+
+  async *#all(type: EntryType, queue: string | undefined): AsyncGenerator<Kept> {
+    this.#assertOpen();
+    for (const entry of this.#entries.values()) {
+      if (entry.type === type && (queue === undefined || entry.queue === queue)) yield { ...entry };
+    }
+  }
+
+  async settle(positions: readonly Position[]): Promise<void> {
+    this.#assertOpen();
+    for (const position of positions) {
+      this.#entries.delete(position);
+      this.#refused.delete(position);
+      this.#bytesAll -= this.#bytes.get(position) ?? 0;
+      this.#bytes.delete(position);
+    }
+  }
+
+  async mark(positions: readonly Position[], mark: JobMark): Promise<void> {
+    this.#assertOpen();
+    for (const position of positions) {
+      const entry = this.#entries.get(position);
+      if (entry?.type === 'job') this.#entries.set(position, { ...entry, mark });
+    }
+  }
+
+  async refuse(position: Position, reason: string): Promise<void> {
+    this.#assertOpen();
+    const entry = this.#entries.get(position);
+    if (entry === undefined) return;
+    this.#entries.delete(position);
+    this.#refused.set(position, { ...entry, reason, refusedAt: this.#clock.wall() });
+  }
+
+  async refused(limit = Number.POSITIVE_INFINITY): Promise<RefusedEntry[]> {
+    this.#assertOpen();
+    const inOrder = [...this.#refused.values()].sort((a, b) => a.position - b.position);
+    return inOrder.slice(0, limit);
+  }
+
+  async adoptOrphans(): Promise<Adopted[]> {
+    return [];
+  }
+
+  stats(): JournalStats {
+    const entries = [...this.#entries.values()];
+    const outcomes = entries.filter((entry) => entry.type === 'outcome').length;
+    return {
+      entries: entries.length,
+      outcomes,
+      jobs: entries.length - outcomes,
+      refused: this.#refused.size,
+      bytes: this.#bytesAll,
+      ...this.#bounds,
+      oldestAt: entries[0]?.at,
+      commitMs: undefined,
+    };
+  }
+
+  async close(): Promise<{ left: number }> {
+    this.#isClosed = true;
+    return { left: this.#entries.size };
+  }
+
+  #assertOpen(): void {
+    if (this.#isClosed) throw closedError(PATH);
+  }
+}
+
+export function closedError(path: string): JournalError {
+  return new JournalError(path, 'is closed', 'Nothing more is kept while the service stops.');
+}

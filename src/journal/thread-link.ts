@@ -1,0 +1,179 @@
+/**
+ * The caller's end of the journal's thread: sends requests, gives each reply or its absence back as
+ * a promise with a deadline, and turns faults into errors. Knows nothing of what is asked.
+ */
+import { extname } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { JournalError } from '../errors.ts';
+import type { Clock } from '../time.ts';
+import { toError } from './fault.ts';
+import type { DamageReport } from './rescue.ts';
+import type {
+  Operation,
+  Operations,
+  Reply,
+  Request,
+  Snapshot,
+  ThreadOptions,
+} from './thread-protocol.ts';
+
+export interface ThreadLinkOptions extends ThreadOptions {
+  /** The folder, for errors. */
+  path: string;
+  clock: Clock;
+  /** Default deadline of a request, ms. */
+  replyMs: number;
+  onDamage(damage: DamageReport): void;
+}
+
+export type Opening = Extract<Reply, { type: 'opened' }>;
+
+interface Waiting {
+  /** Undefined once the deadline has passed: then only `onLate` is still interested. */
+  settle: { resolve(value: unknown): void; reject(error: Error): void } | undefined;
+  cancelDeadline(): void;
+  onLate: ((value: unknown) => void) | undefined;
+}
+
+/** Beyond the wait for the folder: a journal of 100,000 entries opens in under a second here. */
+const OPEN_MS = 60_000;
+
+const TERMINATE_MS = 1_000;
+
+export class ThreadLink {
+  /** What the store held after the last reply. */
+  snapshot: Snapshot;
+  /** How long the last write took, ms. */
+  commitMs: number | undefined;
+  /** Set while a request is past its deadline and nothing has come back since: the disk hangs. */
+  silence: JournalError | undefined;
+  readonly #options: ThreadLinkOptions;
+  readonly #worker: Worker;
+  readonly #waiting = new Map<number, Waiting>();
+  #lastId = 0;
+  #ended: JournalError | undefined;
+
+  static async start(options: ThreadLinkOptions): Promise<{ link: ThreadLink; opening: Opening }> {
+    const { base, replica, ownWaitMs } = options;
+    const workerData: ThreadOptions = { base, replica, ownWaitMs };
+    // Sources run as they are in development; the build has .js files.
+    const file = `./journal-thread${extname(import.meta.url)}`;
+    const worker = new Worker(new URL(file, import.meta.url), {
+      workerData,
+      name: 'journal',
+      execArgv: [],
+    });
+    const opening = await firstReply(worker, options);
+    return { link: new ThreadLink(options, worker, opening), opening };
+  }
+
+  private constructor(options: ThreadLinkOptions, worker: Worker, opening: Opening) {
+    this.#options = options;
+    this.#worker = worker;
+    this.snapshot = opening.snapshot;
+    worker.on('message', (reply: Reply) => this.#onReply(reply));
+    worker.on('error', (error) => this.#end(error));
+    worker.on('exit', () => this.#end(undefined));
+  }
+
+  /**
+   * @param onLate called with the value if the reply comes after the deadline
+   * @throws JournalError after the deadline, or when the thread has ended
+   */
+  ask<Name extends Operation>(
+    name: Name,
+    args: Parameters<Operations[Name]>,
+    onLate?: (value: ReturnType<Operations[Name]>) => void,
+    withinMs = this.#options.replyMs,
+  ): Promise<ReturnType<Operations[Name]>> {
+    if (this.#ended !== undefined) return Promise.reject(this.#ended);
+    const id = ++this.#lastId;
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    const cancelDeadline = this.#options.clock.after(withinMs, () => {
+      const waiting = this.#waiting.get(id);
+      if (waiting === undefined) return;
+      waiting.settle = undefined;
+      this.silence = this.#silenceError(withinMs);
+      reject(this.silence);
+    });
+    this.#waiting.set(id, {
+      settle: { resolve, reject },
+      cancelDeadline,
+      onLate: onLate as Waiting['onLate'],
+    });
+    const request: Request<Name> = { id, name, args };
+    this.#worker.postMessage(request);
+    return promise as Promise<ReturnType<Operations[Name]>>;
+  }
+
+  /** Ends the thread; one that hangs in a system call is left to the end of the process. */
+  async terminate(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const cancel = this.#options.clock.after(TERMINATE_MS, resolve);
+    await Promise.race([this.#worker.terminate(), promise]);
+    cancel();
+  }
+
+  #silenceError(afterMs: number): JournalError {
+    return new JournalError(
+      this.#options.path,
+      `did not answer within ${afterMs} ms: its disk hangs`,
+      'Look at the disk (I/O errors, a full queue, a detached volume).',
+    );
+  }
+
+  #onReply(reply: Reply): void {
+    if (reply.type === 'damaged') this.#options.onDamage(reply.damage);
+    if (reply.type !== 'done' && reply.type !== 'failed') return;
+    const waiting = this.#waiting.get(reply.id);
+    if (waiting === undefined) return;
+    this.#waiting.delete(reply.id);
+    waiting.cancelDeadline();
+    this.snapshot = reply.snapshot;
+    this.silence = undefined;
+    if (reply.type === 'failed') {
+      waiting.settle?.reject(toError(reply.fault));
+      return;
+    }
+    this.commitMs = reply.tookMs;
+    if (waiting.settle === undefined) waiting.onLate?.(reply.value);
+    else waiting.settle.resolve(reply.value);
+  }
+
+  #end(cause: unknown): void {
+    this.#ended ??= new JournalError(
+      this.#options.path,
+      'has no thread any more',
+      'Start the replica again; its entries are on disk and are replayed then.',
+      cause,
+    );
+    for (const waiting of this.#waiting.values()) {
+      waiting.cancelDeadline();
+      waiting.settle?.reject(this.#ended);
+    }
+    this.#waiting.clear();
+  }
+}
+
+function firstReply(worker: Worker, options: ThreadLinkOptions): Promise<Opening> {
+  const { promise, resolve, reject } = Promise.withResolvers<Opening>();
+  const fail = (what: string, cause?: unknown) => {
+    reject(new JournalError(options.path, what, 'Look at the disk and at the cause.', cause));
+    // The thread may hang in a system call: nobody waits for its end.
+    void worker.terminate();
+  };
+  const cancel = options.clock.after(OPEN_MS + options.ownWaitMs, () =>
+    fail(`did not open within ${OPEN_MS + options.ownWaitMs} ms`),
+  );
+  const onError = (error: Error) => fail('could not be opened', error);
+  const onExit = () => fail('could not be opened: its thread ended');
+  const onMessage = (reply: Reply) => {
+    if (reply.type === 'opened') resolve(reply);
+    if (reply.type === 'not-opened') reject(toError(reply.fault));
+  };
+  worker.on('message', onMessage).on('error', onError).on('exit', onExit);
+  return promise.finally(() => {
+    cancel();
+    worker.off('message', onMessage).off('error', onError).off('exit', onExit);
+  });
+}

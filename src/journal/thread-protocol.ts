@@ -1,0 +1,55 @@
+/**
+ * What the journal's thread can be asked, as one table: the caller's side and the thread's side are
+ * both typed by it. Values cross by structured clone, so they are plain data.
+ */
+import type { Adoption } from './adopt.ts';
+import type { PageQuery } from './database.ts';
+import type { Kept, Packed, Position, RefusedEntry } from './entry.ts';
+import type { Fault } from './fault.ts';
+import type { DamageReport } from './rescue.ts';
+
+export interface Operations {
+  append(entries: readonly Packed[]): Position;
+  page(query: PageQuery): Kept[];
+  remove(positions: readonly Position[]): void;
+  mark(positions: readonly Position[], mark: string): void;
+  refuse(position: Position, reason: string): void;
+  refused(limit: number): RefusedEntry[];
+  adopt(): Adoption;
+  close(): void;
+}
+
+export type Operation = keyof Operations;
+
+export interface Request<Name extends Operation = Operation> {
+  id: number;
+  name: Name;
+  args: Parameters<Operations[Name]>;
+}
+
+/** What the store holds after an operation. */
+export interface Snapshot {
+  outcomes: number;
+  jobs: number;
+  refused: number;
+  bytes: number;
+  /** When the first entry was made, ms since the epoch. */
+  oldestAt: number | undefined;
+}
+
+export type Reply =
+  /** The folder is ours and open. */
+  | { type: 'opened'; snapshot: Snapshot; warnings: string[]; damage: DamageReport | undefined }
+  /** The folder cannot be had; the thread ends. */
+  | { type: 'not-opened'; fault: Fault }
+  | { type: 'done'; id: number; value: unknown; tookMs: number; snapshot: Snapshot }
+  | { type: 'failed'; id: number; fault: Fault; snapshot: Snapshot }
+  /** Damage met while running: already quarantined, the rest goes on. */
+  | { type: 'damaged'; damage: DamageReport };
+
+export interface ThreadOptions {
+  base: string;
+  replica: string;
+  /** How long to wait for a former owner of the folder that is just ending, ms. */
+  ownWaitMs: number;
+}

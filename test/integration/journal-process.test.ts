@@ -1,0 +1,200 @@
+/** The journal among processes: killed ones, two on one folder, orphans and who adopts them. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { outcomeNumber } from '../support/journal-entries.ts';
+import { allOutcomes, journalFolder, openIn } from '../support/journal-folder.ts';
+
+const CHILD = fileURLToPath(new URL('../support/journal-child.ts', import.meta.url));
+
+interface Child {
+  process: ChildProcess;
+  lines: string[];
+  /** Resolves with the line once the child has said it. */
+  says(pattern: RegExp): Promise<string>;
+  /** SIGKILL, and the wait for its end. */
+  kill(): Promise<void>;
+}
+
+function startChild(dir: string, replica: string, count: number): Child {
+  const child = spawn(process.execPath, [CHILD, dir, replica, String(count)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const lines: string[] = [];
+  const exited = once(child, 'exit');
+  const reader = createInterface({ input: child.stdout });
+  let wake = Promise.withResolvers<void>();
+  reader.on('line', (line) => {
+    lines.push(line);
+    wake.resolve();
+    wake = Promise.withResolvers();
+  });
+  const drained = once(reader, 'close').then(() => wake.resolve());
+  const kill = async () => {
+    child.kill('SIGKILL');
+    await exited;
+    await drained;
+  };
+  onTestFinished(kill);
+  return {
+    process: child,
+    lines,
+    kill,
+    async says(pattern) {
+      for (let at = 0; ; at++) {
+        while (at >= lines.length) {
+          if (child.exitCode !== null || child.signalCode !== null) throw new Error('child ended');
+          await wake.promise;
+        }
+        const line = lines[at] ?? '';
+        if (pattern.test(line)) return line;
+      }
+    },
+  };
+}
+
+describe('a journal whose process is killed', () => {
+  it('has every entry that was acknowledged, 50 times over', { timeout: 120_000 }, async () => {
+    const killAt = async (turn: number) => {
+      const dir = await journalFolder();
+      const child = startChild(dir, 'one', 1_000);
+      await child.says(new RegExp(`^job-${turn}$`));
+      await child.kill();
+      const acknowledged = child.lines.filter((line) => line.startsWith('job-'));
+      const journal = await openIn(dir);
+      const kept = (await allOutcomes(journal)).map(({ jobId }) => jobId);
+      expect(kept.slice(0, acknowledged.length)).toEqual(acknowledged);
+      // At most the one that was under way is there without an acknowledgement.
+      expect(kept.length - acknowledged.length).toBeLessThanOrEqual(1);
+      await journal.close();
+    };
+    // Right after an acknowledgement, at another one each time.
+    for (let turn = 0; turn < 50; turn += 5) {
+      await Promise.all([0, 1, 2, 3, 4].map((more) => killAt(turn + more)));
+    }
+  });
+
+  it('belongs to its next life at once: the lock died with the process', async () => {
+    const dir = await journalFolder();
+    const child = startChild(dir, 'one', 3);
+    await child.says(/^done$/);
+    await child.kill();
+    const journal = await openIn(dir, { ownWaitMs: 0 });
+    expect(await allOutcomes(journal)).toMatchObject([
+      outcomeNumber(0),
+      outcomeNumber(1),
+      outcomeNumber(2),
+    ]);
+  });
+});
+
+describe('two processes on one folder', () => {
+  it('are told apart: the second is refused by an error that names the folder', async () => {
+    const dir = await journalFolder();
+    const journal = await openIn(dir);
+    const child = startChild(dir, 'one', 1);
+    const line = await child.says(/^(refused|open|failed)/);
+    expect(line).toMatch(/^refused/);
+    expect(line).toContain(join(dir, 'one'));
+    expect(line).toContain('REPLICA');
+    await journal.append(outcomeNumber(1));
+    expect(await allOutcomes(journal)).toHaveLength(1);
+  });
+
+  it('are told apart the other way round, and within one process', async () => {
+    const dir = await journalFolder();
+    const child = startChild(dir, 'one', 1);
+    await child.says(/^done$/);
+    await expect(openIn(dir)).rejects.toThrow('in use by another living process');
+    await child.kill();
+    await openIn(dir);
+    await expect(openIn(dir)).rejects.toMatchObject({ code: 'HOLDFAST_JOURNAL_UNUSABLE' });
+  });
+
+  it('take turns when the first ends while the second waits', async () => {
+    const dir = await journalFolder();
+    const child = startChild(dir, 'one', 1);
+    await child.says(/^done$/);
+    const opening = openIn(dir, { ownWaitMs: 20_000 });
+    await child.kill();
+    expect(await allOutcomes(await opening)).toHaveLength(1);
+  });
+});
+
+describe('an orphan', () => {
+  it('is adopted after its process was killed, before our own entries, and its folder goes', async () => {
+    const dir = await journalFolder();
+    const child = startChild(dir, 'dead', 1_200);
+    await child.says(/^done$/);
+    const journal = await openIn(dir);
+    await journal.append({ ...outcomeNumber(1), jobId: 'ours' });
+    expect(await journal.adoptOrphans()).toEqual([]);
+    await child.kill();
+    expect(await journal.adoptOrphans()).toEqual([
+      { replica: 'dead', entries: 1_200, damage: undefined },
+    ]);
+    const ids = (await allOutcomes(journal)).map(({ jobId }) => jobId);
+    expect(ids).toEqual([...Array.from({ length: 1_200 }, (_, i) => `job-${i}`), 'ours']);
+    expect(existsSync(join(dir, 'dead'))).toBe(false);
+    expect(await journal.adoptOrphans()).toEqual([]);
+  });
+
+  it('is adopted by exactly one of two that try at once', async () => {
+    const dir = await journalFolder();
+    const dead = ['dead-1', 'dead-2', 'dead-3'];
+    for (const replica of dead) {
+      const child = startChild(dir, replica, 20);
+      await child.says(/^done$/);
+      await child.kill();
+    }
+    const [a, b] = await Promise.all([
+      openIn(dir, { replica: 'a' }),
+      openIn(dir, { replica: 'b' }),
+    ]);
+    const adopted = (await Promise.all([a.adoptOrphans(), b.adoptOrphans()])).flat();
+    expect(adopted.map(({ replica }) => replica).sort()).toEqual(dead);
+    expect(a.stats().entries + b.stats().entries).toBe(60);
+    expect(readdirSync(dir).sort()).toEqual(['a', 'b', 'gate.db']);
+  });
+
+  it('that came empty is cleared away in silence', async () => {
+    const dir = await journalFolder();
+    await (await openIn(dir, { replica: 'gone' })).close();
+    const journal = await openIn(dir);
+    expect(await journal.adoptOrphans()).toEqual([]);
+    expect(readdirSync(dir).sort()).toEqual(['gate.db', 'one']);
+  });
+
+  it('that starts again while it is not adopted replays its own', async () => {
+    const dir = await journalFolder();
+    const first = await openIn(dir, { replica: 'back' });
+    await first.append(outcomeNumber(5));
+    expect(await first.close()).toEqual({ left: 1 });
+    const again = await openIn(dir, { replica: 'back' });
+    const journal = await openIn(dir);
+    expect(await journal.adoptOrphans()).toEqual([]);
+    expect(await allOutcomes(again)).toMatchObject([outcomeNumber(5)]);
+  });
+});
+
+describe('the files of a journal', () => {
+  it('can be read by their owner only', async () => {
+    const dir = join(await journalFolder(), 'base');
+    const before = process.umask(0);
+    onTestFinished(() => {
+      process.umask(before);
+    });
+    const journal = await openIn(dir);
+    await journal.append(outcomeNumber(1));
+    const modeOf = (path: string) => statSync(path).mode & 0o777;
+    expect(modeOf(dir)).toBe(0o700);
+    expect(modeOf(join(dir, 'one'))).toBe(0o700);
+    const names = readdirSync(join(dir, 'one'));
+    expect(names).toContain('journal.db-wal');
+    for (const name of names) expect([name, modeOf(join(dir, 'one', name))]).toEqual([name, 0o600]);
+  });
+});
