@@ -16,6 +16,8 @@ function run(command, args, cwd = '.') {
     stdio: [null, 'pipe', 'inherit'],
   });
   if (status === 0) return stdout;
+  // npm runs no `postpack` after a pack that failed.
+  spawnSync(process.execPath, ['.ci/package-json.mjs', 'for-developers']);
   process.stderr.write(
     `${stdout}\n${command} ${args[0]} failed in ${resolve(cwd)} (exit code ${status})\n`,
   );

@@ -7,13 +7,18 @@ for (const path of process.argv.slice(2)) {
   const report = JSON.parse(readFileSync(path, 'utf8'));
   const tier = {
     passed: report.numPassedTests,
-    failed: report.numFailedTests,
+    // A file that does not even load has no tests that could fail.
+    failed: report.numFailedTests + report.testResults.filter(isBroken).length,
     skipped: report.numPendingTests + report.numTodoTests,
   };
   for (const key of Object.keys(sum)) sum[key] += tier[key];
   print(basename(path, '.json'), tier);
 }
 print('all', sum);
+
+function isBroken({ status, assertionResults }) {
+  return status === 'failed' && assertionResults.length === 0;
+}
 
 function print(name, { passed, failed, skipped }) {
   const line = `${passed} passed, ${failed} failed, ${skipped} skipped`;
