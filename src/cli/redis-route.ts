@@ -53,13 +53,16 @@ export class RedisRoute implements Route {
   }
 
   async job(queue: string, id: string): Promise<JobView | undefined> {
+    // The state first: read the other way round, a job that ends in between would be "completed"
+    // without its result.
+    const state = await this.#call(this.#queue(queue).getJobState(id), 'reading the job');
     const job = await this.#call(this.#queue(queue).getJob(id), 'reading the job');
     if (job === undefined) return undefined;
     return {
       id,
       queue,
       name: job.name,
-      state: await this.#call(job.getState(), 'reading the job'),
+      state,
       progress: job.progress,
       result: job.returnvalue,
       failedReason: job.failedReason,

@@ -41,13 +41,15 @@ export function plainClient(url: string): PlainClient {
     },
     flow: () => Promise.reject(new Error('Flows are not part of these tests.')),
     async job(queue, id): Promise<JobView | undefined> {
+      // The state first: otherwise a job that ends in between has a state without its result.
+      const state = await queueOf(queue).getJobState(id);
       const job = await queueOf(queue).getJob(id);
       if (job === undefined) return undefined;
       return {
         id,
         queue,
         name: job.name,
-        state: await job.getState(),
+        state,
         progress: job.progress,
         result: job.returnvalue,
         failedReason: job.failedReason,
