@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -44,7 +44,9 @@ function open(
 }
 
 function folder(): string {
-  return mkdtempSync(join(tmpdir(), 'holdfast-test-connect-'));
+  const path = mkdtempSync(join(tmpdir(), 'holdfast-test-connect-'));
+  onTestFinished(() => rmSync(path, { recursive: true, force: true }));
+  return path;
 }
 
 describe('a connection', () => {
