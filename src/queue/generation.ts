@@ -36,6 +36,12 @@ export class Generation {
     return this.#clock.now() + this.#clockOffset;
   }
 
+  /** Asks the server for its wall clock, ms since the epoch. */
+  async serverTime(): Promise<number> {
+    const [seconds, micros] = (await this.client.time()) as unknown as [string, string];
+    return Number(seconds) * 1000 + Number(micros) / 1000;
+  }
+
   setClockOffset(offset: number): void {
     this.#clockOffset = offset;
   }

@@ -14,6 +14,7 @@ import type { BreakerState, Trouble } from '../breaker/state.ts';
 import type { Config } from '../config.ts';
 import { RedisUnavailableError } from '../errors.ts';
 import type { Journal } from '../journal/journal.ts';
+import { OutageRecorder } from '../outage/recorder.ts';
 import { type ConditionName, conditionOf, conditions } from '../redis/conditions.ts';
 import { createRedisClient } from '../redis/connect.ts';
 import { compareIdentity, type IdentityChange, type ServerIdentity } from '../redis/identity.ts';
@@ -22,21 +23,22 @@ import { Pulse } from '../redis/pulse.ts';
 import { type Clock, type Random, systemClock, systemRandom } from '../time.ts';
 import { Admission } from './admission.ts';
 import { BlockingClients } from './blocking-clients.ts';
-import { commandName, fenceArgs, isFenced } from './fenced-scripts.ts';
+import { bullmqConnection } from './bullmq-connection.ts';
 import { Generation } from './generation.ts';
-import { Heartbeat } from './heartbeat.ts';
-import { type HeldJob, type Outcome, QueueLedger } from './ledger.ts';
+import { ALIVE_MS, Heartbeat } from './heartbeat.ts';
+import { Leases } from './leases.ts';
+import { type HeldJob, QueueLedger } from './ledger.ts';
 import { fencedReason } from './lua/fence.ts';
-import { type RecoveryDeps, type RecoveryReport, recover, replay, writeNotes } from './recovery.ts';
+import { QueueCare } from './queue-care.ts';
+import { type RecoveryDeps, type RecoveryReport, recover, writeNotes } from './recovery.ts';
 import { type BackendOptions, ResilientBackend } from './resilient-backend.ts';
-import { retake } from './retake.ts';
 import { Settlements } from './settlements.ts';
-import type { RedisTarget, TargetState } from './target.ts';
+import type { LockEvent, RedisTarget, TargetState } from './target.ts';
 import type { Settlement, TargetCore, Verdict } from './target-core.ts';
 
-/** Answer for a producer while Redis is away: within this time, ms. */
+/** A producer gets its answer within this time while Redis is away, ms. */
 const ANSWER_MS = 2000;
-/** Each step of a probe may take this long, ms: 3 s kept a server that swallows replies from holding it. */
+/** Each step of a probe may take this long, ms: a server that swallows replies must not hold it. */
 const PROBE_STEP_MS = 3000;
 /** The fleet's stalled checks wait this long after an outage that outlived locks, ms. */
 const HOLD_MS = 10_000;
@@ -44,26 +46,20 @@ const HOLD_MS = 10_000;
 const BARRIER_MARGIN_MS = 250;
 /** Plain BullMQ workers leave stalled jobs to us through outages of this length, ms. */
 const GUARD_MS = 10 * 60_000;
-/** A command may act this long after it was given up at the earliest, ms (pulse, its deadline, slack). */
+/** Between giving a command up and its time being over at the server, ms. */
 const FENCE_SLACK_MS = 500;
-/** A script that came late is sent again, after the clocks were compared, this often. */
-const LATE_RETRIES = 3;
+/** A blocking read may be late by this much before its socket counts as dead, ms. */
+const PATIENCE_MS = 750;
+/** At the end, our keys are removed if Redis answers within this time, ms. */
+const GOODBYE_MS = 500;
 
 export interface ResilientTargetOptions {
-  config: Config;
+  config: Pick<Config, 'redis' | 'resilience'>;
   log: Logger;
   journal: Journal;
   clock?: Clock;
   random?: Random;
-  /** Makes a client that never reconnects by itself; tests may count them. */
-  connect?: (purpose: 'probe' | 'blocking') => Redis | Cluster;
 }
-
-export type LockListener = (event: {
-  type: 'lost' | 'expiring';
-  queue: string;
-  jobId: string;
-}) => void;
 
 export class ResilientTarget implements RedisTarget, TargetCore {
   readonly processId = randomUUID();
@@ -71,8 +67,9 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   readonly clock: Clock;
   readonly connection: ConnectionOptions = {};
   readonly backendFactory: BackendFactory<RedisQueueBackend>;
+  readonly outages: OutageRecorder;
 
-  readonly #config: Config;
+  readonly #config: Pick<Config, 'redis' | 'resilience'>;
   readonly #log: Logger;
   readonly #journal: Journal;
   readonly #breaker: Breaker;
@@ -80,39 +77,44 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   readonly #settlements: Settlements;
   readonly #blocking: BlockingClients;
   readonly #heartbeat: Heartbeat;
-  readonly #connect: (purpose: 'probe' | 'blocking') => Redis | Cluster;
+  readonly #leases: Leases;
+  readonly #care: QueueCare;
   readonly #ledgers = new Map<string, QueueLedger>();
-  readonly #lockListeners = new Set<LockListener>();
   readonly #stateListeners = new Set<(state: TargetState) => void>();
-  readonly #readyIn = new WeakMap<QueueLedger, { generation: Generation; ready: Promise<void> }>();
 
+  #state: TargetState;
   #generation: Generation | undefined;
   #pulse: Pulse | undefined;
   #roundTripMs = 0;
   /** The identity that recovery has dealt with; committed only after healing. */
   #identity: ServerIdentity | undefined;
   #passed: ProbePassed | undefined;
-  /** Server time (ms) of the last sign of life before the outage. */
+  /** Server time (ms) of the last sign of life before the outage; 0 before the first connection. */
   #lastAliveAt = 0;
+  /** ioredis says why in an event and then only that the connection is closed. */
   #lastError: unknown;
+  #recovery: { change: IdentityChange; report: RecoveryReport } | undefined;
   #replicas = 1;
 
   constructor(options: ResilientTargetOptions) {
-    this.#config = options.config;
-    this.#log = options.log;
+    const { config, log } = options;
+    const { resilience, redis } = config;
+    this.#config = config;
+    this.#log = log;
     this.#journal = options.journal;
     this.clock = options.clock ?? systemClock;
-    const { resilience, redis } = options.config;
-    this.#connect =
-      options.connect ??
-      ((purpose) =>
-        createRedisClient(redis, purpose, {
-          retryPace: () => null,
-          overrides: { lazyConnect: true },
-          onError: (error) => {
-            this.#lastError = error;
-          },
-        }));
+    this.#state = {
+      breaker: 'open',
+      condition: 'connecting',
+      outageId: undefined,
+      since: this.clock.wall(),
+    };
+    const ledgers = () => this.#ledgers.values();
+    this.outages = new OutageRecorder({
+      clock: this.clock,
+      log,
+      describe: (condition) => conditions[condition as ConditionName],
+    });
     this.#admission = new Admission(this.clock, resilience.slowStartMs, (ledger, generation) =>
       this.#barrierStands(ledger, generation),
     );
@@ -120,18 +122,26 @@ export class ResilientTarget implements RedisTarget, TargetCore {
       this.#journal,
       this.clock,
       resilience.rollbackWindowMs,
-      this.#log,
+      log,
     );
+    this.#leases = new Leases(this.clock, log, ledgers);
     this.#blocking = new BlockingClients(
       () => this.#connect('blocking'),
       PROBE_STEP_MS,
       (error, generation) => this.isOutage(error, generation),
     );
+    this.#care = new QueueCare({
+      clock: this.clock,
+      processId: this.processId,
+      fenceMs: () => this.fenceMs(),
+      guardMs,
+      runId: () => this.#identity?.runId ?? '',
+    });
     this.#heartbeat = new Heartbeat({
       clock: this.clock,
       processId: this.processId,
-      ledgers: () => this.#ledgers.values(),
-      guardMs: (ledger) => this.#guardMs(ledger),
+      ledgers,
+      guardMs,
       generation: () => this.generation(),
       onError: (error, generation) => this.isOutage(error, generation),
       onMembers: (count) => {
@@ -150,8 +160,8 @@ export class ResilientTarget implements RedisTarget, TargetCore {
       replicas: () => this.#replicas,
       probe: (signal) => this.#probe(signal),
       recover: () => this.#recover(),
-      troubleOf: (error) => troubleOf(this.#conditionOf(error) ?? 'refused'),
-      endConnections: () => this.#endGeneration(),
+      troubleOf: (error) => this.#troubleOf(error),
+      endConnections: () => this.#endConnections(),
       admit: () => this.#admit(),
       onTransition: (from, to) => this.#moved(from, to),
     });
@@ -167,19 +177,20 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   // Life ---------------------------------------------------------------------------------------------
 
   async start(): Promise<void> {
-    for await (const entry of this.#journal.outcomes()) {
-      this.#settlements.adopt((prefix, queue) => this.ledger(prefix, queue), [entry]);
-    }
+    await this.#loadOutcomes();
     this.#breaker.start();
     this.#heartbeat.start();
   }
 
   async stop(deadline: number): Promise<void> {
     this.#heartbeat.stop();
+    this.#leases.rest();
+    this.outages.stop();
     this.#breaker.stop();
-    const generation = this.#generation;
-    if (generation?.alive) await this.#sayGoodbye(generation, deadline);
-    this.#endGeneration();
+    const generation = this.generation();
+    if (generation) await this.#sayGoodbye(generation, deadline);
+    this.#endConnections();
+    this.#generation?.destroy();
     if (this.#passed) destroyClient(this.#passed.client);
   }
 
@@ -190,15 +201,17 @@ export class ResilientTarget implements RedisTarget, TargetCore {
       pipeline.zrem(ledger.key('members'), this.processId);
       pipeline.del(ledger.key(`epoch:${this.processId}`));
     }
-    const done = pipeline.exec().catch(() => undefined);
+    const waitMs = Math.max(0, Math.min(GOODBYE_MS, deadline - this.clock.now()));
     await Promise.race([
-      done,
-      new Promise((resolve) =>
-        this.clock.after(Math.max(0, Math.min(500, deadline - this.clock.now())), () =>
-          resolve(undefined),
-        ),
-      ),
+      pipeline.exec().catch(() => undefined),
+      new Promise<void>((resolve) => this.clock.after(waitMs, resolve)),
     ]);
+  }
+
+  async #loadOutcomes(): Promise<void> {
+    for await (const entry of this.#journal.outcomes()) {
+      this.#settlements.adopt((prefix, queue) => this.ledger(prefix, queue), entry);
+    }
   }
 
   state(): TargetState {
@@ -210,16 +223,36 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     return () => this.#stateListeners.delete(listener);
   }
 
-  /** Hears of locks that were lost to another worker, or are about to expire in an outage. */
-  onLock(listener: LockListener): () => void {
-    this.#lockListeners.add(listener);
-    return () => this.#lockListeners.delete(listener);
+  onLock(listener: (event: LockEvent) => void): () => void {
+    return this.#leases.on(listener);
+  }
+
+  setLeasePolicy(queue: string, policy: 'continue' | 'abort'): void {
+    this.ledger(this.#config.redis.prefix, queue).onLeaseLost = policy;
+  }
+
+  sinceTakeAnsweredMs(queue: string): number {
+    return this.clock.now() - this.ledger(this.#config.redis.prefix, queue).lastTakeAnswered;
+  }
+
+  allowedConcurrency(queue: string): number {
+    if (!this.generation()) return 0;
+    return this.#admission.allowed(this.ledger(this.#config.redis.prefix, queue));
+  }
+
+  isolate(): void {
+    this.#breaker.isolate({ name: 'isolated', pace: 'normal' });
+  }
+
+  release(): void {
+    this.#breaker.release();
   }
 
   // The breaker's hands ------------------------------------------------------------------------------
 
-  /** One try of the real thing. @throws the error that the breaker's condition is told from */
+  /** One try of the real thing. */
   async #probe(signal: AbortSignal): Promise<void> {
+    this.#lastError = undefined;
     const passed = await probe({
       connect: () => this.#connect('probe'),
       clock: this.clock,
@@ -232,76 +265,122 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   }
 
   async #recover(): Promise<void> {
-    const passed = this.#passed;
-    if (!passed) throw new Error('recovery without a passed probe');
+    const passed = this.#passed!;
     this.#passed = undefined;
     this.#generation?.destroy();
     const generation = new Generation(passed.client, passed.clockOffset, this.clock);
     this.#generation = generation;
     this.#roundTripMs = passed.roundTripMs;
     this.#listen(generation);
+    // Before anybody recovers stalled jobs: what a dead replica finished must not run again.
+    if ((await this.#journal.adoptOrphans()).length > 0) await this.#loadOutcomes();
     const change = compareIdentity(this.#identity, passed.identity);
+    const ledgers = [...this.#ledgers.values()];
     const report = await recover(
       {
         generation,
         identity: passed.identity,
         change,
-        ledgers: [...this.#ledgers.values()],
-        aliveFrom: this.#lastAliveAt > 0 ? this.#lastAliveAt - 2 * 5000 : generation.serverNow(),
+        ledgers,
+        aliveFrom: this.#lastAliveAt > 0 ? this.#lastAliveAt - ALIVE_MS : generation.serverNow(),
       },
       this.#recoveryDeps(),
     );
     if (!generation.alive) throw this.#lastError ?? new Error('Connection is closed.');
     this.#identity = passed.identity;
-    for (const ledger of this.#ledgers.values()) {
-      this.#readyIn.set(ledger, { generation, ready: Promise.resolve() });
-    }
-    this.#lastReport = { change, report };
+    this.#care.isReady(ledgers, generation);
+    this.#replicas = Math.max(1, report.members);
+    this.#recovery = { change, report };
   }
-
-  #lastReport: { change: IdentityChange; report: RecoveryReport } | undefined;
 
   /** The breaker closed: everybody may go on. */
   #admit(): void {
-    const generation = this.#generation;
-    if (!generation?.alive) return;
+    const generation = this.#generation!;
+    this.#leases.rest();
     this.#startPulse(generation);
+    this.#tellEnd();
     this.#admission.admit(generation);
     void this.#afterwards(generation);
   }
 
+  #tellEnd(): void {
+    const { change, report } = this.#recovery!;
+    if (report.epochsGone > 0) this.outages.saw('data-lost', 'our keys are gone from the dataset');
+    else if ((change === 'restarted' || change === 'failed-over') && report.healed > 0) {
+      this.outages.saw('data-rolled-back', `${report.healed} outcomes were gone`);
+    }
+    this.outages.closed(change, {
+      replayed: report.replayed,
+      healed: report.healed,
+      locksRetaken: report.locksRetaken,
+      pulledBack: report.pulledBack,
+      handedBack: report.handedBack,
+      runsLost: report.runsLost,
+    });
+  }
+
   /** What nobody needs to wait for: notes of running jobs, and outcomes that came in meanwhile. */
   async #afterwards(generation: Generation): Promise<void> {
+    const deps = this.#recoveryDeps();
     try {
       for (const ledger of this.#ledgers.values()) {
-        for (const job of ledger.held.values()) {
-          await writeNotes(generation, ledger, job, this.#recoveryDeps());
-        }
-        if (ledger.unsettled.size > 0) await this.#drain(ledger, generation);
+        for (const job of ledger.held.values()) await writeNotes(generation, ledger, job, deps);
+        await this.#care.drain(ledger, generation, deps);
       }
     } catch (error) {
-      this.isOutage(error, generation);
+      if (!this.isOutage(error, generation)) throw error;
     }
   }
 
   /** The breaker opened: nothing is sent any more, and what was sent gets its end. */
-  #endGeneration(): void {
+  #endConnections(): void {
     this.#admission.hold();
+    this.#leases.watch();
     this.#pulse?.stop();
     this.#pulse = undefined;
     const generation = this.#generation;
-    if (!generation) return;
+    if (!generation?.alive) return;
     this.#lastAliveAt = generation.serverNow();
     // A full server answers, and settles free its memory: that connection stays until the next one.
     if (this.#state.condition !== 'out-of-memory') generation.destroy();
   }
 
-  #listen(generation: Generation): void {
-    const { client } = generation;
-    client.on('error', (error: unknown) => {
-      this.#lastError = error;
+  #moved(from: BreakerState, to: BreakerState): void {
+    const condition = to.state === 'closed' ? undefined : to.trouble.name;
+    if (from.state === 'closed' && condition !== undefined) {
+      this.outages.opened(condition, this.#heldCount());
+    }
+    const breaker = to.state === 'recovering' ? 'half-open' : to.state;
+    const changed = breaker !== this.#state.breaker || condition !== this.#state.condition;
+    this.#state = {
+      breaker,
+      condition,
+      outageId: this.outages.current?.id,
+      since: changed ? this.clock.wall() : this.#state.since,
+    };
+    for (const listener of this.#stateListeners) listener(this.#state);
+  }
+
+  #heldCount(): number {
+    let held = 0;
+    for (const ledger of this.#ledgers.values()) held += ledger.held.size + ledger.unsettled.size;
+    return held;
+  }
+
+  // Watching -----------------------------------------------------------------------------------------
+
+  #connect(purpose: 'probe' | 'blocking'): Redis | Cluster {
+    return createRedisClient(this.#config.redis, purpose, {
+      retryPace: () => null,
+      overrides: { lazyConnect: true },
+      onError: (error) => {
+        this.#lastError = error;
+      },
     });
-    client.on('close', () => {
+  }
+
+  #listen(generation: Generation): void {
+    generation.client.on('close', () => {
       const error = this.#lastError ?? new Error('Connection is closed.');
       this.#lastError = undefined;
       this.isOutage(error, generation);
@@ -316,21 +395,14 @@ export class ResilientTarget implements RedisTarget, TargetCore {
         clock: this.clock,
         intervalMs: pulseIntervalMs,
         timeoutMs: pulseTimeoutMs,
-        ask: async () => {
-          const [seconds, micros] = (await generation.client.time()) as unknown as [string, string];
-          return Number(seconds) * 1000 + Number(micros) / 1000;
-        },
+        ask: () => generation.serverTime(),
         onAnswer: ({ clockOffset, roundTripMs }) => {
           generation.setClockOffset(clockOffset);
           this.#roundTripMs = roundTripMs;
         },
         onMissed: (silentMs) => {
-          this.isOutage(
-            Object.assign(new Error(`no answer for ${Math.round(silentMs)} ms`), {
-              code: 'EFROZEN',
-            }),
-            generation,
-          );
+          const error = new Error(`no answer to a pulse for ${Math.round(silentMs)} ms`);
+          this.isOutage(Object.assign(error, { code: 'EFROZEN' }), generation);
         },
         onError: (error) => this.isOutage(error, generation),
         onLoopBlocked: (blockedMs) => this.#loopBlocked(blockedMs),
@@ -341,35 +413,42 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   }
 
   #loopBlocked(blockedMs: number): void {
-    const running = [...this.#ledgers.values()].flatMap((ledger) =>
-      [...ledger.held.values()].map((job) => ({ queue: ledger.queue, jobId: job.id })),
-    );
+    const jobs = [...this.#ledgers.values()]
+      .flatMap(({ queue, held }) => [...held.values()].map(({ id }) => ({ queue, jobId: id })))
+      .slice(0, 5);
     this.#log.warn(
-      {
-        event: 'event_loop.blocked',
-        condition: 'event-loop-blocked',
-        blockedMs,
-        jobs: running.slice(0, 5),
-      },
-      `the event loop stood still for ${Math.round(blockedMs)} ms: a handler computes without awaiting; move the work to a worker thread`,
+      { event: 'event_loop.blocked', condition: 'event-loop-blocked', blockedMs, jobs },
+      `the event loop stood still for ${Math.round(blockedMs)} ms; move computation of handlers to a worker thread`,
     );
   }
 
-  #state: TargetState = {
-    breaker: 'open',
-    condition: 'connecting',
-    outageId: undefined,
-    since: 0,
-  };
+  isOutage(error: unknown, generation: Generation): boolean {
+    if (!generation.alive || generation !== this.#generation) return true;
+    const condition = this.#conditionOf(error);
+    if (condition === undefined) return false;
+    const trouble = { name: condition, pace: conditions[condition].pace };
+    this.#breaker.failure(trouble);
+    this.outages.saw(condition, textOf(error));
+    return true;
+  }
 
-  #moved(_from: BreakerState, to: BreakerState): void {
-    this.#state = {
-      breaker: to.state === 'recovering' ? 'half-open' : to.state,
-      condition: to.state === 'closed' ? undefined : to.trouble.name,
-      outageId: undefined,
-      since: this.clock.wall(),
-    };
-    for (const listener of this.#stateListeners) listener(this.#state);
+  #troubleOf(error: unknown): Trouble {
+    const name = this.#conditionOf(error) ?? 'refused';
+    this.outages.saw(name, textOf(error));
+    return { name, pace: conditions[name].pace };
+  }
+
+  #conditionOf(error: unknown): ConditionName | undefined {
+    switch (fencedReason(error)) {
+      case 'epoch':
+        return 'data-lost';
+      case 'late':
+        return 'frozen';
+    }
+    const code = (error as { code?: unknown } | null)?.code;
+    if (code === 'EFROZEN') return 'frozen';
+    if (code === 'EBLOCKED') return 'half-open';
+    return conditionOf(error);
   }
 
   // For backends -------------------------------------------------------------------------------------
@@ -386,6 +465,14 @@ export class ResilientTarget implements RedisTarget, TargetCore {
 
   consumes(ledger: QueueLedger, concurrency: number): void {
     ledger.concurrency = concurrency;
+  }
+
+  bullConnection(): unknown {
+    return bullmqConnection({
+      client: () => this.generation()?.adapted,
+      identity: () => this.#identity,
+      unavailable: () => this.unavailable('a command'),
+    });
   }
 
   generation(): Generation | undefined {
@@ -417,23 +504,17 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     return this.#admission.mayFetchWithSettle(ledger);
   }
 
-  async ready(ledger: QueueLedger, generation: Generation): Promise<void> {
-    const present = this.#readyIn.get(ledger);
-    if (present?.generation === generation) return await present.ready;
-    const ready = this.#beginEpoch(ledger, generation);
-    this.#readyIn.set(ledger, { generation, ready });
-    ready.catch(() => {
-      if (this.#readyIn.get(ledger)?.ready === ready) this.#readyIn.delete(ledger);
-    });
-    await ready;
+  ready(ledger: QueueLedger, generation: Generation): Promise<void> {
+    return this.#care.ready(ledger, generation);
   }
 
-  /** A queue first used while the breaker is closed: nothing to take back, but an epoch to begin. */
-  async #beginEpoch(ledger: QueueLedger, generation: Generation): Promise<void> {
-    const epoch = `${this.processId}:first`;
-    const reply = await this.#retake(ledger, generation, [], epoch);
-    ledger.epoch = epoch;
-    ledger.barrierUntil = this.clock.now() + reply.barrierMs;
+  send(
+    generation: Generation,
+    ledger: QueueLedger,
+    script: string,
+    args: readonly unknown[],
+  ): Promise<unknown> {
+    return this.#care.send(generation, ledger, script, args);
   }
 
   fenceMs(): number {
@@ -442,29 +523,12 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   }
 
   patienceMs(): number {
-    return Math.max(750, 3 * this.#roundTripMs);
-  }
-
-  isOutage(error: unknown, generation: Generation): boolean {
-    if (!generation.alive || generation !== this.#generation) return true;
-    const condition = this.#conditionOf(error);
-    if (condition === undefined) return false;
-    this.#breaker.failure(troubleOf(condition));
-    return true;
-  }
-
-  #conditionOf(error: unknown): ConditionName | undefined {
-    if (fencedReason(error) === 'epoch') return 'data-lost';
-    if (fencedReason(error) === 'late') return 'frozen';
-    const code = (error as { code?: unknown } | null)?.code;
-    if (code === 'EFROZEN') return 'frozen';
-    if (code === 'EBLOCKED') return 'half-open';
-    return conditionOf(error);
+    return Math.max(PATIENCE_MS, 3 * this.#roundTripMs);
   }
 
   unavailable(operation: string): RedisUnavailableError {
     const { condition, outageId } = this.#state;
-    return new RedisUnavailableError(operation, condition ?? 'connecting', outageId);
+    return new RedisUnavailableError(operation, condition ?? 'reset', outageId);
   }
 
   blockingClient(generation: Generation, owner: object): Promise<Redis | Cluster> {
@@ -477,13 +541,14 @@ export class ResilientTarget implements RedisTarget, TargetCore {
 
   async journalOutcome(ledger: QueueLedger, settlement: Settlement): Promise<void> {
     await this.#settlements.keep(ledger, settlement);
+    this.outages.count('journaled');
     const generation = this.generation();
     if (!generation) return;
-    // The outage was over before this came in: nobody else would replay it.
+    // The outage was over before this came in: nobody else would write it.
     try {
-      await this.#drain(ledger, generation);
+      await this.#care.drain(ledger, generation, this.#recoveryDeps());
     } catch (error) {
-      this.isOutage(error, generation);
+      if (!this.isOutage(error, generation)) throw error;
     }
   }
 
@@ -493,12 +558,9 @@ export class ResilientTarget implements RedisTarget, TargetCore {
 
   async verdictOn(ledger: QueueLedger, job: HeldJob): Promise<Verdict | 'unknown'> {
     const generation = this.generation();
-    if (!generation || ledger.epoch === undefined) return 'unknown';
+    if (!generation) return 'unknown';
     try {
-      const reply = await this.#retake(ledger, generation, [job], ledger.epoch);
-      const verdict = reply.verdicts[0]!;
-      if (verdict === 'kept' || verdict === 'pulled') job.lockedAt = this.clock.now();
-      return verdict;
+      return await this.#care.verdictOn(ledger, job, generation);
     } catch (error) {
       if (this.isOutage(error, generation)) return 'unknown';
       throw error;
@@ -506,13 +568,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   }
 
   lockLost(ledger: QueueLedger, job: HeldJob, verdict: Verdict): void {
-    this.#log.warn(
-      { event: 'lock.lost', queue: ledger.queue, jobId: job.id, jobName: job.name, verdict },
-      'another worker has the job: its run here is told to stop, its outcome will not be recorded',
-    );
-    for (const listener of this.#lockListeners) {
-      listener({ type: 'lost', queue: ledger.queue, jobId: job.id });
-    }
+    this.#leases.lost(ledger, job, verdict);
   }
 
   outcomeDropped(ledger: QueueLedger, job: HeldJob, verdict: Verdict): void {
@@ -527,7 +583,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
       processId: this.processId,
       holdMs: HOLD_MS,
       barrierMs: this.#config.resilience.backoffCapMinMs + BARRIER_MARGIN_MS,
-      guardMs: (ledger) => this.#guardMs(ledger),
+      guardMs,
       fenceMs: () => this.fenceMs(),
       send: (generation, ledger, script, args) => this.send(generation, ledger, script, args),
       isOutage: (error, generation) => this.isOutage(error, generation),
@@ -538,150 +594,28 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     };
   }
 
-  async send(
-    generation: Generation,
-    ledger: QueueLedger,
-    script: string,
-    args: readonly unknown[],
-  ): Promise<unknown> {
-    if (!isFenced(script)) {
-      return await generation.adapted.runCommand(commandName(script), [...args] as never);
-    }
-    for (let tries = 1; ; tries += 1) {
-      try {
-        return await generation.adapted.runCommand(
-          commandName(script),
-          fenceArgs(script, args, {
-            epochKey: ledger.key(`epoch:${this.processId}`),
-            deadline: generation.serverNow() + this.fenceMs(),
-            epoch: ledger.epoch ?? 'none',
-          }) as never,
-        );
-      } catch (error) {
-        if (fencedReason(error) !== 'late' || tries >= LATE_RETRIES) throw error;
-        await this.#compareClocks(generation);
-      }
-    }
-  }
-
-  async #compareClocks(generation: Generation): Promise<void> {
-    const before = this.clock.now();
-    const [seconds, micros] = (await generation.client.time()) as unknown as [string, string];
-    const middle = (before + this.clock.now()) / 2;
-    generation.setClockOffset(Number(seconds) * 1000 + Number(micros) / 1000 - middle);
-  }
-
-  /** Outcomes that came in while, or after, a recovery ran. */
-  async #drain(ledger: QueueLedger, generation: Generation): Promise<void> {
-    const outcomes = [...ledger.unsettled.values()];
-    if (outcomes.length === 0 || ledger.epoch === undefined) return;
-    const reply = await this.#retake(
-      ledger,
-      generation,
-      outcomes.map(({ job }) => job),
-      ledger.epoch,
-      'unsettled',
-    );
-    const ours: Outcome[] = [];
-    for (const [i, outcome] of outcomes.entries()) {
-      const verdict = reply.verdicts[i]!;
-      if (verdict === 'kept' || verdict === 'pulled') ours.push(outcome);
-      else {
-        if (verdict === 'foreign' || verdict === 'replaced') {
-          this.outcomeDropped(ledger, outcome.job, verdict);
-        }
-        await this.#settlements.settled(ledger, [outcome]);
-      }
-    }
-    await replay(generation, ledger, ours, this.#recoveryDeps(), { refused: 0 });
-  }
-
-  #retake(
-    ledger: QueueLedger,
-    generation: Generation,
-    jobs: readonly HeldJob[],
-    epoch: string,
-    mode: 'held' | 'unsettled' = 'held',
-  ) {
-    return retake(generation, ledger, {
-      jobs: jobs.map((job) => ({ job, mode })),
-      doubtful: [],
-      epoch,
-      member: this.processId,
-      runId: this.#identity?.runId ?? '',
-      identityChanged: false,
-      expired: false,
-      holdMs: 0,
-      barrierMs: 0,
-      guardMs: this.#guardMs(ledger),
-      aliveFrom: 0,
-      fenceMs: this.fenceMs(),
-      processId: this.processId,
-    });
-  }
-
-  #guardMs(ledger: QueueLedger): number {
-    return ledger.concurrency > 0 ? GUARD_MS : 0;
-  }
-
   async #barrierStands(ledger: QueueLedger, generation: Generation): Promise<boolean> {
     try {
       return (await generation.client.exists(ledger.key('barrier'))) === 1;
     } catch (error) {
-      this.isOutage(error, generation);
-      return true;
+      if (this.isOutage(error, generation)) return true;
+      throw error;
     }
   }
 
+  /** In the slot of a queue that is used here, so that a Cluster's answer is worth something. */
   #probeKey(): string {
     const first = this.#ledgers.values().next().value;
     return first
       ? first.key(`probe:${this.processId}`)
       : `${this.#config.redis.prefix}:holdfast:probe:${this.processId}`;
   }
-
-  /** What `RedisQueueBackend` asks of a connection: the present client, or one that answers with no. */
-  bullConnection(): unknown {
-    const target = this;
-    const offline = offlineClient(() => target.unavailable('a command'));
-    return {
-      get client() {
-        return Promise.resolve(target.generation()?.adapted ?? offline);
-      },
-      get redisVersion() {
-        return target.#identity?.version || '7.0.0';
-      },
-      get databaseType() {
-        return target.#identity?.flavour ?? 'redis';
-      },
-      capabilities: { canDoubleTimeout: true, canBlockFor1Ms: false },
-      on() {
-        return this;
-      },
-    };
-  }
 }
 
-function troubleOf(name: ConditionName): Trouble {
-  return { name, pace: conditions[name].pace };
+function guardMs(ledger: QueueLedger): number {
+  return ledger.concurrency > 0 ? GUARD_MS : 0;
 }
 
-/** Rejects every command; its pipelines reject when they are executed. */
-function offlineClient(error: () => Error): unknown {
-  return new Proxy(
-    {},
-    {
-      get(_target, property) {
-        if (property === 'then') return undefined;
-        if (property === '__bullmq_iredis') return true;
-        if (property === 'pipeline' || property === 'multi') {
-          return () => ({
-            runCommand: () => undefined,
-            exec: () => Promise.reject(error()),
-          });
-        }
-        return () => Promise.reject(error());
-      },
-    },
-  );
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

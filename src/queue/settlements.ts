@@ -57,15 +57,10 @@ export class Settlements {
     return outcome;
   }
 
-  /** Outcomes of an earlier life, or of a replica that never came back. */
-  adopt(
-    ledgerOf: (prefix: string, queue: string) => QueueLedger,
-    entries: Kept<OutcomeEntry>[],
-  ): void {
-    for (const entry of entries) {
-      const ledger = ledgerOf(entry.prefix, entry.queue);
-      if (!ledger.unsettled.has(entry.jobId)) ledger.unsettled.set(entry.jobId, fromEntry(entry));
-    }
+  /** An outcome of an earlier life, or of a replica that never came back. */
+  adopt(ledgerOf: (prefix: string, queue: string) => QueueLedger, entry: Kept<OutcomeEntry>): void {
+    const ledger = ledgerOf(entry.prefix, entry.queue);
+    if (!ledger.unsettled.has(entry.jobId)) ledger.unsettled.set(entry.jobId, fromEntry(entry));
   }
 
   acknowledged(ledger: QueueLedger, settlement: Settlement): void {

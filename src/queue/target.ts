@@ -13,6 +13,15 @@ export interface TargetState {
   since: number;
 }
 
+/** A lock that was lost to another worker, or is about to expire while Redis is away. */
+export interface LockEvent {
+  type: 'lost' | 'expiring';
+  prefix: string;
+  queue: string;
+  jobId: string;
+  token: string;
+}
+
 export interface RedisTarget {
   /** Third or fourth argument of BullMQ's constructors. */
   readonly backendFactory: BackendFactory<RedisQueueBackend>;
@@ -20,6 +29,17 @@ export interface RedisTarget {
   readonly connection: ConnectionOptions;
   state(): TargetState;
   onChange(listener: (state: TargetState) => void): () => void;
+  /** Tells of locks; whoever runs the handlers aborts the run. Returns how to stop listening. */
+  onLock(listener: (event: LockEvent) => void): () => void;
+  /** What a run of the queue does when this process alone is cut off past its lock. */
+  setLeasePolicy(queue: string, policy: 'continue' | 'abort'): void;
+  /** Monotonic ms since the last answer to a request for work of the queue; the wedge detector asks. */
+  sinceTakeAnsweredMs(queue: string): number;
+  /** Jobs that the queue may run here at the same time now: shows the slow start. */
+  allowedConcurrency(queue: string): number;
+  /** An operator opens the breaker by hand; it stays open until `release`. */
+  isolate(): void;
+  release(): void;
   /** Begins to connect; resolves at once, whatever Redis does. */
   start(): Promise<void>;
   stop(deadline: number): Promise<void>;

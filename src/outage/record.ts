@@ -1,0 +1,103 @@
+/**
+ * What happened in one outage, gathered while it lasts: from when to when, what was wrong, the evidence,
+ * what was held, kept and written again. Pure: told what happened and when, it keeps account. Bounded,
+ * whatever an outage throws at it.
+ */
+
+/** A condition and when it was first seen in the outage, ms since the epoch. */
+export interface ConditionSeen {
+  name: string;
+  at: number;
+}
+
+/** An error text and how often it came. */
+export interface Evidence {
+  text: string;
+  count: number;
+}
+
+export interface OutageCounts {
+  /** Jobs in flight here when it began. */
+  held: number;
+  /** Outcomes put on disk. */
+  journaled: number;
+  /** Outcomes written to Redis on recovery. */
+  replayed: number;
+  /** Outcomes that the dataset had lost, written again. */
+  healed: number;
+  locksRetaken: number;
+  /** Jobs pulled back from a state in which another worker could have taken them. */
+  pulledBack: number;
+  /** Jobs that a request without a reply had taken, handed back. */
+  handedBack: number;
+  /** Runs here that turned out to be another's job. */
+  runsLost: number;
+  probes: number;
+}
+
+export interface OutageRecord {
+  id: string;
+  /** ms since the epoch */
+  startedAt: number;
+  endedAt: number | undefined;
+  /** The first is what opened the breaker. */
+  conditions: ConditionSeen[];
+  evidence: Evidence[];
+  counts: OutageCounts;
+  /** What became of the server: same, restarted, failed-over. */
+  identity: string | undefined;
+  /** ms from the breaker's closing to the first job that began afterwards. */
+  firstJobMs: number | undefined;
+}
+
+/** Different error texts that are kept; more are counted under "others". */
+const EVIDENCE_MAX = 20;
+/** Changes of condition that are kept: a flapping server must not fill memory. */
+const CONDITIONS_MAX = 50;
+const TEXT_MAX = 300;
+
+export function openRecord(id: string, condition: string, at: number, held: number): OutageRecord {
+  return {
+    id,
+    startedAt: at,
+    endedAt: undefined,
+    conditions: [{ name: condition, at }],
+    evidence: [],
+    counts: {
+      held,
+      journaled: 0,
+      replayed: 0,
+      healed: 0,
+      locksRetaken: 0,
+      pulledBack: 0,
+      handedBack: 0,
+      runsLost: 0,
+      probes: 0,
+    },
+    identity: undefined,
+    firstJobMs: undefined,
+  };
+}
+
+/** Notes a condition when it differs from the last one. */
+export function noteCondition(record: OutageRecord, name: string, at: number): void {
+  if (record.conditions.at(-1)?.name === name || record.conditions.length >= CONDITIONS_MAX) return;
+  record.conditions.push({ name, at });
+}
+
+export function noteEvidence(record: OutageRecord, text: string): void {
+  const short = text.slice(0, TEXT_MAX);
+  const known = record.evidence.find((evidence) => evidence.text === short);
+  if (known) known.count += 1;
+  else if (record.evidence.length < EVIDENCE_MAX) record.evidence.push({ text: short, count: 1 });
+  else {
+    const last = record.evidence.at(-1)!;
+    if (last.text === 'others') last.count += 1;
+    else record.evidence.push({ text: 'others', count: 1 });
+  }
+}
+
+/** How long it lasted so far, ms. */
+export function lengthMs(record: OutageRecord, now: number): number {
+  return (record.endedAt ?? now) - record.startedAt;
+}
