@@ -72,7 +72,8 @@ const PAGE_BYTES_MAX = 4 * 1024 * 1024;
 
 /**
  * Frames of the write-ahead log before it is folded into the database: 1 MiB, which the reserve can
- * make room for. SQLite's own 1,000 gave the same rate here (docs/decisions, journal).
+ * make room for. SQLite's own 1,000 is faster by a fifth (188,000 against 154,000 entries/s, 100 a
+ * commit) and would need a reserve four times as large.
  */
 const CHECKPOINT_FRAMES = 256;
 

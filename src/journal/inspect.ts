@@ -1,0 +1,125 @@
+/**
+ * Looks at journals from outside, for people: which folders there are, whose they are, what is in
+ * them, whether they are sound. Changes no entry and needs no journal to be closed; meant for a
+ * process of its own, as a living journal tells about itself with `stats`.
+ */
+import { existsSync, readdirSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { FORMAT_VERSION } from './database.ts';
+import { type Kept, type Row, unpack, unpackRefused } from './entry.ts';
+import { examineDatabase, readFormat, whileReadable } from './examine.ts';
+import { asFault } from './fault.ts';
+import { type Folder, folderOf, layout, replicaOf, tryOwn } from './folder.ts';
+import { examineLog } from './wal.ts';
+
+export interface FolderStatus {
+  replica: string;
+  path: string;
+  /** Whether a living process has the folder; `unknown` where its lock cannot be tried. */
+  owner: 'living' | 'none' | 'unknown';
+  outcomes: number;
+  jobs: number;
+  refused: number;
+  bytes: number;
+  /** When the oldest entry was made, ms since the epoch. */
+  oldestAt: number | undefined;
+  /** Folders with damaged files and their reports. */
+  quarantined: string[];
+  /** Why the entries could not be counted; then the counts are 0. */
+  unreadable: string | undefined;
+}
+
+/** An entry as a person sees it; `reason` is set if Redis refused it. */
+export type Listed = Kept & { reason?: string; refusedAt?: number };
+
+/** All replicas' folders below `base`, by name. */
+export function journalStatus(base: string): FolderStatus[] {
+  return readdirSync(base, { withFileTypes: true })
+    .filter((child) => child.isDirectory() && existsSync(layout(join(base, child.name)).lock))
+    .map((child) => statusOf(layout(join(base, child.name))))
+    .sort((a, b) => (a.replica < b.replica ? -1 : 1));
+}
+
+/**
+ * Entries of one replica in order, refused ones among them; rows that are damaged do not come.
+ * @param visit called for each, so that a large journal need not fit into memory
+ * @throws Error if the database cannot be read
+ */
+export function listEntries(base: string, replica: string, visit: (entry: Listed) => void): void {
+  const { database } = folderOf(base, replica);
+  const readTo = whileReadable(database, (db) => {
+    for (const raw of db.prepare('SELECT * FROM entry ORDER BY position').iterate()) {
+      const row = raw as unknown as Row;
+      const entry = unpackRefused(row) ?? unpack(row);
+      if (entry !== undefined) visit(entry);
+    }
+    return 'end';
+  });
+  if (readTo === undefined) throw new Error(`${database} is damaged; verify tells more`);
+}
+
+/** What is wrong with one replica's files; empty if nothing is. */
+export function verifyFolder(base: string, replica: string): string[] {
+  const folder = folderOf(base, replica);
+  // While its owner lives, the log is in use: only what SQLite shows of it can be judged.
+  const log = ownerOf(folder) === 'none' ? examineLog(folder) : undefined;
+  const format = formatProblem(folder);
+  if (format !== undefined) return [format];
+  return [...(log?.type === 'damaged' ? [log.what] : []), ...examineDatabase(folder)];
+}
+
+function statusOf(folder: Folder): FolderStatus {
+  const status: FolderStatus = {
+    replica: replicaOf(basename(folder.path)),
+    path: folder.path,
+    owner: ownerOf(folder),
+    outcomes: 0,
+    jobs: 0,
+    refused: 0,
+    bytes: 0,
+    oldestAt: undefined,
+    quarantined: existsSync(folder.quarantine) ? readdirSync(folder.quarantine).sort() : [],
+    unreadable: undefined,
+  };
+  try {
+    status.unreadable = formatProblem(folder) ?? count(folder, status);
+  } catch (error) {
+    status.unreadable = asFault(error, folder.path).cause;
+  }
+  return status;
+}
+
+function ownerOf(folder: Folder): FolderStatus['owner'] {
+  try {
+    const lock = tryOwn(folder);
+    lock?.release();
+    return lock === undefined ? 'living' : 'none';
+  } catch {
+    return 'unknown';
+  }
+}
+
+function formatProblem(folder: Folder): string | undefined {
+  const format = readFormat(folder.database);
+  return format !== undefined && format > FORMAT_VERSION
+    ? `format ${format} is of a later release; this one knows formats up to ${FORMAT_VERSION}`
+    : undefined;
+}
+
+/** Fills in the counts; returns why not if the database is damaged. */
+function count(folder: Folder, status: FolderStatus): string | undefined {
+  const counted = whileReadable(folder.database, (db) => {
+    const kinds = db.prepare(
+      "SELECT type, refusal <> '' AS refused, count(*) AS entries, sum(bytes) AS bytes FROM entry GROUP BY 1, 2",
+    );
+    for (const { type, refused, entries, bytes } of kinds.iterate()) {
+      const kind = refused === 1 ? 'refused' : type === 'outcome' ? 'outcomes' : 'jobs';
+      status[kind] += Number(entries);
+      status.bytes += Number(bytes);
+    }
+    const first = db.prepare('SELECT * FROM entry ORDER BY position LIMIT 1').get();
+    status.oldestAt = first === undefined ? undefined : unpack(first as unknown as Row)?.at;
+    return 'counted';
+  });
+  return counted === undefined ? 'the database is damaged; verify tells more' : undefined;
+}
