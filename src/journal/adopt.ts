@@ -86,6 +86,8 @@ function adoptOne(
           .map((position) => theirs.row(position))
           .filter((row): row is Row => row !== undefined);
         entries += database.adopt(rows, theirs.id);
+        // At once: what we settle from now on must not be adopted again if a later batch fails.
+        theirs.remove(rows.map(({ position }) => position));
       }
     } finally {
       theirs.close();
@@ -93,7 +95,13 @@ function adoptOne(
     moveQuarantine(folder, ours);
     removeOwned(folder, lock);
     isRemoved = true;
-    return { entries, damage };
+    return {
+      entries,
+      damage: damage && {
+        ...damage,
+        quarantine: quarantineAfterMove(damage.quarantine, folder, ours),
+      },
+    };
   } finally {
     if (!isRemoved) lock.release();
   }
@@ -104,6 +112,11 @@ function moveQuarantine(from: Folder, to: Folder): void {
   if (!existsSync(from.quarantine)) return;
   makePrivateFolder(to.quarantine);
   for (const name of readdirSync(from.quarantine)) {
-    renameSync(join(from.quarantine, name), join(to.quarantine, `${basename(from.path)}-${name}`));
+    const path = join(from.quarantine, name);
+    renameSync(path, quarantineAfterMove(path, from, to));
   }
+}
+
+function quarantineAfterMove(path: string, from: Folder, to: Folder): string {
+  return join(to.quarantine, `${basename(from.path)}-${basename(path)}`);
 }
