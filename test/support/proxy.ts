@@ -214,6 +214,7 @@ class Direction {
   #flow: Flow = 'pass';
   /** The moment (monotonic ms) before which the next chunk may not arrive: keeps their order. */
   #notBefore = 0;
+  readonly #pending: { act: () => void; at: number }[] = [];
 
   constructor(from: Socket, to: Socket, delayMs: () => number) {
     this.#from = from;
@@ -238,11 +239,25 @@ class Direction {
   #later(act: () => void): void {
     const now = performance.now();
     this.#notBefore = Math.max(this.#notBefore, now + this.#delayMs());
-    const waitMs = this.#notBefore - now;
-    const actIfOpen = (): void => {
-      if (!this.#to.destroyed) act();
-    };
-    if (waitMs > 0) setTimeout(actIfOpen, waitMs);
-    else actIfOpen();
+    if (this.#notBefore <= now && this.#pending.length === 0) this.#actIfOpen(act);
+    else {
+      this.#pending.push({ act, at: this.#notBefore });
+      if (this.#pending.length === 1) this.#wait();
+    }
+  }
+
+  /** One timer for the head of the line: two timers of nearly the same moment may change places. */
+  #wait(): void {
+    const head = this.#pending[0];
+    if (head === undefined) return;
+    setTimeout(() => {
+      this.#pending.shift();
+      this.#actIfOpen(head.act);
+      this.#wait();
+    }, head.at - performance.now());
+  }
+
+  #actIfOpen(act: () => void): void {
+    if (!this.#to.destroyed) act();
   }
 }
