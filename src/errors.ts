@@ -64,6 +64,20 @@ export class HandlerFileError extends HoldfastError {
   }
 }
 
+/** Several files cannot be used: all of them at once. */
+export class HandlerFilesError extends HoldfastError {
+  readonly errors: readonly HandlerFileError[];
+  constructor(errors: readonly HandlerFileError[]) {
+    super(
+      'HOLDFAST_HANDLER_INVALID',
+      `${errors.length} handlers cannot be used:\n${errors.map(({ message }) => `  ${message}`).join('\n')}\n`,
+      'Correct the files named above and start again.',
+      { data: { files: errors.map(({ data }) => data['file']) } },
+    );
+    this.errors = errors;
+  }
+}
+
 /** A job's payload is larger than MAX_JOB_BYTES; nothing was stored. */
 export class JobTooLargeError extends HoldfastError {
   constructor(queue: string, bytes: number, bytesMax: number) {
@@ -84,6 +98,18 @@ export class ResultTooLargeError extends HoldfastError {
       `The result of a job of queue "${queue}" has ${bytes} bytes; MAX_RESULT_BYTES allows ${bytesMax}.`,
       'Write the result to a store and return a reference to it, or raise MAX_RESULT_BYTES.',
       { data: { queue, bytes, bytesMax } },
+    );
+  }
+}
+
+/** A handler returned what JSON cannot hold; the job fails, without further attempts. */
+export class ResultNotJsonError extends HoldfastError {
+  constructor(queue: string, what: string, cause?: unknown) {
+    super(
+      'HOLDFAST_RESULT_NOT_JSON',
+      `The result of a job of queue "${queue}" cannot be stored: ${what}.`,
+      'Return plain values: numbers, strings, booleans, null, arrays and objects without cycles.',
+      { data: { queue }, cause },
     );
   }
 }
@@ -311,5 +337,21 @@ export class SecretFileError extends HoldfastError {
 export class EmbeddedRedisError extends HoldfastError {
   constructor(what: string, remedy: string, details: ErrorDetails = {}) {
     super('HOLDFAST_EMBEDDED_REDIS_FAILED', what, remedy, details);
+  }
+}
+
+/** The answer to an enqueue was lost: whether the jobs are kept is not known. */
+export class OutcomeUnknownError extends HoldfastError {
+  constructor(asked: string, jobIds: readonly string[], cause?: unknown) {
+    const [first] = jobIds;
+    const isOne = jobIds.length === 1 && first !== undefined;
+    super(
+      'HOLDFAST_OUTCOME_UNKNOWN',
+      `No answer from ${asked}: whether ${isOne ? `job ${first} was` : `${jobIds.length} jobs were`} added is not known.`,
+      isOne
+        ? `Run the command again with --job-id ${first}: then it is not added twice.`
+        : 'Look at the queue before you send them again.',
+      { data: { jobIds }, cause },
+    );
   }
 }

@@ -2,7 +2,7 @@
  * Many jobs from one stream, in batches: bounded memory, a progress line, and on a mistake or an
  * outage the exact line up to which everything is kept.
  */
-import { HoldfastError } from '../errors.ts';
+import { HoldfastError, OutcomeUnknownError } from '../errors.ts';
 import { BATCH_JOBS_MAX, type JobInput } from '../http/job-input.ts';
 import { EXIT } from './exit-codes.ts';
 import type { JobSource, SourceValue } from './job-source.ts';
@@ -57,9 +57,10 @@ export async function enqueueMany(
   } catch (error) {
     progress.clear();
     if (error instanceof HoldfastError) await keepGoodLines(send, error);
-    const after = `tail -n +${keptUpToLine + 1}`;
     note(
-      `${count} jobs are kept, up to line ${keptUpToLine} of ${input.name}; nothing after it. Go on with: ${after}`,
+      error instanceof OutcomeUnknownError
+        ? `${count} jobs are kept, up to line ${keptUpToLine} of ${input.name}; whether those of lines ${keptUpToLine + 1} to ${lastLine} are is not known.`
+        : `${count} jobs are kept, up to line ${keptUpToLine} of ${input.name}; nothing after it. Go on with: tail -n +${keptUpToLine + 1}`,
     );
     throw error;
   }

@@ -19,7 +19,7 @@ import { findRoute } from './find-route.ts';
 import { openSource, type SourceValue } from './job-source.ts';
 import type { Route } from './route.ts';
 import { type ConfigSource, duration, exitsAsDocumented, run, wholeNumber } from './run.ts';
-import { note, print, styled } from './terminal.ts';
+import { note, plainLine, print, styled } from './terminal.ts';
 import { waitForJob } from './wait.ts';
 
 /** Long enough for a model to write; a script that needs another says so. */
@@ -181,7 +181,7 @@ async function deliver(route: Route, job: JobView, options: EnqueueOptions): Pro
 function failed(job: JobView, options: EnqueueOptions): number {
   if (options.json) print(JSON.stringify(job, null, 2));
   note(
-    `${styled('red', 'failed', process.stderr)} after ${job.attemptsMade} attempt${job.attemptsMade === 1 ? '' : 's'}: ${job.failedReason ?? 'no reason recorded'}`,
+    `${styled('red', 'failed', process.stderr)} after ${job.attemptsMade} attempt${job.attemptsMade === 1 ? '' : 's'}: ${plainLine(job.failedReason ?? 'no reason recorded')}`,
   );
   return EXIT.jobFailed;
 }

@@ -7,6 +7,7 @@ import {
   HoldfastError,
   JobNotFoundError,
   NothingReachableError,
+  OutcomeUnknownError,
   RedisUnavailableError,
 } from '../errors.ts';
 import type { JobInput } from '../http/job-input.ts';
@@ -52,7 +53,15 @@ export class HttpRoute implements Route {
         throw new AbortError(error as Error);
       }
     };
-    const response = await pRetry(post, { retries: RETRIES, minTimeout: 200, randomize: true });
+    const response = await pRetry(post, {
+      retries: RETRIES,
+      minTimeout: 200,
+      randomize: true,
+    }).catch((error: unknown) => {
+      if (!(error instanceof NothingReachableError)) throw error;
+      const ids = jobs.map(({ options }) => `${options.jobId}`);
+      throw new OutcomeUnknownError(this.name, ids, error);
+    });
     return ((await response.json()) as { jobs: Accepted[] }).jobs;
   }
 

@@ -5,7 +5,7 @@
 import { type ConnectionOptions, Queue } from 'bullmq';
 import type { Cluster } from 'ioredis';
 import type { Config } from '../config.ts';
-import { RedisUnavailableError } from '../errors.ts';
+import { OutcomeUnknownError, RedisUnavailableError } from '../errors.ts';
 import { within } from '../http/deadline.ts';
 import type { JobInput } from '../http/job-input.ts';
 import type { Accepted, JobView } from '../queue/client.ts';
@@ -48,7 +48,16 @@ export class RedisRoute implements Route {
 
   async enqueue(queue: string, jobs: readonly JobInput[]): Promise<Accepted[]> {
     const entries = jobs.map(({ name, data, options }) => ({ name, data, opts: options }));
-    const added = await this.#call(this.#queue(queue).addBulk(entries), 'adding jobs');
+    const adding = this.#call(this.#queue(queue).addBulk(entries), 'adding jobs');
+    const added = await adding.catch((error: unknown) => {
+      if (!(error instanceof RedisUnavailableError)) throw error;
+      // Sent is sent: what was not answered may still act.
+      throw new OutcomeUnknownError(
+        this.name,
+        jobs.map(({ options }) => `${options.jobId}`),
+        error,
+      );
+    });
     return added.map((job) => ({ id: job.id!, stored: 'redis' }));
   }
 

@@ -6,7 +6,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import type { Config } from '../config.ts';
 import { HoldfastError } from '../errors.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
-import { endWithReader, note, styled } from './terminal.ts';
+import { note, outliveReader, styled } from './terminal.ts';
 
 /** Reads the configuration of this process. @throws ConfigError */
 export type ConfigSource = () => Config | Promise<Config>;
@@ -16,7 +16,7 @@ export async function run(
   source: ConfigSource,
   act: (config: Config) => Promise<number>,
 ): Promise<void> {
-  endWithReader();
+  outliveReader();
   try {
     process.exitCode = await act(await source());
   } catch (error) {

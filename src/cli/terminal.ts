@@ -1,12 +1,14 @@
 /**
  * What commands print: results to stdout, everything that is said to people on the way to stderr,
  * colours only on a terminal (NO_COLOR and FORCE_COLOR are obeyed). A reader that has gone away
- * (`| head`) is no error.
+ * (`| head`) ends nothing.
  */
 import { clearLine, cursorTo } from 'node:readline';
 import { styleText } from 'node:util';
 
 type Style = Parameters<typeof styleText>[0];
+
+const LINE_CHARS_MAX = 500;
 
 /** Text in a style, where the stream shows styles. */
 export function styled(style: Style, text: string, stream: NodeJS.WriteStream): string {
@@ -21,6 +23,12 @@ export function print(text: string): void {
 /** A word to whoever sits in front. */
 export function note(text: string): void {
   process.stderr.write(`${text}\n`);
+}
+
+/** Text from elsewhere as one bounded line: it must not steer the terminal. */
+export function plainLine(text: string): string {
+  const plain = text.replace(/\p{Cc}+/gu, ' ');
+  return plain.length > LINE_CHARS_MAX ? `${plain.slice(0, LINE_CHARS_MAX)}…` : plain;
 }
 
 /** One line on stderr that is drawn over while work goes on; nothing when nobody watches. */
@@ -67,12 +75,14 @@ export function table(rows: readonly (readonly string[])[]): string {
 
 let isGuarded = false;
 
-/** A closed stdout ends the command quietly, as it does for other Unix tools. Idempotent. */
-export function endWithReader(): void {
+/**
+ * A closed stdout (`| head`) is no error, and no end either: jobs that were asked for are still
+ * added when nobody reads their ids any more. Idempotent.
+ */
+export function outliveReader(): void {
   if (isGuarded) return;
   isGuarded = true;
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
-    process.exit();
   });
 }

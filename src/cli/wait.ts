@@ -4,9 +4,10 @@
  * before the job does.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { NothingReachableError, RedisUnavailableError, ServiceBusyError } from '../errors.ts';
+import { HoldfastError, RedisUnavailableError } from '../errors.ts';
 import type { JobView } from '../queue/client.ts';
 import type { Route } from './route.ts';
+import { plainLine } from './terminal.ts';
 
 /** Quick for quick jobs, and no load worth the name for long ones. */
 const POLL_MS_MIN = 100;
@@ -17,7 +18,8 @@ const POLL_GROWTH = 1.3;
  * put back after a rollback or from a journal, which takes seconds.
  */
 const GONE_AFTER_MS = 10_000;
-const NOTE_CHARS_MAX = 200;
+/** Also a replica that is stopping, and a proxy in front without one behind it. */
+const AWAY_CODES = new Set(['HOLDFAST_NOTHING_REACHABLE', 'HOLDFAST_SERVICE_BUSY']);
 
 export type WaitEnd =
   | { type: 'finished'; job: JobView }
@@ -28,6 +30,8 @@ export interface WaitOptions {
   timeoutMs: number;
   /** Hears a line for people when something changed. */
   say: (line: string) => void;
+  /** How long a job may be missing before it counts as gone, ms. */
+  goneAfterMs?: number;
 }
 
 /** Resolves when the job is finished, gone, or the time is over; never rejects for an outage. */
@@ -35,7 +39,7 @@ export async function waitForJob(
   route: Pick<Route, 'job'>,
   queue: string,
   id: string,
-  { timeoutMs, say }: WaitOptions,
+  { timeoutMs, say, goneAfterMs = GONE_AFTER_MS }: WaitOptions,
 ): Promise<WaitEnd> {
   const deadline = performance.now() + timeoutMs;
   const sayChange = onlyChanges(say);
@@ -55,7 +59,7 @@ export async function waitForJob(
       isAway = false;
       if (asked.job === undefined) {
         missingSince ??= performance.now();
-        if (performance.now() - missingSince > GONE_AFTER_MS) return { type: 'gone' };
+        if (performance.now() - missingSince > goneAfterMs) return { type: 'gone' };
       } else {
         missingSince = undefined;
         last = asked.job;
@@ -81,7 +85,7 @@ async function ask(route: Pick<Route, 'job'>, queue: string, id: string): Promis
     if (error instanceof RedisUnavailableError) {
       return { type: 'away', reason: `Redis is away (${error.data.condition})` };
     }
-    if (error instanceof NothingReachableError || error instanceof ServiceBusyError) {
+    if (error instanceof HoldfastError && AWAY_CODES.has(error.code)) {
       return { type: 'away', reason: 'The service does not answer' };
     }
     throw error;
@@ -109,11 +113,5 @@ function describeProgress(progress: unknown): string {
   if (progress === undefined || progress === null || progress === 0) return '';
   if (typeof progress === 'number') return `${progress} %`;
   const text = typeof progress === 'string' ? progress : JSON.stringify(progress);
-  return oneLine(text === '{}' ? '' : text);
-}
-
-/** What came from elsewhere must not steer the terminal. */
-function oneLine(text: string): string {
-  const plain = text.replace(/\p{Cc}+/gu, ' ');
-  return plain.length > NOTE_CHARS_MAX ? `${plain.slice(0, NOTE_CHARS_MAX)}…` : plain;
+  return plainLine(text === '{}' ? '' : text);
 }

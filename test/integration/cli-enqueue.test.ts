@@ -1,4 +1,7 @@
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'bullmq';
@@ -89,6 +92,31 @@ describe('holdfast enqueue', () => {
     expect(refused.stderr).toMatch(/Redis at redis:.*ECONNREFUSED/);
   });
 
+  it('says that the outcome is not known, and how to ask again, when the answer was lost', async () => {
+    // Takes requests and never answers one; its probe is green.
+    const posts: string[] = [];
+    const mute = createServer((request, response) => {
+      if (request.url === '/readyz') {
+        response.end(JSON.stringify({ service: 'holdfast', status: 'ok' }));
+        return;
+      }
+      request.on('data', (chunk) => posts.push(`${chunk}`));
+      request.on('end', () => response.destroy());
+    });
+    mute.listen(0, '127.0.0.1');
+    await once(mute, 'listening');
+    const { port } = mute.address() as AddressInfo;
+    const args = ['enqueue', 'faq', '1', '--url', `http://127.0.0.1:${port}/`];
+    const { code, stdout, stderr } = await runCommand(args, alone);
+    mute.close();
+    expect(code).toBe(69);
+    expect(stdout).toBe('');
+    const [, id] = /again with --job-id (\S+):/.exec(stderr)!;
+    expect(posts.length).toBeGreaterThan(1);
+    // Every try carries the same id: whichever acted, the job is there once.
+    for (const post of posts) expect(JSON.parse(post).jobs[0].options.jobId).toBe(id);
+  });
+
   it.each([
     ['no arguments', [], '', /missing required argument/],
     ['an unknown option', ['faq', '1', '--wiat'], '', /Did you mean --wait/],
@@ -136,6 +164,16 @@ describe('holdfast enqueue of many', () => {
     expect(await dataOf('webhook', ids[2499]!)).toMatchObject({ i: 2499 });
     expect((await service.client.counts('webhook')).waiting).toBe(before + 2500);
     expect(stderr).toMatch(/2500 jobs are kept/);
+  });
+
+  it('adds all of them also when nobody reads the ids to the end', async () => {
+    const before = (await service.client.counts('webhook')).waiting ?? 0;
+    const lines = Array.from({ length: 5000 }, (_, i) => `{"i":${i}}`).join('\n');
+    const command = startCommand(['enqueue', 'webhook', '-'], near, lines);
+    command.closeStdout();
+    const { code, stderr } = await command.result;
+    expect(code, stderr).toBe(0);
+    expect((await service.client.counts('webhook')).waiting).toBe(before + 5000);
   });
 
   it('keeps what stands before a bad line and says where to go on', async () => {
@@ -207,6 +245,23 @@ describe('holdfast enqueue --wait', () => {
     const { code, stdout } = await command.result;
     expect(code).toBe(0);
     expect(stdout).toBe('"done"\n');
+  });
+
+  it('waits through a restart of the service', async () => {
+    const port = await freePort();
+    const options = { queues: ['slow'], config: { http: { ...testConfig().http, port } } };
+    const first = await startHttpService(redis.url, options);
+    const command = startCommand(['enqueue', 'slow', '{}', '--wait'], {
+      ...near,
+      ...options.config,
+    });
+    await command.said(/waiting/);
+    await first[Symbol.asyncDispose]();
+    await command.said(/The service does not answer; the job is kept/);
+    await using _second = await startHttpService(redis.url, options);
+    await command.said(/Back again/);
+    await using _worker = work('slow', () => 7);
+    expect(await command.result).toMatchObject({ code: 0, stdout: '7\n' });
   });
 
   it('waits through a Redis that dies, without a service', async () => {

@@ -17,7 +17,8 @@ export interface RunningCommand {
   result: Promise<CommandResult>;
   /** Resolves once stderr matches. */
   said(pattern: RegExp): Promise<void>;
-  end(): void;
+  /** As `| head` does when it has seen enough. */
+  closeStdout(): void;
 }
 
 const MAIN = fileURLToPath(new URL('./command-main.ts', import.meta.url));
@@ -57,7 +58,7 @@ export function startCommand(
       void result.then((end) => reject(new Error(`ended without ${pattern}: ${end.stderr}`)));
       return promise.finally(() => waiting.delete(look));
     },
-    end: () => child.kill(),
+    closeStdout: () => child.stdout.destroy(),
   };
 }
 
