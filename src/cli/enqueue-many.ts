@@ -18,7 +18,7 @@ export async function enqueueMany(
   queue: string,
   input: JobSource,
   jobOf: (value: SourceValue) => JobInput,
-  options: { json: boolean; unknown: boolean },
+  options: { json?: boolean; unknown?: boolean },
 ): Promise<number> {
   const began = performance.now();
   const progress = new ProgressLine();
@@ -31,12 +31,13 @@ export async function enqueueMany(
 
   const send = async (): Promise<void> => {
     if (batch.length === 0) return;
-    const accepted = await route.enqueue(queue, batch, options.unknown);
+    const accepted = await route.enqueue(queue, batch, options.unknown ?? false);
     count += accepted.length;
     keptUpToLine = lastLine;
     batch = [];
     batchBytes = 0;
-    progress.clear();
+    // Ids and progress share the screen only when nobody redirects the ids.
+    if (process.stdout.isTTY) progress.clear();
     for (const { id, stored } of accepted) {
       if (stored === 'journal') inJournal++;
       print(options.json ? JSON.stringify({ id, queue, stored }) : id);

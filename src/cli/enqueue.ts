@@ -6,7 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import { rename, writeFile } from 'node:fs/promises';
 import type { JobsOptions } from 'bullmq';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { v7 as uuidv7 } from 'uuid';
 import type { Config } from '../config.ts';
 import { InvalidInputError } from '../errors.ts';
@@ -25,17 +25,17 @@ import { waitForJob } from './wait.ts';
 /** Long enough for a model to write; a script that needs another says so. */
 const WAIT_DEFAULT = '10m';
 
-export interface EnqueueOptions {
+interface EnqueueOptions {
   name?: string;
   jobId?: string;
   delay?: number;
   priority?: number;
   attempts?: number;
-  unknown: boolean;
-  wait: boolean;
+  unknown?: boolean;
+  wait?: boolean;
   output?: string;
   timeout: number;
-  json: boolean;
+  json?: boolean;
   url?: string;
 }
 
@@ -64,16 +64,15 @@ export function register(program: Command, source: ConfigSource): void {
       .option('--delay <time>', 'start it not before: ms, 30s, 5m, 2h', duration)
       .option('--priority <n>', '1 is first; jobs without one go before', wholeNumber)
       .option('--attempts <n>', "attempts in all (default: the handler's)", wholeNumber)
-      .option('--unknown', 'also when no worker of the service handles the queue', false)
-      .option('--wait', 'show progress, then print the result or the document', false)
+      .option('--unknown', 'also when no worker of the service handles the queue')
+      .option('--wait', 'show progress, then print the result or the document')
       .option('--output <file>', 'with --wait: write the result there')
-      .option(
-        '--timeout <time>',
-        'with --wait: wait no longer than',
-        duration,
-        duration(WAIT_DEFAULT),
+      .addOption(
+        new Option('--timeout <time>', 'with --wait: wait no longer than')
+          .argParser(duration)
+          .default(duration(WAIT_DEFAULT), WAIT_DEFAULT),
       )
-      .option('--json', 'print JSON: id, queue, stored; with --wait the whole job', false)
+      .option('--json', 'print JSON: id, queue, stored; with --wait the whole job')
       .option('--url <url>', 'the service to use, e.g. http://127.0.0.1:8080')
       .addHelpText('after', HELP)
       .action((queue: string, data: string, options: EnqueueOptions) =>
@@ -119,7 +118,7 @@ async function enqueue(
   for await (const value of input.values) jobs.push(jobOf(value));
   const route = await findRoute(config, options.url);
   try {
-    const [accepted] = await route.enqueue(queue, jobs, options.unknown);
+    const [accepted] = await route.enqueue(queue, jobs, options.unknown ?? false);
     return await settle(route, queue, accepted!, options);
   } finally {
     await route.close();

@@ -36,19 +36,19 @@ export function register(program: Command, source: ConfigSource): void {
     program
       .command('status')
       .description('show running services, the state of Redis and the queues')
-      .option('--json', 'print JSON', false)
+      .option('--json', 'print JSON')
       .option('--url <url>', 'the service to ask, e.g. http://127.0.0.1:8080')
       .addHelpText(
         'after',
         '\nExit codes: 0 a service or Redis answered · 69 neither did · 77 the service wants HTTP_TOKEN',
       )
-      .action((options: { json: boolean; url?: string }) =>
+      .action((options: { json?: boolean; url?: string }) =>
         run(source, (config) => status(config, options)),
       ),
   );
 }
 
-async function status(config: Config, options: { json: boolean; url?: string }): Promise<number> {
+async function status(config: Config, options: { json?: boolean; url?: string }): Promise<number> {
   const { services } = await runningServices(config, options.url);
   const [first] = services;
   let route: Route;

@@ -9,6 +9,8 @@ import { styleText } from 'node:util';
 type Style = Parameters<typeof styleText>[0];
 
 const LINE_CHARS_MAX = 500;
+const COLUMNS = 80;
+const DRAW_EVERY_MS = 100;
 
 /** Text in a style, where the stream shows styles. */
 export function styled(style: Style, text: string, stream: NodeJS.WriteStream): string {
@@ -38,14 +40,17 @@ export class ProgressLine {
 
   /** Draws at most ten times a second. */
   show(text: string): void {
-    if (!this.#isShown || performance.now() - this.#drawnAt < 100) return;
-    this.#drawnAt = performance.now();
+    if (!this.#isShown || performance.now() - this.#drawnAt < DRAW_EVERY_MS) return;
     this.clear();
-    process.stderr.write(text.slice(0, process.stderr.columns - 1));
+    this.#drawnAt = performance.now();
+    // A terminal that does not tell its width (0) gets the usual one.
+    process.stderr.write(text.slice(0, (process.stderr.columns || COLUMNS) - 1));
   }
 
+  /** Makes room for other lines; the next `show` draws at once. */
   clear(): void {
-    if (!this.#isShown) return;
+    if (!this.#isShown || this.#drawnAt === 0) return;
+    this.#drawnAt = 0;
     clearLine(process.stderr, 0);
     cursorTo(process.stderr, 0);
   }
