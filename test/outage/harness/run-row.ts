@@ -1,0 +1,103 @@
+/** Plays one row from start to end and says what was seen. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { clusterStage } from '../topology/cluster.ts';
+import { sentinelStage } from '../topology/sentinel.ts';
+import type { Row, RowResult } from './row.ts';
+import { happens, until } from './until.ts';
+import { judge } from './verdict.ts';
+import type { Program } from './worker-process.ts';
+import { singleStage, World } from './world.ts';
+
+const WORKERS = 2;
+/** Jobs that run before the fault, so that both workers have settled some, ms and number. */
+const WARM_UP = { jobs: 6, ms: 50 };
+const START_MS = 20_000;
+/** Every job has come to its end this long after Redis is back, ms; plain BullMQ needs two checks. */
+const FINISH_MS = 40_000;
+
+/** When what happened, ms since the epoch. */
+export interface Timeline {
+  faultAt: number;
+  answersAt: number;
+  finished: boolean;
+}
+
+export async function runRow(row: Row, program: Program): Promise<RowResult> {
+  const open = { single: singleStage, sentinel: sentinelStage, cluster: clusterStage };
+  const stage = await open[row.topology ?? 'single'](row, WORKERS);
+  const world = new World(row, program, stage);
+  try {
+    await world.startWorkers(WORKERS);
+    return await play(world);
+  } finally {
+    await world.stop();
+  }
+}
+
+async function play(world: World): Promise<RowResult> {
+  const { row, workload, ledger } = world;
+  await before(world);
+  const faultAt = Date.now();
+  await row.cause(world);
+  await sleep(Math.max(0, row.outageMs - (Date.now() - faultAt)));
+  await row.mend(world);
+  const answersAt = Date.now();
+  await workload.after();
+  const finished = await happens(finishWithin(world), () => isFinished(world));
+  // The schedule goes on: one more tick is on its way or has run.
+  const ticksOn = await happens(5000, () =>
+    ledger.starts().some(({ queue, at }) => queue === 'ticks' && at > answersAt),
+  );
+  await workload.endSchedule();
+  await happens(5000, () => ledger.running().length === 0);
+  const result = await judge(world, { faultAt, answersAt, finished });
+  if (!ticksOn && !row.expect?.mayLose) result.problems.push('the schedule did not go on');
+  return result;
+}
+
+async function before(world: World): Promise<void> {
+  const { row, workload, ledger } = world;
+  for (let i = 0; i < WARM_UP.jobs; i++) await workload.plain(WARM_UP.ms);
+  await workload.startSchedule();
+  await until('the first jobs run', START_MS, () => ended(world) >= WARM_UP.jobs);
+  await workload.inFlight(row.inFlightMs ?? lengths(row.outageMs));
+  await until('20 jobs are in flight', START_MS, () => {
+    return ledger.running().filter(({ queue }) => queue === 'work').length === 20;
+  });
+  await workload.waiting(row.outageMs);
+}
+
+/** Most of those in flight end while Redis is away, some shortly after. */
+function lengths(outageMs: number): number[] {
+  const within = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9].map((part) => part * outageMs + 500);
+  const beyond = [1000, 1500, 2500].map((more) => outageMs + more);
+  return [...within, ...beyond].map(Math.round);
+}
+
+function ended(world: World): number {
+  return world.ledger.lines().filter(({ queue, what }) => queue === 'work' && what === 'end')
+    .length;
+}
+
+/** All jobs are in an end state in Redis. */
+async function isFinished(world: World): Promise<boolean> {
+  const { workload } = world;
+  const expected = { work: 0, parents: 0 };
+  for (const { queue } of workload.expected) if (queue !== 'ticks') expected[queue] += 1;
+  for (const queue of ['work', 'parents'] as const) {
+    const { completed = 0, failed = 0 } = await workload.queues[queue].getJobCounts(
+      'completed',
+      'failed',
+    );
+    if (completed + failed < expected[queue]) return false;
+  }
+  return true;
+}
+
+function finishWithin({ row, program, workers }: World): number {
+  const { lockDurationMs, stalledIntervalMs } = workers[0]!.settings;
+  const stalledMs =
+    program === 'plain' || row.expect?.mayRepeat ? lockDurationMs + 2 * stalledIntervalMs : 0;
+  const longestMs = Math.max(0, ...(row.inFlightMs ?? []));
+  return FINISH_MS + stalledMs + longestMs;
+}
