@@ -49,9 +49,16 @@ export function isFenced(command: string): boolean {
   return !READ_ONLY.has(command);
 }
 
+const names = new Map<string, string>();
+
 /** Name under which a script is defined on our clients. */
 export function commandName(command: string): string {
-  return `holdfast:${command}`;
+  let name = names.get(command);
+  if (name === undefined) {
+    name = `holdfast:${command}`;
+    names.set(command, name);
+  }
+  return name;
 }
 
 /** Number of KEYS of BullMQ's script, which precede its ARGV in `args`. */
@@ -77,18 +84,21 @@ export function defineScripts(client: Redis | Cluster): void {
   });
 }
 
-/** A script's arguments with the fence's key and two arguments in their places. */
+/**
+ * A script's arguments with the fence's key and two arguments in their places. This runs for every
+ * command, hence the plain loop.
+ */
 export function fenceArgs(
   command: string,
   args: readonly unknown[],
   fence: { epochKey: string; deadline: number; epoch: string },
 ): unknown[] {
   const keys = keyCount(command);
-  return [
-    ...args.slice(0, keys),
-    fence.epochKey,
-    ...args.slice(keys),
-    Math.ceil(fence.deadline),
-    fence.epoch,
-  ];
+  const fenced = new Array<unknown>(args.length + 3);
+  for (let i = 0; i < keys; i += 1) fenced[i] = args[i];
+  fenced[keys] = fence.epochKey;
+  for (let i = keys; i < args.length; i += 1) fenced[i + 1] = args[i];
+  fenced[args.length + 1] = Math.ceil(fence.deadline);
+  fenced[args.length + 2] = fence.epoch;
+  return fenced;
 }

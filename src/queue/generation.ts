@@ -8,7 +8,7 @@ import { createIORedisClient, type IRedisClient } from 'bullmq';
 import type { Cluster, Redis } from 'ioredis';
 import { destroyClient } from '../redis/probe.ts';
 import type { Clock } from '../time.ts';
-import { defineScripts } from './fenced-scripts.ts';
+import { commandName, defineScripts } from './fenced-scripts.ts';
 
 export class Generation {
   readonly client: Redis | Cluster;
@@ -34,6 +34,15 @@ export class Generation {
   /** The server's wall clock now, ms since the epoch, as far as we know. */
   serverNow(): number {
     return this.#clock.now() + this.#clockOffset;
+  }
+
+  /** Sends a script by its name of BullMQ's or ours, past the adapter: this runs for every command. */
+  script(name: string, args: readonly unknown[]): Promise<unknown> {
+    const commands = this.client as unknown as Record<
+      string,
+      (args: readonly unknown[]) => Promise<unknown>
+    >;
+    return commands[commandName(name)]!(args);
   }
 
   /** Asks the server for its wall clock, ms since the epoch. */

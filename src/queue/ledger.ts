@@ -22,8 +22,8 @@ export interface HeldJob {
   lockedAt: Instant;
   /** Monotonic instant of the Worker's last renewal: a job never renewed has no handler. */
   renewedAt: Instant;
-  /** What must be written before the outcome. */
-  notes: Notes;
+  /** What must be written before the outcome; made when there is something to keep. */
+  notes: Notes | undefined;
   /** Arguments of the scheduler's update that this job caused, to be repeated after a rollback. */
   schedulerUpdate: unknown[] | undefined;
 }
@@ -40,8 +40,8 @@ export interface Notes {
 export interface Outcome {
   /** BullMQ's script: moveToFinished, moveToDelayed, retryJob, moveJobFromActiveToWait. */
   command: string;
-  /** Keys and arguments, with fetchNext off. */
-  args: unknown[];
+  /** Keys and arguments as they were sent; fetchNext is taken off when they are sent again. */
+  args: readonly unknown[];
   job: HeldJob;
   /** ms since the epoch */
   at: number;
@@ -64,6 +64,8 @@ export class QueueLedger {
   readonly doubtful = new Set<string>();
   /** Epoch that this process's commands carry; undefined until a recovery has set it in Redis. */
   epoch: string | undefined;
+  /** The generation in which the epoch is set: commands need not wait for it. */
+  readyIn: object | undefined;
   /** Monotonic instant until which the fleet's barrier keeps us from taking work. */
   barrierUntil: Instant = 0;
   lockMs = 30_000;
@@ -73,7 +75,9 @@ export class QueueLedger {
   onLeaseLost: 'continue' | 'abort' = 'continue';
   /** Monotonic instant of the last answer to a request for work. */
   lastTakeAnswered: Instant = 0;
+  #epochKey: string | undefined;
   #window: Outcome[] = [];
+  #windowHead = 0;
   #windowBytes = 0;
 
   constructor(prefix: string, queue: string) {
@@ -86,6 +90,12 @@ export class QueueLedger {
     return `${this.prefix}:${this.queue}:holdfast:${name}`;
   }
 
+  /** The epoch key of a process; asked for with every command, so it is made once. */
+  epochKey(processId: string): string {
+    this.#epochKey ??= this.key(`epoch:${processId}`);
+    return this.#epochKey;
+  }
+
   toKey(type: string): string {
     return `${this.prefix}:${this.queue}:${type}`;
   }
@@ -95,26 +105,36 @@ export class QueueLedger {
     this.forgetBefore(outcome.at - windowMs);
     this.#window.push(outcome);
     this.#windowBytes += bytesOf(outcome);
-    while (this.#windowBytes > WINDOW_BYTES_MAX && this.#window.length > 1) this.#drop();
+    while (this.#windowBytes > WINDOW_BYTES_MAX && this.#windowHead < this.#window.length - 1) {
+      this.#drop();
+    }
   }
 
   /** Outcomes acknowledged within the window; frozen while the breaker is not closed. */
   get window(): readonly Outcome[] {
-    return this.#window;
+    return this.#window.slice(this.#windowHead);
   }
 
   forgetBefore(at: number): void {
-    while (this.#window.length > 0 && this.#window[0]!.at < at) this.#drop();
+    while (this.#windowHead < this.#window.length && this.#window[this.#windowHead]!.at < at) {
+      this.#drop();
+    }
   }
 
   clearWindow(): void {
     this.#window = [];
+    this.#windowHead = 0;
     this.#windowBytes = 0;
   }
 
+  /** The oldest goes; the array is cut now and then, since a shift would move all that is left. */
   #drop(): void {
-    const outcome = this.#window.shift();
-    if (outcome) this.#windowBytes -= bytesOf(outcome);
+    this.#windowBytes -= bytesOf(this.#window[this.#windowHead]!);
+    this.#windowHead += 1;
+    if (this.#windowHead >= 1024 && this.#windowHead * 2 > this.#window.length) {
+      this.#window = this.#window.slice(this.#windowHead);
+      this.#windowHead = 0;
+    }
   }
 
   doubt(token: string): void {
@@ -122,13 +142,10 @@ export class QueueLedger {
   }
 }
 
-/** Rough size of an outcome's arguments in bytes. */
+/** Rough size of an outcome in memory, bytes: what it carries, and what carries it. */
 function bytesOf(outcome: Outcome): number {
-  let bytes = 200;
-  for (const arg of outcome.args) {
-    if (typeof arg === 'string') bytes += arg.length;
-    else if (Buffer.isBuffer(arg)) bytes += arg.length;
-  }
+  let bytes = 500;
+  for (const arg of outcome.args) if (typeof arg === 'string') bytes += arg.length;
   return bytes;
 }
 
@@ -146,20 +163,19 @@ export function heldFromReply(
   let attemptsMade = 0;
   let name = '';
   for (let i = 0; i + 1 < fields.length; i += 2) {
-    const value = String(fields[i + 1]);
-    switch (String(fields[i])) {
+    switch (fields[i]) {
       case 'timestamp':
-        timestamp = Number(value);
+        timestamp = Number(fields[i + 1]);
         break;
       case 'ats':
-        attemptsStarted = Number(value);
+        attemptsStarted = Number(fields[i + 1]);
         break;
       case 'atm':
       case 'attemptsMade':
-        attemptsMade = Number(value);
+        attemptsMade = Number(fields[i + 1]);
         break;
       case 'name':
-        name = value;
+        name = String(fields[i + 1]);
         break;
     }
   }
@@ -173,7 +189,7 @@ export function heldFromReply(
     name,
     lockedAt: now,
     renewedAt: now,
-    notes: { progress: undefined, data: undefined, logs: [], logsDropped: 0 },
+    notes: undefined,
     schedulerUpdate: undefined,
   };
 }

@@ -10,7 +10,7 @@ import type { Settlement } from './target-core.ts';
 
 interface Payload {
   command: string;
-  args: unknown[];
+  args: readonly unknown[];
   job: Pick<HeldJob, 'attemptsMade' | 'lockMs' | 'name' | 'notes' | 'schedulerUpdate'>;
 }
 

@@ -3,7 +3,7 @@
  * is new here, whose a job is, and to take outcomes that came in after a recovery.
  */
 import type { Clock } from '../time.ts';
-import { commandName, fenceArgs, isFenced } from './fenced-scripts.ts';
+import { fenceArgs, isFenced } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
 import type { HeldJob, Outcome, QueueLedger } from './ledger.ts';
 import { fencedReason } from './lua/fence.ts';
@@ -24,38 +24,41 @@ const LATE_RETRIES = 3;
 
 export class QueueCare {
   readonly #deps: QueueCareDeps;
-  readonly #ready = new WeakMap<QueueLedger, { generation: Generation; done: Promise<void> }>();
+  readonly #beginning = new WeakMap<QueueLedger, { generation: Generation; done: Promise<void> }>();
 
   constructor(deps: QueueCareDeps) {
     this.#deps = deps;
   }
 
   /** Sends one script of BullMQ's, fenced. One that came late did nothing and is sent again. */
-  async send(
+  send(
     generation: Generation,
     ledger: QueueLedger,
     script: string,
     args: readonly unknown[],
   ): Promise<unknown> {
+    if (!isFenced(script)) return generation.script(script, args);
+    return this.#sendFenced(generation, ledger, script, args, 1);
+  }
+
+  #sendFenced(
+    generation: Generation,
+    ledger: QueueLedger,
+    script: string,
+    args: readonly unknown[],
+    tries: number,
+  ): Promise<unknown> {
     const { processId, fenceMs } = this.#deps;
-    if (!isFenced(script)) {
-      return await generation.adapted.runCommand(commandName(script), [...args] as never);
-    }
-    for (let tries = 1; ; tries += 1) {
-      try {
-        return await generation.adapted.runCommand(
-          commandName(script),
-          fenceArgs(script, args, {
-            epochKey: ledger.key(`epoch:${processId}`),
-            deadline: generation.serverNow() + fenceMs(),
-            epoch: ledger.epoch ?? 'none',
-          }) as never,
-        );
-      } catch (error) {
-        if (fencedReason(error) !== 'late' || tries >= LATE_RETRIES) throw error;
-        await this.#compareClocks(generation);
-      }
-    }
+    const fenced = fenceArgs(script, args, {
+      epochKey: ledger.epochKey(processId),
+      deadline: generation.serverNow() + fenceMs(),
+      epoch: ledger.epoch ?? 'none',
+    });
+    return generation.script(script, fenced).catch(async (error: unknown) => {
+      if (fencedReason(error) !== 'late' || tries >= LATE_RETRIES) throw error;
+      await this.#compareClocks(generation);
+      return await this.#sendFenced(generation, ledger, script, args, tries + 1);
+    });
   }
 
   async #compareClocks(generation: Generation): Promise<void> {
@@ -64,25 +67,24 @@ export class QueueCare {
     generation.setClockOffset(serverMs - (before + this.#deps.clock.now()) / 2);
   }
 
-  /** Resolves when the queue's epoch is set in this generation. */
+  /** Resolves when the queue's epoch is set in this generation; see `QueueLedger.readyIn`. */
   async ready(ledger: QueueLedger, generation: Generation): Promise<void> {
-    const present = this.#ready.get(ledger);
-    if (present?.generation === generation) return await present.done;
-    const done = this.#beginEpoch(ledger, generation);
-    this.#ready.set(ledger, { generation, done });
-    done.catch(() => {
-      if (this.#ready.get(ledger)?.done === done) this.#ready.delete(ledger);
-    });
-    await done;
+    if (ledger.readyIn === generation) return;
+    let beginning = this.#beginning.get(ledger);
+    if (beginning?.generation !== generation) {
+      beginning = { generation, done: this.#beginEpoch(ledger, generation) };
+      this.#beginning.set(ledger, beginning);
+    }
+    try {
+      await beginning.done;
+    } finally {
+      if (this.#beginning.get(ledger) === beginning) this.#beginning.delete(ledger);
+    }
   }
 
   /** Recovery has begun the epochs of these queues. */
   isReady(ledgers: Iterable<QueueLedger>, generation: Generation): void {
-    for (const ledger of ledgers) {
-      if (ledger.epoch !== undefined) {
-        this.#ready.set(ledger, { generation, done: Promise.resolve() });
-      }
-    }
+    for (const ledger of ledgers) if (ledger.epoch !== undefined) ledger.readyIn = generation;
   }
 
   async #beginEpoch(ledger: QueueLedger, generation: Generation): Promise<void> {
@@ -90,6 +92,7 @@ export class QueueCare {
     const reply = await this.#retake(ledger, generation, [], 'held', epoch);
     ledger.epoch = epoch;
     ledger.barrierUntil = this.#deps.clock.now() + reply.barrierMs;
+    ledger.readyIn = generation;
   }
 
   /** Whose the job is; takes it back if it is free. */

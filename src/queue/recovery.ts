@@ -17,7 +17,14 @@
 import type { IdentityChange, ServerIdentity } from '../redis/identity.ts';
 import type { Clock } from '../time.ts';
 import type { Generation } from './generation.ts';
-import type { HeldJob, Outcome, QueueLedger } from './ledger.ts';
+import {
+  type HeldJob,
+  LOG_LINES_MAX,
+  type Notes,
+  type Outcome,
+  type QueueLedger,
+} from './ledger.ts';
+import { withoutFetch } from './policy.ts';
 import { lockExpired, type RetakeMode, retake } from './retake.ts';
 import type { Verdict } from './target-core.ts';
 
@@ -267,7 +274,8 @@ async function replayOne(
     if (job.schedulerUpdate) {
       await deps.send(generation, ledger, 'updateJobScheduler', job.schedulerUpdate);
     }
-    const reply = await deps.send(generation, ledger, outcome.command, outcome.args);
+    const args = withoutFetch(outcome.command, outcome.args);
+    const reply = await deps.send(generation, ledger, outcome.command, args);
     return typeof reply === 'number' && reply < 0 ? `BullMQ answered ${reply}` : undefined;
   } catch (error) {
     if (deps.isOutage(error, generation)) throw error;
@@ -283,10 +291,30 @@ export async function writeNotes(
   deps: Pick<RecoveryDeps, 'send'>,
 ): Promise<void> {
   const { notes } = job;
-  if (notes.data) await deps.send(generation, ledger, 'updateData', notes.data);
-  if (notes.progress) await deps.send(generation, ledger, 'updateProgress', notes.progress);
-  await Promise.all(notes.logs.map((args) => deps.send(generation, ledger, 'addLog', args)));
-  job.notes = { progress: undefined, data: undefined, logs: [], logsDropped: 0 };
+  if (!notes) return;
+  // What the handler adds from here on is kept apart.
+  job.notes = undefined;
+  try {
+    if (notes.data) await deps.send(generation, ledger, 'updateData', notes.data);
+    if (notes.progress) await deps.send(generation, ledger, 'updateProgress', notes.progress);
+    while (notes.logs.length > 0) {
+      await deps.send(generation, ledger, 'addLog', notes.logs[0]!);
+      notes.logs.shift();
+    }
+  } catch (error) {
+    job.notes = merged(notes, job.notes);
+    throw error;
+  }
+}
+
+function merged(older: Notes, newer: Notes | undefined): Notes {
+  if (!newer) return older;
+  return {
+    progress: newer.progress ?? older.progress,
+    data: newer.data ?? older.data,
+    logs: [...older.logs, ...newer.logs].slice(0, LOG_LINES_MAX),
+    logsDropped: older.logsDropped + newer.logsDropped,
+  };
 }
 
 function entry(job: HeldJob, mode: RetakeMode): { job: HeldJob; mode: RetakeMode } {

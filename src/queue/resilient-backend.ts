@@ -203,18 +203,22 @@ export class ResilientBackend extends RedisQueueBackend {
 
   /** Sent once: it may have acted when an outage takes its reply. */
   async #once<T>(operation: string, work: () => Promise<T>): Promise<T> {
-    const generation = await this.#admittedOrThrow(operation);
-    const outcome = await this.#sender.attempt(generation, work);
-    if (!outcome) throw this.#core.unavailable(operation);
-    return outcome.reply;
+    const generation = this.#core.generation() ?? (await this.#admittedOrThrow(operation));
+    try {
+      return await work();
+    } catch (error) {
+      throw this.#core.isOutage(error, generation) ? this.#core.unavailable(operation) : error;
+    }
   }
 
   async #admittedOrThrow(operation: string): Promise<Generation> {
+    const present = this.#core.generation();
+    if (present) return present;
     const signal =
       this.#role === 'worker'
         ? this.#open.signal
         : AbortSignal.any([this.#open.signal, AbortSignal.timeout(this.#core.answerMs)]);
-    const admitted = this.#core.generation() ?? (await this.#core.admitted(signal));
+    const admitted = await this.#core.admitted(signal);
     if (!admitted) throw this.#core.unavailable(operation);
     return admitted;
   }
@@ -298,7 +302,7 @@ export class ResilientBackend extends RedisQueueBackend {
       (await this.#sender.attempt(generation, () => this.#sender.run(name, args, generation)));
     if (outcome) return outcome.reply;
     note(job, name, args);
-    return name === 'addLog' ? job.notes.logs.length : 0;
+    return name === 'addLog' ? (job.notes?.logs.length ?? 0) : 0;
   }
 
   #noted(name: string, args: readonly unknown[]): HeldJob | undefined {
@@ -344,9 +348,11 @@ export class ResilientBackend extends RedisQueueBackend {
 }
 
 function note(job: HeldJob, name: string, args: readonly unknown[]): void {
+  job.notes ??= { progress: undefined, data: undefined, logs: [], logsDropped: 0 };
+  const { notes } = job;
   const kept = [...args];
-  if (name === 'updateProgress') job.notes.progress = kept;
-  else if (name === 'updateData') job.notes.data = kept;
-  else if (job.notes.logs.length < LOG_LINES_MAX) job.notes.logs.push(kept);
-  else job.notes.logsDropped += 1;
+  if (name === 'updateProgress') notes.progress = kept;
+  else if (name === 'updateData') notes.data = kept;
+  else if (notes.logs.length < LOG_LINES_MAX) notes.logs.push(kept);
+  else notes.logsDropped += 1;
 }

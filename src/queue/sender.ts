@@ -23,14 +23,16 @@ export class Sender {
   }
 
   /** @throws the reply's error, or that Redis is away */
-  async run(
+  run(
     script: string,
     args: readonly unknown[],
     generation: Generation | undefined = this.#core.generation(),
   ): Promise<unknown> {
-    if (!generation) throw this.#core.unavailable(script);
-    await this.#core.ready(this.#ledger, generation);
-    return await this.#core.send(generation, this.#ledger, script, args);
+    if (!generation) return Promise.reject(this.#core.unavailable(script));
+    const send = () => this.#core.send(generation, this.#ledger, script, args);
+    return this.#ledger.readyIn === generation
+      ? send()
+      : this.#core.ready(this.#ledger, generation).then(send);
   }
 
   /**
@@ -62,7 +64,7 @@ export class Sender {
   #fenced(script: string, args: readonly unknown[], generation: Generation): unknown[] {
     const ledger = this.#ownerOf(args);
     return fenceArgs(script, args, {
-      epochKey: ledger.key(`epoch:${this.#core.processId}`),
+      epochKey: ledger.epochKey(this.#core.processId),
       deadline: generation.serverNow() + this.#core.fenceMs(),
       epoch: ledger.epoch ?? 'none',
     });

@@ -61,11 +61,7 @@ export class Settler {
 
   #acknowledged(job: HeldJob, script: string, args: readonly unknown[]): void {
     this.#ledger.held.delete(job.id);
-    this.#core.acknowledged(this.#ledger, {
-      job,
-      command: script,
-      args: withoutFetch(script, args),
-    });
+    this.#core.acknowledged(this.#ledger, { job, command: script, args });
   }
 
   /** The server says that the job is not ours: find out what is true before anybody believes it. */

@@ -15,7 +15,7 @@ export type Verdict = 'kept' | 'pulled' | 'settled' | 'foreign' | 'replaced' | '
 export interface Settlement {
   job: HeldJob;
   command: string;
-  args: unknown[];
+  args: readonly unknown[];
 }
 
 export interface TargetCore {

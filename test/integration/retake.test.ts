@@ -59,7 +59,7 @@ async function take(token: string): Promise<HeldJob> {
     name: job.name,
     lockedAt: systemClock.now(),
     renewedAt: systemClock.now(),
-    notes: { progress: undefined, data: undefined, logs: [], logsDropped: 0 },
+    notes: undefined,
     schedulerUpdate: undefined,
   };
 }

@@ -1,0 +1,292 @@
+/**
+ * The producer over BullMQ: every job that handlers, HTTP or the command line add goes through here.
+ * Each job has its id before it is sent, so that a request without a reply can be sent again.
+ *
+ * What it must never do: return an id of a job that is not kept.
+ */
+import {
+  type FlowJob,
+  FlowProducer,
+  type Job,
+  type JobsOptions,
+  Queue,
+  type RedisQueueBackend,
+  type Telemetry,
+} from 'bullmq';
+import type { Logger } from 'pino';
+import { v7 as uuid } from 'uuid';
+import { HoldfastError, InvalidInputError } from '../errors.ts';
+import { systemClock } from '../time.ts';
+import type { Accepted, Client, FlowInput, JobView } from './client.ts';
+import { payloadBytes } from './payload.ts';
+import { assertQueueName } from './queue-name.ts';
+import type { RedisTarget } from './target.ts';
+
+/** Queue objects kept open; more than this many names in use is a producer that makes them up. */
+const QUEUES_MAX = 256;
+/** Jobs of one flow: BullMQ writes them in one transaction, during which Redis serves nobody else. */
+const FLOW_JOBS_MAX = 1000;
+/** Closing waits this long for Redis at most, ms. */
+const CLOSE_MS = 1000;
+/** BullMQ's own limit of priorities. */
+const PRIORITY_MAX = 2_097_152;
+
+export interface BullmqClientOptions {
+  target: Pick<RedisTarget, 'backendFactory' | 'connection'>;
+  /** BullMQ's key prefix. */
+  prefix: string;
+  jobBytesMax: number;
+  log: Logger;
+  /** BullMQ's telemetry: a job carries the trace of what added it. */
+  telemetry?: Telemetry | undefined;
+}
+
+interface OpenQueue {
+  queue: Queue<unknown, unknown, string, unknown, unknown, string, RedisQueueBackend>;
+  /** Calls under way: a queue in use is never closed to make room. */
+  calls: number;
+}
+
+export function createClient(options: BullmqClientOptions): Client {
+  return new BullmqClient(options);
+}
+
+class BullmqClient implements Client {
+  readonly #options: BullmqClientOptions;
+  /** Least recently used first. */
+  readonly #queues = new Map<string, OpenQueue>();
+  #flows: FlowProducer<RedisQueueBackend> | undefined;
+
+  constructor(options: BullmqClientOptions) {
+    this.#options = options;
+  }
+
+  async enqueue(
+    queue: string,
+    name: string,
+    data: unknown,
+    options: JobsOptions = {},
+  ): Promise<Accepted> {
+    const opts = this.#checked(queue, name, data, options, '');
+    const job = await this.#with(queue, (q) => q.add(name, data, opts));
+    return { id: job.id!, stored: 'redis' };
+  }
+
+  async enqueueMany(
+    queue: string,
+    jobs: readonly { name: string; data: unknown; options?: JobsOptions }[],
+  ): Promise<Accepted[]> {
+    const entries = jobs.map(({ name, data, options }, i) => ({
+      name,
+      data,
+      opts: this.#checked(queue, name, data, options ?? {}, `jobs[${i}].`),
+    }));
+    const added = await this.#with(queue, (q) => q.addBulk(entries));
+    return added.map((job) => ({ id: job.id!, stored: 'redis' }));
+  }
+
+  async flow(flow: FlowInput): Promise<Accepted> {
+    const tree = this.#flowJob(flow);
+    const { job } = await translated(this.#flowProducer().add(tree));
+    return { id: job.id!, stored: 'redis' };
+  }
+
+  async job(queue: string, id: string): Promise<JobView | undefined> {
+    assertQueueName(queue);
+    return await this.#with(queue, async (q) => {
+      const job = await q.getJob(id);
+      if (job === undefined) return undefined;
+      const state = await job.getState();
+      return state === 'unknown' ? undefined : viewOf(queue, job, state);
+    });
+  }
+
+  async counts(queue: string): Promise<Record<string, number>> {
+    assertQueueName(queue);
+    return await this.#with(queue, (q) => q.getJobCounts());
+  }
+
+  async close(): Promise<void> {
+    const parts: { close(): Promise<unknown> }[] = [...this.#queues.values()].map((o) => o.queue);
+    if (this.#flows) parts.push(this.#flows);
+    this.#queues.clear();
+    this.#flows = undefined;
+    const closed = Promise.allSettled(parts.map((part) => part.close()));
+    let cancel: (() => void) | undefined;
+    const late = new Promise<void>((resolve) => {
+      cancel = systemClock.after(CLOSE_MS, resolve);
+    });
+    await Promise.race([closed, late]);
+    cancel?.();
+  }
+
+  /** BullMQ's options of a job that may be added. `at` is where the job stands in the input. */
+  #checked(
+    queue: string,
+    name: string,
+    data: unknown,
+    options: JobsOptions,
+    at: string,
+  ): JobsOptions {
+    assertQueueName(queue);
+    if (typeof name !== 'string' || name === '') {
+      throw new InvalidInputError(`${at}name`, 'is empty', 'Give the job a name.');
+    }
+    payloadBytes(queue, data, this.#options.jobBytesMax, `${at}data`);
+    checkOptions(options, `${at}options`);
+    return { ...options, jobId: options.jobId ?? uuid() };
+  }
+
+  #flowJob(root: FlowInput): FlowJob {
+    let jobs = 0;
+    const build = (node: FlowInput, at: string): FlowJob => {
+      jobs += 1;
+      if (jobs > FLOW_JOBS_MAX) {
+        throw new InvalidInputError(
+          'flow',
+          `has more than ${FLOW_JOBS_MAX} jobs`,
+          'Split it into several flows.',
+        );
+      }
+      const { queue, name, data, options = {}, children } = node;
+      const opts = this.#checked(queue, name, data, options, at);
+      return {
+        queueName: queue,
+        name,
+        data,
+        opts,
+        prefix: this.#options.prefix,
+        ...(children === undefined
+          ? {}
+          : { children: children.map((child, i) => build(child, `${at}children[${i}].`)) }),
+      };
+    };
+    return build(root, '');
+  }
+
+  async #with<T>(name: string, call: (queue: OpenQueue['queue']) => Promise<T>): Promise<T> {
+    const open = this.#open(name);
+    open.calls += 1;
+    try {
+      return await translated(call(open.queue));
+    } finally {
+      open.calls -= 1;
+    }
+  }
+
+  #open(name: string): OpenQueue {
+    const known = this.#queues.get(name);
+    if (known) {
+      // Last in the order of the map: most recently used.
+      this.#queues.delete(name);
+      this.#queues.set(name, known);
+      return known;
+    }
+    this.#makeRoom();
+    const { target, prefix, telemetry } = this.#options;
+    const queue = new Queue(
+      name,
+      { connection: target.connection, prefix, ...(telemetry ? { telemetry } : {}) },
+      target.backendFactory,
+    ) as unknown as OpenQueue['queue'];
+    // A failed call rejects; what is only emitted concerns the connection, which the target tells.
+    queue.on('error', (error) =>
+      this.#options.log.debug({ event: 'client.error', queue: name, error: error.message }),
+    );
+    const open = { queue, calls: 0 };
+    this.#queues.set(name, open);
+    return open;
+  }
+
+  #makeRoom(): void {
+    if (this.#queues.size < QUEUES_MAX) return;
+    for (const [name, { queue, calls }] of this.#queues) {
+      if (calls > 0) continue;
+      this.#queues.delete(name);
+      queue
+        .close()
+        .catch((error: Error) =>
+          this.#options.log.debug({ event: 'client.error', queue: name, error: error.message }),
+        );
+      return;
+    }
+  }
+
+  #flowProducer(): FlowProducer<RedisQueueBackend> {
+    if (!this.#flows) {
+      const { target, prefix, telemetry } = this.#options;
+      this.#flows = new FlowProducer(
+        { connection: target.connection, prefix, ...(telemetry ? { telemetry } : {}) },
+        target.backendFactory,
+      );
+      this.#flows.on('error', (error) =>
+        this.#options.log.debug({ event: 'client.error', error: error.message }),
+      );
+    }
+    return this.#flows;
+  }
+}
+
+/** What BullMQ refuses without a code or a field, refused with both. */
+function checkOptions(options: JobsOptions, at: string): void {
+  const refuse = (field: string, what: string, remedy: string): never => {
+    throw new InvalidInputError(`${at}.${field}`, what, remedy);
+  };
+  const { jobId, priority, delay, attempts } = options;
+  if (jobId !== undefined) {
+    if (typeof jobId !== 'string' || jobId === '') {
+      refuse('jobId', 'is not a string of at least one character', 'Leave it out for a new id.');
+    }
+    if (/^-?\d+$/.test(jobId)) {
+      refuse('jobId', 'is a whole number: those are the ids that BullMQ gives', 'Add a letter.');
+    }
+    if (jobId.includes(':')) {
+      refuse('jobId', 'contains ":", which BullMQ uses between parts of a key', 'Use "-" instead.');
+    }
+  }
+  const whole = (field: string, value: unknown, min: number, max: number): void => {
+    if (value === undefined) return;
+    if (Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max) return;
+    refuse(field, `is not a whole number from ${min} to ${max}`, 'Correct it or leave it out.');
+  };
+  whole('priority', priority, 0, PRIORITY_MAX);
+  whole('delay', delay, 0, Number.MAX_SAFE_INTEGER);
+  whole('attempts', attempts, 0, Number.MAX_SAFE_INTEGER);
+}
+
+/** BullMQ throws a bare Error for options that do not fit together. */
+async function translated<T>(call: Promise<T>): Promise<T> {
+  try {
+    return await call;
+  } catch (error) {
+    const isBare =
+      error instanceof Error &&
+      !(error instanceof HoldfastError) &&
+      error.constructor === Error &&
+      !('code' in error);
+    if (!isBare) throw error;
+    throw new InvalidInputError(
+      'options',
+      `are refused by BullMQ: ${error.message}`,
+      'Correct them and add the job again.',
+      { cause: error },
+    );
+  }
+}
+
+function viewOf(queue: string, job: Job<unknown, unknown>, state: string): JobView {
+  return {
+    id: job.id!,
+    queue,
+    name: job.name,
+    state,
+    progress: job.progress,
+    result: job.returnvalue,
+    // The reason of an earlier attempt stays in Redis; of a job that is done it would be a lie.
+    failedReason: state === 'completed' ? undefined : job.failedReason,
+    attemptsMade: job.attemptsMade,
+    createdAt: job.timestamp,
+    startedAt: job.processedOn,
+    finishedAt: job.finishedOn,
+  };
+}

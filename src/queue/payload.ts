@@ -1,0 +1,88 @@
+/**
+ * What a job may carry: data that is JSON, not larger than MAX_JOB_BYTES and not nested beyond what
+ * every reader of the queue can follow. One rule for the client, HTTP and the command line.
+ */
+import { InvalidInputError, JobTooLargeError } from '../errors.ts';
+
+/**
+ * Levels of arrays and objects in a job's data. Most JSON readers recurse: Redis' cjson gives up at
+ * 1,000 and Python's at about as many. Nobody's real data comes near 100.
+ */
+export const DATA_DEPTH_MAX = 100;
+
+/**
+ * Bytes of `data` as JSON. `field` is where it stands in the input, for the error.
+ * @throws JobTooLargeError, InvalidInputError
+ */
+export function payloadBytes(
+  queue: string,
+  data: unknown,
+  bytesMax: number,
+  field = 'data',
+): number {
+  const text = toJson(data, field);
+  const bytes = Buffer.byteLength(text);
+  if (bytes > bytesMax) throw new JobTooLargeError(queue, bytes, bytesMax);
+  if (depthOf(text) > DATA_DEPTH_MAX) throw tooDeep(field);
+  return bytes;
+}
+
+function toJson(data: unknown, field: string): string {
+  // BullMQ stores a job without data as an empty object.
+  if (data === undefined) return '{}';
+  try {
+    const text = JSON.stringify(data) as string | undefined;
+    if (text !== undefined) return text;
+  } catch (error) {
+    if (error instanceof RangeError) throw tooDeep(field, error);
+    const { message } = error as Error;
+    throw new InvalidInputError(
+      field,
+      `cannot be written as JSON (${message.split('\n')[0]})`,
+      'Send plain values: numbers, strings, booleans, null, arrays and objects without cycles.',
+      { cause: error },
+    );
+  }
+  throw new InvalidInputError(
+    field,
+    `is a ${typeof data}, which JSON cannot hold`,
+    'Send plain values: numbers, strings, booleans, null, arrays and objects.',
+  );
+}
+
+function tooDeep(field: string, cause?: unknown): InvalidInputError {
+  return new InvalidInputError(
+    field,
+    `is nested deeper than ${DATA_DEPTH_MAX} levels`,
+    'Flatten it, or send it as a string.',
+    cause === undefined ? {} : { cause },
+  );
+}
+
+/** Levels of brackets outside of strings in valid JSON; never recurses. */
+export function depthOf(json: string): number {
+  // Every level takes two characters, so that short texts need no look.
+  if (json.length <= 2 * DATA_DEPTH_MAX) return 0;
+  let depth = 0;
+  let deepest = 0;
+  let isInString = false;
+  for (let i = 0; i < json.length; i += 1) {
+    const char = json.charCodeAt(i);
+    if (isInString) {
+      if (char === BACKSLASH) i += 1;
+      else if (char === QUOTE) isInString = false;
+    } else if (char === QUOTE) isInString = true;
+    else if (char === OPEN_BRACKET || char === OPEN_BRACE) {
+      depth += 1;
+      if (depth > deepest) deepest = depth;
+    } else if (char === CLOSE_BRACKET || char === CLOSE_BRACE) depth -= 1;
+  }
+  return deepest;
+}
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
