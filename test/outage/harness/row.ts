@@ -21,6 +21,18 @@ export interface Row {
   imports?: readonly string[];
   /** Host name of Redis as the workers are told; default the proxy's address. */
   host?: string;
+  /** What names resolve to at the start, for rows that load `hosts.ts`. */
+  hosts?: Readonly<Record<string, string>>;
+  /** What the workers' address carries before the host: `user:password`. */
+  credentials?: string;
+  /** The server's password, for those who look past the workers. */
+  password?: string;
+  /** What the workers' password file says at the start. */
+  passwordFile?: string;
+  /** The fault is there before the workers start; nothing is in flight. */
+  isAbsentAtStart?: true;
+  /** The second worker starts only when the first has all that is in flight: it is idle. */
+  hasIdleWorker?: true;
   /** Jobs of this length are in flight, ms; default: some end within the outage, some after it. */
   inFlightMs?: readonly number[];
   cause(world: World): Promise<void>;

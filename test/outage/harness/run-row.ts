@@ -6,6 +6,7 @@ import type { Row, RowResult } from './row.ts';
 import { happens, until } from './until.ts';
 import { judge } from './verdict.ts';
 import type { Program } from './worker-process.ts';
+import { QUEUES } from './workload.ts';
 import { singleStage, World } from './world.ts';
 
 const WORKERS = 2;
@@ -17,7 +18,6 @@ const FINISH_MS = 40_000;
 
 /** When what happened, ms since the epoch. */
 export interface Timeline {
-  faultAt: number;
   answersAt: number;
   finished: boolean;
 }
@@ -27,7 +27,6 @@ export async function runRow(row: Row, program: Program): Promise<RowResult> {
   const stage = await open[row.topology ?? 'single'](row, WORKERS);
   const world = new World(row, program, stage);
   try {
-    await world.startWorkers(WORKERS);
     return await play(world);
   } finally {
     await world.stop();
@@ -36,10 +35,11 @@ export async function runRow(row: Row, program: Program): Promise<RowResult> {
 
 async function play(world: World): Promise<RowResult> {
   const { row, workload, ledger } = world;
-  await before(world);
-  const faultAt = Date.now();
+  if (!row.isAbsentAtStart) await before(world);
+  world.faultAt = Date.now();
   await row.cause(world);
-  await sleep(Math.max(0, row.outageMs - (Date.now() - faultAt)));
+  if (row.isAbsentAtStart) await start(world);
+  await sleep(Math.max(0, row.outageMs - (Date.now() - world.faultAt)));
   await row.mend(world);
   const answersAt = Date.now();
   await workload.after();
@@ -50,21 +50,31 @@ async function play(world: World): Promise<RowResult> {
   );
   await workload.endSchedule();
   await happens(5000, () => ledger.running().length === 0);
-  const result = await judge(world, { faultAt, answersAt, finished });
+  const result = await judge(world, { answersAt, finished });
   if (!ticksOn && !row.expect?.mayLose) result.problems.push('the schedule did not go on');
   return result;
 }
 
+/** Everything waits, nothing was ever taken. */
+async function start(world: World): Promise<void> {
+  await world.workload.startSchedule();
+  await world.workload.waiting(world.row.outageMs);
+  await world.startWorkers(WORKERS);
+}
+
 async function before(world: World): Promise<void> {
   const { row, workload, ledger } = world;
+  await world.startWorkers(row.hasIdleWorker ? 1 : WORKERS);
   for (let i = 0; i < WARM_UP.jobs; i++) await workload.plain(WARM_UP.ms);
   await workload.startSchedule();
   await until('the first jobs run', START_MS, () => ended(world) >= WARM_UP.jobs);
   await workload.inFlight(row.inFlightMs ?? lengths(row.outageMs));
-  await until('20 jobs are in flight', START_MS, () => {
-    return ledger.running().filter(({ queue }) => queue === 'work').length === 20;
+  const slots = row.hasIdleWorker ? QUEUES.work : WORKERS * QUEUES.work;
+  await until(`${slots} jobs are in flight`, START_MS, () => {
+    return ledger.running().filter(({ queue }) => queue === 'work').length === slots;
   });
   await workload.waiting(row.outageMs);
+  if (row.hasIdleWorker) await world.startWorker(1).started();
 }
 
 /** Most of those in flight end while Redis is away, some shortly after. */
@@ -79,11 +89,11 @@ function ended(world: World): number {
     .length;
 }
 
-/** All jobs are in an end state in Redis. */
-async function isFinished(world: World): Promise<boolean> {
-  const { workload } = world;
+/** All jobs are in an end state in Redis; those that it still knows, when it lost its data. */
+async function isFinished({ workload, row }: World): Promise<boolean> {
   const expected = { work: 0, parents: 0 };
-  for (const { queue } of workload.expected) if (queue !== 'ticks') expected[queue] += 1;
+  const jobs = row.expect?.mayLose ? workload.addedAfter : workload.expected;
+  for (const { queue } of jobs) if (queue !== 'ticks') expected[queue] += 1;
   for (const queue of ['work', 'parents'] as const) {
     const { completed = 0, failed = 0 } = await workload.queues[queue].getJobCounts(
       'completed',

@@ -25,6 +25,7 @@ export class Workload {
   readonly queues: Record<QueueName, Queue>;
   readonly #flows: FlowProducer;
   #count = 0;
+  #afterFrom = 0;
 
   constructor(connection: ConnectionOptions, prefix: string) {
     const open = (name: QueueName): Queue => {
@@ -86,7 +87,13 @@ export class Workload {
     await this.flow([100, 150, 200]);
   }
 
+  /** Jobs that were added when all was over. */
+  get addedAfter(): readonly ExpectedJob[] {
+    return this.expected.slice(this.#afterFrom);
+  }
+
   async after(): Promise<void> {
+    this.#afterFrom = this.expected.length;
     for (let i = 0; i < 10; i++) await this.plain(50);
     await this.#add('priority', { ms: 50 }, { priority: 1 });
     await this.#add('retried', { ms: 50, fails: 1 }, { attempts: 2, backoff: 100 });

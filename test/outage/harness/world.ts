@@ -2,7 +2,7 @@
  * Everything a row runs in: real servers of its own, a proxy for each worker, two worker processes, the
  * ledger and the jobs. Its own connections go past the proxies.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -26,7 +26,11 @@ export interface Stage {
   proxies: TcpProxy[];
   redisOf(worker: number): WorkerSettings['redis'];
   producer: ConnectionOptions;
+  /** Port behind which the present server is found, past the workers' proxies. */
+  doorPort: number;
   prefix: string;
+  /** Another server is where the first was. */
+  moveTo?(replacement: RedisServer): void;
   stop(): Promise<void>;
 }
 
@@ -38,19 +42,27 @@ export class World {
   readonly stage: Stage;
   readonly dir: string;
   readonly ledger: RunLedger;
+  /** Where workers read their password, in rows that have such a file. */
+  readonly passwordFile: string;
   readonly workload: Workload;
   readonly workers: WorkerProcess[] = [];
   /** Every process that ever ran here, also those that died. */
   readonly allWorkers: WorkerProcess[] = [];
   /** What a row's `cause` leaves for its `mend`. */
   readonly memory = new Map<string, unknown>();
+  /** When the fault began, ms since the epoch; a `cause` that prepares first sets it anew. */
+  faultAt = 0;
   #admin: Redis | undefined;
+  readonly #atEnd: (() => unknown)[] = [];
 
   constructor(row: Row, program: Program, stage: Stage) {
     this.row = row;
     this.program = program;
     this.stage = stage;
     this.dir = mkdtempSync(join(tmpdir(), 'holdfast-outage-'));
+    this.passwordFile = join(this.dir, 'password');
+    if (row.passwordFile) writeFileSync(this.passwordFile, row.passwordFile, { mode: 0o600 });
+    if (row.hosts) writeFileSync(join(this.dir, 'hosts.json'), JSON.stringify(row.hosts));
     this.ledger = new RunLedger(join(this.dir, 'ledger.jsonl'));
     this.workload = new Workload(stage.producer, stage.prefix);
   }
@@ -65,7 +77,7 @@ export class World {
 
   /** A connection past every proxy that was there before the fault. */
   get admin(): Redis {
-    this.#admin ??= quietRedis(this.server.port);
+    this.#admin ??= quietRedis(this.stage.doorPort, this.row.password);
     return this.#admin;
   }
 
@@ -85,7 +97,11 @@ export class World {
       env: { OUTAGE_HOSTS: join(this.dir, 'hosts.json') },
       settings: {
         workerId: `worker-${position}`,
-        redis: { prefix: stage.prefix, ...stage.redisOf(position) },
+        redis: {
+          prefix: stage.prefix,
+          ...(row.passwordFile ? { passwordFile: this.passwordFile } : {}),
+          ...stage.redisOf(position),
+        },
         dataDir: join(this.dir, 'data'),
         ledger: this.ledger.path,
         queues: QUEUES,
@@ -100,7 +116,13 @@ export class World {
     return worker;
   }
 
+  /** Something that a row started besides, to be ended with it. */
+  atEnd(stop: () => unknown): void {
+    this.#atEnd.push(stop);
+  }
+
   async stop(): Promise<void> {
+    for (const stop of this.#atEnd) await stop();
     await Promise.all(this.allWorkers.map((worker) => worker.kill()));
     this.#admin?.disconnect();
     await this.workload.close();
@@ -110,10 +132,11 @@ export class World {
 }
 
 /** A connection that survives anything without a word. */
-export function quietRedis(port: number): Redis {
+export function quietRedis(port: number, password?: string): Redis {
   const client = new Redis({
     host: '127.0.0.1',
     port,
+    ...(password === undefined ? {} : { password }),
     retryStrategy: () => 50,
     maxRetriesPerRequest: null,
   });
@@ -121,22 +144,38 @@ export function quietRedis(port: number): Redis {
   return client;
 }
 
-/** One server, and in front of it one proxy for each worker. */
+/** One server, and in front of it one proxy for each worker and one for everybody else. */
 export const singleStage: OpenStage = async (row, workers) => {
   const server = await startRedis({ aof: true, ...row.server });
   const proxies: TcpProxy[] = [];
   for (let i = 0; i < workers; i++) proxies.push(await startProxy(server.port));
+  const door = await startProxy(server.port);
+  const { host = '127.0.0.1', credentials, password } = row;
+  const servers = [server];
   return {
-    servers: [server],
+    servers,
     proxies,
     redisOf: (worker) => ({
-      url: row.host ? `redis://${row.host}:${proxies[worker]!.port}` : proxies[worker]!.url,
+      url: `redis://${credentials ? `${credentials}@` : ''}${host}:${proxies[worker]!.port}`,
     }),
-    producer: { host: server.host, port: server.port, retryStrategy: () => 50 },
+    doorPort: door.port,
+    producer: {
+      host: '127.0.0.1',
+      port: door.port,
+      retryStrategy: () => 50,
+      ...(password === undefined ? {} : { password }),
+    },
     prefix: 'bull',
+    moveTo(replacement) {
+      servers.unshift(replacement);
+      for (const proxy of [...proxies, door]) {
+        proxy.targetPort = replacement.port;
+        proxy.reset();
+      }
+    },
     async stop() {
-      await Promise.all(proxies.map((proxy) => proxy.stop()));
-      await server.stop();
+      await Promise.all([...proxies, door].map((proxy) => proxy.stop()));
+      await Promise.all(servers.map((one) => one.stop()));
     },
   };
 };

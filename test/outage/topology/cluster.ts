@@ -55,6 +55,7 @@ export const clusterStage: OpenStage = async () => {
   return {
     servers: nodes,
     proxies: [],
+    doorPort: nodes[0]!.port,
     redisOf: () => ({ url: undefined, clusterNodes: addresses }),
     producer,
     prefix: CLUSTER_PREFIX,

@@ -47,6 +47,7 @@ export const sentinelStage: OpenStage = async () => {
   return {
     servers: [master, ...replicas],
     proxies: [],
+    doorPort: addresses[0]!.port,
     redisOf: () => ({ url: undefined, sentinels: addresses, sentinelName: MASTER_NAME }),
     producer: { sentinels: addresses, name: MASTER_NAME, retryStrategy: () => 50 },
     prefix: 'bull',
