@@ -2,9 +2,10 @@
  * What a file in `workers/` exports: the handler of a queue and how to run it. Types only, and
  * `defineWorker`, the identity function that brings them to plain objects.
  */
-import type { Job, JobsOptions, JobProgress } from 'bullmq';
-import type { Logger } from 'pino';
+
 import type { StandardSchemaV1 } from '@standard-schema/spec';
+import type { Job, JobProgress, JobsOptions } from 'bullmq';
+import type { Logger } from 'pino';
 
 /** What a handler is given besides its job. `Resources` is what `setup()` returned. */
 export interface HandlerContext<Resources = unknown> {
@@ -29,6 +30,7 @@ export interface HandlerContext<Resources = unknown> {
   readonly resources: Resources;
 }
 
+// biome-ignore lint/suspicious/noExplicitAny: the data of a plain definition is the author's to know.
 export type Handler<Data = any, Result = unknown, Resources = any> = (
   job: Job<Data, Result>,
   ctx: HandlerContext<Resources>,
@@ -72,6 +74,7 @@ interface WorkerCommon<Data, Resources> {
 }
 
 /** A worker has one handler for every job of its queue, or one for each job name. */
+// biome-ignore lint/suspicious/noExplicitAny: the data of a plain definition is the author's to know.
 export type WorkerDefinition<Data = any, Result = unknown, Resources = any> = WorkerCommon<
   Data,
   Resources
@@ -82,6 +85,7 @@ export type WorkerDefinition<Data = any, Result = unknown, Resources = any> = Wo
   );
 
 /** The identity function, with types: a plain object of the same shape does as well. */
+// biome-ignore lint/suspicious/noExplicitAny: the data of a plain definition is the author's to know.
 export function defineWorker<Data = any, Result = unknown, Resources = undefined>(
   definition: WorkerDefinition<Data, Result, Resources>,
 ): WorkerDefinition<Data, Result, Resources> {
