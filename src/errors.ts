@@ -72,7 +72,7 @@ export class HandlerFilesError extends HoldfastError {
       'HOLDFAST_HANDLER_INVALID',
       `${errors.length} handlers cannot be used:\n${errors.map(({ message }) => `  ${message}`).join('\n')}\n`,
       'Correct the files named above and start again.',
-      { data: { files: errors.map(({ data }) => data['file']) } },
+      { data: { files: errors.map(({ data }) => data.file) } },
     );
     this.errors = errors;
   }
@@ -179,6 +179,18 @@ export class LockLostError extends HoldfastError {
       'HOLDFAST_LOCK_LOST',
       `The lock of job ${jobId} of queue "${queue}" was lost: another worker has the job.`,
       'Stop working on it; the outcome of this run is not recorded.',
+      { data: { queue, jobId } },
+    );
+  }
+}
+
+/** This process alone is cut off and the lock is about to expire: a reason of the handler's signal. */
+export class LockExpiringError extends HoldfastError {
+  constructor(queue: string, jobId: string) {
+    super(
+      'HOLDFAST_LOCK_EXPIRING',
+      `The lock of job ${jobId} of queue "${queue}" is about to expire while Redis is out of reach.`,
+      'Stop working: the job is handed back, and another worker may have it soon.',
       { data: { queue, jobId } },
     );
   }

@@ -1,0 +1,430 @@
+/**
+ * The worker of one queue: a BullMQ Worker, and the runs that it has begun.
+ *
+ * 1. takes jobs once `setup()` is done;
+ * 2. performs each as a run (`run.ts`) and tells BullMQ how it ended, one clause per outcome;
+ * 3. writes one log line when the outcome is recorded, not before;
+ * 4. stops in the order that never loses a job: no new jobs, wait, abort, hand back, close.
+ *
+ * What it must never do: wait for Redis without a deadline while it stops.
+ */
+import {
+  DelayedError,
+  type Job,
+  type KeepJobs,
+  type RedisQueueBackend,
+  type Telemetry,
+  WaitingError,
+  Worker,
+} from 'bullmq';
+import type { Config } from '../config.ts';
+import { LockLostError, ShutdownError } from '../errors.ts';
+import type { RedisTarget } from '../queue/target.ts';
+import type { Instant } from '../time.ts';
+import { settledBy } from './deadline.ts';
+import type { WorkerDefinition } from './definition.ts';
+import { type Outcome, unrecoverable } from './outcome.ts';
+import { logOutcome } from './outcome-log.ts';
+import { Resources } from './resources.ts';
+import { beginRun, perform, type Run, type RunDeps } from './run.ts';
+
+export interface QueueWorkerDeps extends Omit<RunDeps, 'resources' | 'onOverdue'> {
+  target: Pick<RedisTarget, 'backendFactory' | 'connection'>;
+  config: Pick<
+    Config,
+    'replica' | 'redis' | 'concurrency' | 'lockDurationMs' | 'stalledIntervalMs' | 'retention'
+  >;
+  telemetry?: Telemetry | undefined;
+}
+
+/** BullMQ's errors of the connection are the target's to tell; here one line in this time, ms. */
+const ERROR_QUIET_MS = 10_000;
+/** A backoff of a name that BullMQ does not know would leave the job active for ever: this, ms. */
+const UNKNOWN_BACKOFF_MS = 1000;
+/** An aborted handler that obeys its signal ends within this time, ms. */
+const OBEY_MS = 500;
+/** Without a deadline of a stop, a job that is handed back waits for Redis at most this long, ms. */
+const HAND_BACK_MS = 10_000;
+/** Recording the outcomes and closing a Worker takes a round trip each; a share for each, ms. */
+const CLOSE_MS = 250;
+
+type BullWorker = Worker<unknown, unknown, string, RedisQueueBackend>;
+
+export class QueueWorker {
+  readonly definition: WorkerDefinition;
+  /** Runs at the same time by definition and configuration; replaced slots come on top. */
+  readonly concurrency: number;
+  readonly #deps: QueueWorkerDeps;
+  readonly #runDeps: RunDeps;
+  readonly #resources: Resources;
+  readonly #worker: BullWorker;
+  readonly #runs = new Set<Run>();
+  /** How a job ended, until BullMQ says that it is recorded. */
+  readonly #outcomes = new WeakMap<Job, { run: Run; outcome: Outcome }>();
+  /** Runs whose handler goes on long after its timeout. */
+  readonly #overdue = new Set<Run>();
+  #isConsuming = false;
+  #isStopping = false;
+  /** When stopping: the instant by which jobs are handed back. */
+  #handBackBy: Instant | undefined;
+  /** Set by `quiet`: resolves when the last run is recorded. */
+  #idle: Promise<void> | undefined;
+  /** The present change of concurrency, which pauses for an instant; a quiet comes after it. */
+  #resized: Promise<void> = Promise.resolve();
+  #errorLoggedAt = Number.NEGATIVE_INFINITY;
+  #errorsUnlogged = 0;
+
+  constructor(definition: WorkerDefinition, deps: QueueWorkerDeps) {
+    this.definition = definition;
+    this.#deps = deps;
+    this.concurrency = concurrencyOf(definition, deps.config);
+    this.#resources = new Resources(definition, deps.log, deps.clock);
+    this.#runDeps = {
+      ...deps,
+      resources: () => this.#resources.value,
+      onOverdue: (run) => this.#overdueRun(run),
+    };
+    this.#worker = this.#createWorker();
+  }
+
+  /** Resolves at once: jobs are taken when `setup()` is done and Redis is there. */
+  start(): void {
+    void this.#startWhenReady();
+  }
+
+  async #startWhenReady(): Promise<void> {
+    if (!(await this.#resources.open()) || this.#isStopping || this.#idle) return;
+    this.#isConsuming = true;
+    this.#worker.run().catch((error: Error) => this.#bullError(error));
+  }
+
+  /** Why no job is taken here; undefined when jobs are. */
+  get idleReason(): string | undefined {
+    if (this.#isStopping) return 'stopping';
+    if (this.#idle) return 'quiet';
+    if (!this.#isConsuming) return this.#resources.failure ?? 'starting';
+    if (this.#overdue.size > this.concurrency) {
+      return `${this.#overdue.size} handlers ignore their timeout`;
+    }
+    return undefined;
+  }
+
+  get running(): number {
+    return this.#runs.size;
+  }
+
+  get overdue(): number {
+    return this.#overdue.size;
+  }
+
+  #createWorker(): BullWorker {
+    const { definition, concurrency } = this;
+    const { target, config, telemetry } = this.#deps;
+    const { queue, limiter, retention } = definition;
+    const worker = new Worker(
+      queue,
+      // BullMQ makes an AbortSignal only for a processor with three parameters.
+      (job: Job, token: string | undefined, signal: AbortSignal | undefined) =>
+        this.#process(job, token, signal),
+      {
+        connection: target.connection,
+        prefix: config.redis.prefix,
+        name: config.replica,
+        autorun: false,
+        concurrency,
+        lockDuration: config.lockDurationMs,
+        stalledInterval: config.stalledIntervalMs,
+        removeOnComplete: (retention?.completed ?? config.retention.completed) as KeepJobs,
+        removeOnFail: (retention?.failed ?? config.retention.failed) as KeepJobs,
+        settings: { backoffStrategy: (attempts, type) => this.#unknownBackoff(attempts, type) },
+        ...(limiter ? { limiter } : {}),
+        ...(telemetry ? { telemetry } : {}),
+      },
+      target.backendFactory,
+    ) as unknown as BullWorker;
+    worker.on('completed', (job) => this.#recorded(job as Job));
+    worker.on('failed', (job, error) => {
+      if (job) this.#recordedFailure(job as Job, error);
+    });
+    worker.on('lockRenewalFailed', (ids) => {
+      for (const id of ids) this.abort(id, new LockLostError(queue, id));
+    });
+    worker.on('error', (error) => this.#bullError(error));
+    return worker;
+  }
+
+  // A job ------------------------------------------------------------------------------------------
+
+  async #process(
+    job: Job,
+    token: string | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<unknown> {
+    const run = beginRun(this.definition, job, this.#runDeps);
+    this.#runs.add(run);
+    signal?.addEventListener('abort', () => run.controller.abort(signal.reason), { once: true });
+    try {
+      // Taken by a request that was under way when the quiet or stop began: it goes back unseen.
+      const outcome: Outcome = this.#idle
+        ? { type: 'returned', error: new ShutdownError(0) }
+        : await perform(run, this.#runDeps);
+      return await this.#acknowledge(run, outcome, token);
+    } finally {
+      this.#runs.delete(run);
+    }
+  }
+
+  /** Tells BullMQ how a run ended; what it returns or throws is BullMQ's language. */
+  async #acknowledge(run: Run, outcome: Outcome, token: string | undefined): Promise<unknown> {
+    const { job } = run;
+    this.#outcomes.set(job, { run, outcome });
+    switch (outcome.type) {
+      case 'completed':
+        return outcome.result;
+      case 'failed':
+        throw outcome.isFinal ? unrecoverable(outcome.error) : outcome.error;
+      case 'delayed':
+        await job.moveToDelayed(this.#deps.clock.wall() + outcome.delayMs, token);
+        this.#log(run, 'job.delayed', 'delayed', 'info', { delayMs: outcome.delayMs });
+        throw new DelayedError();
+      case 'put-off':
+        await this.#putOff(run, outcome, token);
+        throw new DelayedError();
+      case 'returned':
+        await this.#handBack(run, token);
+        throw new WaitingError();
+      case 'moved':
+        this.#log(run, 'job.moved', 'moved', 'info', { error: outcome.error });
+        throw outcome.error;
+      case 'dropped':
+        this.#log(run, 'job.dropped', 'dropped', 'warn', { error: outcome.error });
+        // The backend finds out that the job is another's and records nothing.
+        throw outcome.error;
+    }
+  }
+
+  async #putOff(
+    { job, ...run }: Run,
+    outcome: Extract<Outcome, { type: 'put-off' }>,
+    token: string | undefined,
+  ): Promise<void> {
+    const { delayMs, failedReason, error } = outcome;
+    await this.#worker
+      .getBackend()
+      .moveToDelayed(job.id!, this.#deps.clock.wall(), delayMs, token, {
+        skipAttempt: true,
+        fieldsToUpdate: { failedReason },
+      });
+    this.#log({ job, ...run }, 'job.put_off', 'put-off', 'warn', { delayMs, error });
+  }
+
+  /** The job goes back to where it came from; a server that does not answer is not waited for. */
+  async #handBack(run: Run, token: string | undefined): Promise<void> {
+    const { clock, log } = this.#deps;
+    let failure: unknown;
+    const moved = run.job.moveToWait(token).catch((error: unknown) => {
+      failure = error;
+    });
+    const isAnswered = await settledBy(
+      moved,
+      this.#handBackBy ?? clock.now() + HAND_BACK_MS,
+      clock,
+    );
+    if (isAnswered && failure === undefined) {
+      this.#log(run, 'job.returned', 'returned', 'info');
+      return;
+    }
+    log.warn(
+      { event: 'job.not_returned', queue: this.definition.queue, jobId: run.job.id },
+      `a job could not be handed back (${failure instanceof Error ? failure.message : 'no answer from Redis'}); it runs again elsewhere when its lock has expired`,
+    );
+  }
+
+  // Outcomes that BullMQ has recorded --------------------------------------------------------------
+
+  #recorded(job: Job): void {
+    const known = this.#outcomes.get(job);
+    if (!known) return;
+    const { run } = known;
+    this.#log(run, 'job.completed', 'completed', 'info');
+    this.#deps.hooks.call('onCompleted', {
+      ...eventOf(run),
+      durationMs: this.#durationMs(run),
+      result: job.returnvalue,
+    });
+  }
+
+  /** Also of jobs that never began here: a job that stalled too often fails when it is taken. */
+  #recordedFailure(job: Job, error: Error): void {
+    const known = this.#outcomes.get(job);
+    if (known?.outcome.type === 'dropped') return;
+    const isFinal = job.finishedOn !== undefined;
+    const attempt = known?.run.attempt ?? job.attemptsMade;
+    const attemptsMax = known?.run.attemptsMax ?? Math.max(1, job.opts.attempts ?? 1);
+    const durationMs = known && this.#durationMs(known.run);
+    logOutcome(this.#deps.log, this.definition.queue, job, {
+      event: isFinal ? 'job.failed' : 'job.retried',
+      outcome: isFinal ? 'failed' : 'retried',
+      level: isFinal ? 'error' : 'warn',
+      attempt,
+      attemptsMax,
+      durationMs,
+      error,
+      delayMs: isFinal ? undefined : job.delay,
+    });
+    this.#deps.hooks.call('onFailed', {
+      queue: this.definition.queue,
+      jobId: job.id!,
+      jobName: job.name,
+      attempt,
+      attemptsMax,
+      durationMs: durationMs ?? 0,
+      error:
+        error.cause instanceof Error && error.name === 'UnrecoverableError' ? error.cause : error,
+      isFinal,
+    });
+  }
+
+  #log(
+    run: Run,
+    event: string,
+    outcome: string,
+    level: 'info' | 'warn',
+    more: { error?: Error; delayMs?: number } = {},
+  ): void {
+    logOutcome(this.#deps.log, this.definition.queue, run.job, {
+      event,
+      outcome,
+      level,
+      attempt: run.attempt,
+      attemptsMax: run.attemptsMax,
+      durationMs: this.#durationMs(run),
+      ...more,
+    });
+  }
+
+  #durationMs(run: Run): number {
+    return this.#deps.clock.now() - run.startedAt;
+  }
+
+  // Handlers that do not end -------------------------------------------------------------------------
+
+  /** Aborts the signal of the runs of a job. */
+  abort(jobId: string, reason: Error): void {
+    for (const run of this.#runs) {
+      if (run.job.id === jobId) run.controller.abort(reason);
+    }
+  }
+
+  /**
+   * A handler goes on after its timeout. Without attempts left nothing can overlap: the job fails now.
+   * With attempts left its run stays open, so that no other begins, and its slot is replaced. Either
+   * way at most `concurrency` times: then the queue stands still here, and says so.
+   */
+  #overdueRun(run: Run): void {
+    this.#overdue.add(run);
+    const isReplaced = this.#overdue.size <= this.concurrency;
+    const isLast = run.attempt >= run.attemptsMax;
+    this.#deps.log.error(
+      {
+        event: 'job.overdue',
+        queue: this.definition.queue,
+        jobName: run.job.name,
+        jobId: run.job.id,
+        overdue: this.#overdue.size,
+        isReplaced,
+      },
+      `the handler of a job ignores its signal: it goes on after its timeout of ${this.definition.timeout} ms`,
+    );
+    if (isReplaced && isLast) run.abandon();
+    else if (isReplaced) this.#resize(1);
+    void run.handlerEnded.then(() => {
+      this.#overdue.delete(run);
+      if (isReplaced && !isLast) this.#resize(-1);
+    });
+  }
+
+  #resize(by: number): void {
+    this.#worker.concurrency += by;
+    if (by < 0 || !this.#isConsuming || this.#idle) return;
+    // The main loop sleeps until a job ends; a pause that waits for nothing and its end wake it.
+    this.#resized = this.#resized
+      .then(() => this.#worker.pause(true))
+      .then(() => this.#worker.resume())
+      .catch((error: Error) => this.#bullError(error));
+  }
+
+  #unknownBackoff(attempts: number, type: string | undefined): number {
+    this.#deps.log.warn(
+      { event: 'job.backoff_unknown', queue: this.definition.queue },
+      `a job asks for backoff "${type}", which this service does not know; it is retried after ${UNKNOWN_BACKOFF_MS} ms times its attempts`,
+    );
+    return attempts * UNKNOWN_BACKOFF_MS;
+  }
+
+  // Stopping -----------------------------------------------------------------------------------------
+
+  /** Takes no more jobs, goes on with those that run; resolves when the last is recorded. */
+  quiet(): Promise<void> {
+    this.#idle ??= this.#isConsuming
+      ? this.#resized
+          .then(() => this.#worker.pause())
+          .catch((error: Error) => this.#bullError(error))
+      : Promise.resolve();
+    this.#isConsuming = false;
+    return this.#idle;
+  }
+
+  /** `graceBy`: handlers may go on until then; `deadline`: all is over by then. */
+  async stop(graceBy: Instant, deadline: Instant, graceMs: number): Promise<void> {
+    const { clock } = this.#deps;
+    const idle = this.quiet();
+    const handBackBy = deadline - CLOSE_MS;
+    this.#handBackBy = handBackBy;
+    this.#isStopping = true;
+    if (!(await settledBy(idle, graceBy, clock))) {
+      for (const run of this.#runs) run.controller.abort(new ShutdownError(graceMs));
+      const obeyBy = Math.min(clock.now() + OBEY_MS, (clock.now() + handBackBy) / 2);
+      if (!(await settledBy(idle, obeyBy, clock))) {
+        for (const run of this.#runs) run.abandon();
+        await settledBy(idle, handBackBy, clock);
+      }
+    }
+    // Only now: BullMQ's close takes its one closing promise and never settles without Redis.
+    await Promise.all([
+      this.#resources.close(deadline),
+      settledBy(this.#worker.close(true), deadline, clock),
+    ]);
+  }
+
+  #bullError(error: Error): void {
+    const now = this.#deps.clock.now();
+    if (now - this.#errorLoggedAt < ERROR_QUIET_MS) {
+      this.#errorsUnlogged += 1;
+      return;
+    }
+    this.#deps.log.debug(
+      {
+        event: 'worker.error',
+        queue: this.definition.queue,
+        error: error.message,
+        unlogged: this.#errorsUnlogged,
+      },
+      `BullMQ reports: ${error.message}`,
+    );
+    this.#errorLoggedAt = now;
+    this.#errorsUnlogged = 0;
+  }
+}
+
+/** What an operator sets for the queue wins over the handler, the handler over the default. */
+function concurrencyOf(
+  { queue, concurrency }: WorkerDefinition,
+  config: Pick<Config, 'concurrency'>,
+): number {
+  return config.concurrency.perQueue[queue] ?? concurrency ?? config.concurrency.default;
+}
+
+function eventOf({ definition, job, attempt, attemptsMax }: Run) {
+  return { queue: definition.queue, jobId: job.id!, jobName: job.name, attempt, attemptsMax };
+}
