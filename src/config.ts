@@ -3,6 +3,15 @@
  * validated, frozen value. Nothing else in the code reads `process.env`.
  */
 
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { isAbsolute, join } from 'node:path';
+import { config as readDotenv } from 'dotenv';
+import { misread, unknownNames } from './config-hints.ts';
+import { ConfigError, type ConfigProblem } from './errors.ts';
+import { redactRedisUrl } from './redis/address.ts';
+import { CONCURRENCY_PREFIX, concurrencySetting, settings } from './settings.ts';
+
 /** How to reach Redis. Exactly one of `url`, `sentinels`, `clusterNodes` is set once resolved. */
 export interface RedisConfig {
   /** `redis://`, `rediss://` or `unix://`; undefined until the embedded server has an address. */
@@ -57,7 +66,10 @@ export interface Config {
   resultBytesMax: number;
   shutdownGraceMs: number;
   http: { enabled: boolean; host: string; port: number; token: string | undefined };
-  log: { level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal'; format: 'json' | 'pretty' };
+  log: {
+    level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal';
+    format: 'json' | 'pretty';
+  };
   /** Ours of the outage: breaker, pulse, journal. */
   resilience: {
     pulseIntervalMs: number;
@@ -76,7 +88,288 @@ export interface Config {
   faq: {
     sourcesRoots: readonly string[];
     outputDir: string;
-    llm: { baseUrl: string; apiKey: string | undefined; model: string; timeoutMs: number } | undefined;
+    llm:
+      | { baseUrl: string; apiKey: string | undefined; model: string; timeoutMs: number }
+      | undefined;
   };
   webhook: { secret: string | undefined; allowHttp: boolean; allowPrivate: boolean };
+}
+
+/** Where an effective value came from. */
+export type ValueSource = 'default' | 'environment' | '.env' | 'file';
+
+export interface EffectiveSetting {
+  name: string;
+  /** As text; secrets are hidden. */
+  value: string;
+  source: ValueSource;
+}
+
+export interface LoadedConfig {
+  config: Config;
+  effective: EffectiveSetting[];
+  /** What looks like a mistake but is not fatal, as sentences. */
+  warnings: string[];
+}
+
+export interface LoadOptions {
+  /** The environment; default process.env. */
+  env?: Readonly<Record<string, string | undefined>>;
+  /** Folder of `.env` and of relative paths; default the working folder. */
+  cwd?: string;
+  /** Values that win over the environment, by variable: what the command line said. */
+  overrides?: Readonly<Record<string, string | undefined>>;
+}
+
+const HIDDEN = '***';
+
+/**
+ * The configuration of this process.
+ * @throws ConfigError with every mistake at once
+ */
+export function loadConfig(options: LoadOptions = {}): LoadedConfig {
+  const cwd = options.cwd ?? process.cwd();
+  const given = collect(options, cwd);
+  const problems: ConfigProblem[] = [];
+  const values: Record<string, unknown> = {};
+  const effective: EffectiveSetting[] = [];
+  for (const [name, setting] of Object.entries(settings)) {
+    const found = given.get(name) ?? fromFile(name, setting.secret, given, problems);
+    const text = found?.text ?? setting.default;
+    if (text === undefined) continue;
+    const parsed = setting.parse.safeParse(text);
+    const shown = show(name, text, setting.secret);
+    if (parsed.success) values[name] = parsed.data;
+    else if (text === '' && setting.default === '') values[name] = [];
+    else
+      problems.push({
+        where: name,
+        value: JSON.stringify(shown),
+        allowed: `expected ${setting.allowed}`,
+      });
+    effective.push({ name, value: shown, source: found?.source ?? 'default' });
+  }
+  const perQueue = concurrencyPerQueue(given, effective, problems);
+  checkRedis(values, problems);
+  if (problems.length > 0) throw new ConfigError(problems);
+  return {
+    config: deepFreeze(assemble(values, perQueue, given, cwd)),
+    effective,
+    warnings: unknownNames([...given].map(([name, { text }]) => [name, text])),
+  };
+}
+
+type Given = Map<string, { text: string; source: ValueSource }>;
+
+/** `.env` below the environment below the command line; an empty value is as good as none. */
+function collect(options: LoadOptions, cwd: string): Given {
+  const given: Given = new Map();
+  const dotenv: Record<string, string> = {};
+  readDotenv({ path: join(cwd, '.env'), processEnv: dotenv, quiet: true });
+  const add = (from: Readonly<Record<string, string | undefined>>, source: ValueSource) => {
+    for (const [name, text] of Object.entries(from)) {
+      if (text !== undefined && text !== '') given.set(name, { text, source });
+    }
+  };
+  add(dotenv, '.env');
+  add(options.env ?? process.env, 'environment');
+  add(options.overrides ?? {}, 'environment');
+  return given;
+}
+
+/** Every secret may stand in a file, as container platforms mount them. */
+function fromFile(
+  name: string,
+  secret: boolean,
+  given: Given,
+  problems: ConfigProblem[],
+): { text: string; source: ValueSource } | undefined {
+  const path = given.get(`${name}_FILE`)?.text;
+  // The password's file is read again at every connect, so it is not read here.
+  if (!secret || path === undefined || name === 'REDIS_PASSWORD') return undefined;
+  try {
+    return { text: readFileSync(path, 'utf8').trim(), source: 'file' };
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? 'unreadable';
+    problems.push({
+      where: `${name}_FILE`,
+      value: path,
+      allowed: `the file cannot be read (${code})`,
+    });
+    return undefined;
+  }
+}
+
+function show(name: string, text: string, secret: boolean): string {
+  if (name === 'REDIS_URL') return redactRedisUrl(text);
+  return secret ? HIDDEN : text;
+}
+
+function concurrencyPerQueue(
+  given: Given,
+  effective: EffectiveSetting[],
+  problems: ConfigProblem[],
+): Record<string, number> {
+  const perQueue: Record<string, number> = {};
+  for (const [name, { text, source }] of given) {
+    if (!name.startsWith(CONCURRENCY_PREFIX)) continue;
+    const parsed = concurrencySetting.parse.safeParse(text);
+    if (parsed.success) perQueue[name.slice(CONCURRENCY_PREFIX.length)] = parsed.data;
+    else
+      problems.push({
+        where: name,
+        value: text,
+        allowed: `expected ${concurrencySetting.allowed}`,
+      });
+    effective.push({ name, value: text, source });
+  }
+  return perQueue;
+}
+
+/** One way to Redis, and an address that can be one. */
+function checkRedis(values: Record<string, unknown>, problems: ConfigProblem[]): void {
+  const url = values.REDIS_URL as string | undefined;
+  const ways = ['REDIS_URL', 'REDIS_SENTINELS', 'REDIS_CLUSTER_NODES'].filter(
+    (name) => values[name] !== undefined,
+  );
+  if (ways.length > 1) {
+    problems.push({ where: ways.join(' and '), value: 'both set', allowed: 'set one of them' });
+  }
+  if (url !== undefined) {
+    const wrong = misread(url);
+    if (wrong) problems.push({ where: 'REDIS_URL', value: redactRedisUrl(url), allowed: wrong });
+  }
+  if (values.REDIS_SENTINELS !== undefined && values.REDIS_SENTINEL_NAME === undefined) {
+    problems.push({
+      where: 'REDIS_SENTINEL_NAME',
+      value: 'not set',
+      allowed: 'name the master that the Sentinels watch',
+    });
+  }
+  if (ways.length === 0 && values.NODE_ENV === 'production') {
+    problems.push({
+      where: 'REDIS_URL',
+      value: 'not set',
+      allowed: 'production needs a Redis: set REDIS_URL (or REDIS_SENTINELS, REDIS_CLUSTER_NODES)',
+    });
+  }
+}
+
+function assemble(
+  values: Record<string, unknown>,
+  perQueue: Record<string, number>,
+  given: Given,
+  cwd: string,
+): Config {
+  const get = <T>(name: string) => values[name] as T;
+  const path = (name: string) => absolute(get<string>(name), cwd);
+  const dataDir = path('DATA_DIR');
+  const url = get<string | undefined>('REDIS_URL');
+  const tls = get<boolean>('REDIS_TLS') || (url?.startsWith('rediss:') ?? false);
+  const seconds = (name: string) => Math.round(get<number>(name) / 1000);
+  const format = get<'auto' | 'json' | 'pretty'>('LOG_FORMAT');
+  return {
+    environment: get('NODE_ENV'),
+    replica: get<string | undefined>('REPLICA') ?? hostname(),
+    version: packageVersion(),
+    dataDir,
+    redis: {
+      url,
+      sentinels: get<Config['redis']['sentinels'] | undefined>('REDIS_SENTINELS') ?? [],
+      sentinelName: get('REDIS_SENTINEL_NAME'),
+      sentinelPassword: get('REDIS_SENTINEL_PASSWORD'),
+      clusterNodes: get<Config['redis']['clusterNodes'] | undefined>('REDIS_CLUSTER_NODES') ?? [],
+      username: get('REDIS_USERNAME'),
+      password: get('REDIS_PASSWORD'),
+      passwordFile: given.get('REDIS_PASSWORD_FILE')?.text,
+      db: get('REDIS_DB'),
+      tls: tls
+        ? {
+            caFile: get('REDIS_TLS_CA_FILE'),
+            certFile: get('REDIS_TLS_CERT_FILE'),
+            keyFile: get('REDIS_TLS_KEY_FILE'),
+            serverName: get('REDIS_TLS_SERVER_NAME'),
+            rejectUnauthorized: get('REDIS_TLS_REJECT_UNAUTHORIZED'),
+          }
+        : undefined,
+      prefix: get('QUEUE_PREFIX'),
+      connectTimeoutMs: get('REDIS_CONNECT_TIMEOUT'),
+    },
+    redisServerBin: get('REDIS_SERVER_BIN'),
+    workersDir: path('WORKERS_DIR'),
+    configDir: path('CONFIG_DIR'),
+    queues: get('QUEUES'),
+    concurrency: { default: get('CONCURRENCY'), perQueue },
+    lockDurationMs: get('LOCK_DURATION'),
+    stalledIntervalMs: get('STALLED_INTERVAL'),
+    retention: {
+      completed: { age: seconds('KEEP_COMPLETED_AGE'), count: get('KEEP_COMPLETED_COUNT') },
+      failed: { age: seconds('KEEP_FAILED_AGE'), count: get('KEEP_FAILED_COUNT') },
+    },
+    unknownJobGraceMs: get('UNKNOWN_JOB_GRACE'),
+    jobBytesMax: get('MAX_JOB_BYTES'),
+    resultBytesMax: get('MAX_RESULT_BYTES'),
+    shutdownGraceMs: get('SHUTDOWN_GRACE'),
+    http: {
+      enabled: get('HTTP'),
+      host: get('HTTP_HOST'),
+      port: get('HTTP_PORT'),
+      token: get('HTTP_TOKEN'),
+    },
+    log: {
+      level: get('LOG_LEVEL'),
+      format: format === 'auto' ? (process.stdout.isTTY ? 'pretty' : 'json') : format,
+    },
+    resilience: {
+      pulseIntervalMs: get('PULSE_INTERVAL'),
+      pulseTimeoutMs: get('PULSE_TIMEOUT'),
+      attemptBudget: get('ATTEMPT_BUDGET'),
+      backoffBaseMs: get('BACKOFF_BASE'),
+      backoffCapMinMs: get('BACKOFF_CAP_MIN'),
+      backoffCapMaxMs: get('BACKOFF_CAP_MAX'),
+      rollbackWindowMs: get('ROLLBACK_WINDOW'),
+      slowStartMs: get('SLOW_START'),
+      wedgeAfterMs: get('WEDGE_AFTER'),
+      journal: {
+        dir: absolute(get<string | undefined>('JOURNAL_DIR') ?? join(dataDir, 'journal'), cwd),
+        bytesMax: get('JOURNAL_BYTES_MAX'),
+        entriesMax: get('JOURNAL_ENTRIES_MAX'),
+        mode: get('JOURNAL'),
+      },
+    },
+    faq: {
+      sourcesRoots: get<string[]>('SOURCES_ROOTS').map((root) => absolute(root, cwd)),
+      outputDir: path('OUTPUT_DIR'),
+      llm:
+        get('LLM_BASE_URL') === undefined
+          ? undefined
+          : {
+              baseUrl: get('LLM_BASE_URL'),
+              apiKey: get('LLM_API_KEY'),
+              model: get('LLM_MODEL'),
+              timeoutMs: get('LLM_TIMEOUT'),
+            },
+    },
+    webhook: {
+      secret: get('WEBHOOK_SECRET'),
+      allowHttp: get('WEBHOOK_ALLOW_HTTP'),
+      allowPrivate: get('WEBHOOK_ALLOW_PRIVATE'),
+    },
+  };
+}
+
+function absolute(path: string, cwd: string): string {
+  return isAbsolute(path) ? path : join(cwd, path);
+}
+
+function packageVersion(): string {
+  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+function deepFreeze<T extends object>(value: T): T {
+  for (const part of Object.values(value)) {
+    if (typeof part === 'object' && part !== null) deepFreeze(part);
+  }
+  return Object.freeze(value);
 }

@@ -1,0 +1,56 @@
+/**
+ * What people really get wrong in a configuration: things pasted into REDIS_URL that are none, and
+ * variables with a name that is nearly one of ours. Pure.
+ */
+import { distance } from 'fastest-levenshtein';
+import { RedisUrlError } from './errors.ts';
+import { parseRedisUrl } from './redis/address.ts';
+import { CONCURRENCY_PREFIX, settings } from './settings.ts';
+
+/** Why this is no address of a Redis, as advice; undefined when it is one. */
+export function misread(url: string): string | undefined {
+  if (/^https?:/i.test(url)) {
+    return 'this is the address of a REST API; copy the one that starts with redis:// or rediss://';
+  }
+  if (/redis-cli|\s-u\s/.test(url))
+    return 'paste only the URL, not the redis-cli command around it';
+  if (/[\u2028\u2029\ufeff]|[\r\n]/.test(url)) {
+    return 'it holds a line separator; two variables were pasted as one';
+  }
+  if (/^["']|["']$/.test(url)) return 'leave the quotes away';
+  if (/\s/.test(url)) return 'it holds white space';
+  try {
+    parseRedisUrl(url);
+    return undefined;
+  } catch (error) {
+    return error instanceof RedisUrlError ? error.remedy : 'it is not a URL';
+  }
+}
+
+/** Names of ours begin so; what others inject under them is left alone. */
+const OURS =
+  /^(REDIS|QUEUE|QUEUES|WORKERS?|HTTP|LOG|JOURNAL|CONCURRENCY|SHUTDOWN|LLM|WEBHOOK|SOURCES?|OUTPUT|MAX|KEEP|LOCK|STALLED|PULSE|BACKOFF|DATA|CONFIG|REPLICA|HOLDFAST)(_|$)/;
+/** Kubernetes and Docker links inject these beside a service called redis. */
+const INJECTED = /^[A-Z0-9_]+_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)$/;
+
+/** Variables that look like ours and are not, with the nearest name that is. */
+export function unknownNames(given: readonly (readonly [string, string])[]): string[] {
+  const known = Object.keys(settings);
+  const warnings: string[] = [];
+  for (const [name, text] of given) {
+    const base = name.replace(/_FILE$/, '');
+    if (known.includes(name) || settings[base]?.secret || name.startsWith(CONCURRENCY_PREFIX)) {
+      continue;
+    }
+    if (!/^[A-Z][A-Z0-9_]*$/.test(name)) continue;
+    if (INJECTED.test(name) && (/_SERVICE_|_TCP|_UDP/.test(name) || /^tcp:/.test(text))) continue;
+    const nearest = known.reduce((a, b) => (distance(name, b) < distance(name, a) ? b : a));
+    const far = distance(name, nearest);
+    if (far <= 2 || (OURS.test(name) && far <= 6)) {
+      warnings.push(
+        `${name} is not a setting of Holdfast and has no effect; did you mean ${nearest}?`,
+      );
+    }
+  }
+  return warnings;
+}

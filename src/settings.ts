@@ -1,0 +1,332 @@
+/**
+ * Every setting, once: its variable, what it takes, its default and what it is for. Parsing, the
+ * `config` command and docs/configuration.md follow from this table.
+ */
+import { z } from 'zod';
+
+/** A setting as a variable of the environment gives it: text in, value out. */
+export interface Setting {
+  /** What is allowed, as a phrase that ends "…; <allowed>". */
+  allowed: string;
+  /** Used when the variable is absent or empty; text, as a person would write it. */
+  default: string | undefined;
+  text: string;
+  /** Never shown; also read from `<NAME>_FILE`. */
+  secret: boolean;
+  group: Group;
+  parse: z.ZodType<unknown, string>;
+}
+
+export type Group =
+  | 'Service'
+  | 'Redis'
+  | 'Work'
+  | 'HTTP'
+  | 'Logs'
+  | 'Outages'
+  | 'Journal'
+  | 'faq worker'
+  | 'webhook worker';
+
+const UNITS_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const UNITS_BYTES: Record<string, number> = { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 };
+
+/** `25s`, `500ms`, `10m`, or plain milliseconds. */
+const duration = z.string().transform((text, context) => {
+  const match = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?$/.exec(text.trim());
+  if (match) return Math.round(Number(match[1]) * UNITS_MS[match[2] ?? 'ms']!);
+  context.addIssue('not a duration');
+  return z.NEVER;
+});
+
+/** `1048576`, `512K`, `1M` (also with `B` or `iB`), in powers of 1024. */
+const bytes = z.string().transform((text, context) => {
+  const match = /^(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?$/i.exec(text.trim());
+  if (match) return Math.round(Number(match[1]) * UNITS_BYTES[match[2]!.toUpperCase()]!);
+  context.addIssue('not a size');
+  return z.NEVER;
+});
+
+const integer = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^-?\d+$/)
+    .transform(Number)
+    .pipe(z.number().min(min).max(max));
+
+const flag = z
+  .string()
+  .toLowerCase()
+  .pipe(z.enum(['true', 'false', '1', '0', 'yes', 'no', 'on', 'off']))
+  .transform((word) => ['true', '1', 'yes', 'on'].includes(word));
+
+const list = z.string().transform((text) =>
+  text
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== ''),
+);
+
+const hosts = z.string().transform((text, context) => {
+  const found: { host: string; port: number }[] = [];
+  for (const part of text.split(',').map((entry) => entry.trim())) {
+    const match = /^(?:redis:\/\/)?(\[[0-9a-f:]+\]|[^:/\s]+):(\d{1,5})$/i.exec(part);
+    const port = Number(match?.[2]);
+    if (!match || port < 1 || port > 65_535) {
+      context.addIssue(`"${part}" is not host:port`);
+      return z.NEVER;
+    }
+    found.push({ host: match[1]!.replace(/^\[|\]$/g, ''), port });
+  }
+  return found;
+});
+
+type Row = Omit<Setting, 'secret' | 'group' | 'default'> & { default?: string; secret?: true };
+
+const kinds = {
+  duration: {
+    parse: duration,
+    allowed: 'a duration such as 500ms, 25s, 10m or plain milliseconds',
+  },
+  bytes: { parse: bytes, allowed: 'a size such as 65536, 512K or 1M' },
+  flag: { parse: flag, allowed: 'true or false' },
+  list: { parse: list, allowed: 'a list separated by commas' },
+  text: { parse: z.string().min(1), allowed: 'a text that is not empty' },
+  hosts: { parse: hosts, allowed: 'host:port, several separated by commas' },
+  port: { parse: integer(0, 65_535), allowed: 'a port from 0 to 65535 (0: any free one)' },
+  count: { parse: integer(1, 1_000_000_000), allowed: 'a whole number from 1' },
+  countOrZero: { parse: integer(0, 1_000_000_000), allowed: 'a whole number from 0' },
+} as const;
+
+function oneOf(...words: [string, ...string[]]) {
+  return { parse: z.enum(words), allowed: `one of ${words.join(', ')}` };
+}
+
+function group(name: Group, rows: Record<string, Row>): Record<string, Setting> {
+  return Object.fromEntries(
+    Object.entries(rows).map(([variable, row]) => [
+      variable,
+      { ...row, default: row.default, secret: row.secret ?? false, group: name },
+    ]),
+  );
+}
+
+export const settings: Readonly<Record<string, Setting>> = {
+  ...group('Service', {
+    NODE_ENV: {
+      ...oneOf('development', 'test', 'production'),
+      default: 'development',
+      text: 'In production a Redis must be named; the embedded one is for development.',
+    },
+    REPLICA: {
+      ...kinds.text,
+      text: 'Name of this replica in logs and in the fleet. Default: the host name.',
+    },
+    DATA_DIR: {
+      ...kinds.text,
+      default: '.holdfast',
+      text: 'Folder for what this replica keeps on disk: embedded Redis, journal.',
+    },
+    CONFIG_DIR: {
+      ...kinds.text,
+      default: 'config',
+      text: 'Folder of hooks.ts and schedules.json.',
+    },
+    SHUTDOWN_GRACE: {
+      ...kinds.duration,
+      default: '25s',
+      text: 'After SIGTERM running handlers may take this long; then they are aborted.',
+    },
+  }),
+  ...group('Redis', {
+    REDIS_URL: {
+      ...kinds.text,
+      secret: true,
+      text: '`redis://`, `rediss://` or `unix://`. Without it (and outside production) a Redis is brought along.',
+    },
+    REDIS_SENTINELS: { ...kinds.hosts, text: 'Addresses of Sentinels, instead of REDIS_URL.' },
+    REDIS_SENTINEL_NAME: { ...kinds.text, text: 'Name of the master that the Sentinels watch.' },
+    REDIS_SENTINEL_PASSWORD: { ...kinds.text, secret: true, text: 'Password of the Sentinels.' },
+    REDIS_CLUSTER_NODES: { ...kinds.hosts, text: 'Some nodes of a Cluster, instead of REDIS_URL.' },
+    REDIS_USERNAME: { ...kinds.text, text: 'User name, if it is not part of REDIS_URL.' },
+    REDIS_PASSWORD: {
+      ...kinds.text,
+      secret: true,
+      text: 'Password, if it is not part of REDIS_URL.',
+    },
+    REDIS_DB: {
+      parse: integer(0, 1023),
+      allowed: 'a whole number from 0',
+      text: 'Database number; a Cluster has only 0.',
+    },
+    REDIS_TLS: {
+      ...kinds.flag,
+      default: 'false',
+      text: 'TLS to Sentinel or Cluster nodes; with a URL say `rediss://`.',
+    },
+    REDIS_TLS_CA_FILE: { ...kinds.text, text: 'Certificates of the authorities that are trusted.' },
+    REDIS_TLS_CERT_FILE: { ...kinds.text, text: 'Client certificate.' },
+    REDIS_TLS_KEY_FILE: { ...kinds.text, text: "Client certificate's key." },
+    REDIS_TLS_SERVER_NAME: { ...kinds.text, text: 'Server name to ask for and to verify (SNI).' },
+    REDIS_TLS_REJECT_UNAUTHORIZED: {
+      ...kinds.flag,
+      default: 'true',
+      text: 'Whether a certificate that cannot be verified is refused.',
+    },
+    REDIS_CONNECT_TIMEOUT: { ...kinds.duration, default: '3s', text: 'Time to connect.' },
+    QUEUE_PREFIX: {
+      ...kinds.text,
+      default: 'bull',
+      text: "BullMQ's key prefix; `{bull}` for a Cluster.",
+    },
+    REDIS_SERVER_BIN: {
+      ...kinds.text,
+      text: 'The redis-server or valkey-server for the embedded default. Default: the one of PATH.',
+    },
+  }),
+  ...group('Work', {
+    WORKERS_DIR: { ...kinds.text, default: 'workers', text: 'Folder of the handlers.' },
+    QUEUES: {
+      ...kinds.list,
+      default: '',
+      text: 'Consume only these queues. Default: all that have a handler.',
+    },
+    CONCURRENCY: {
+      ...kinds.count,
+      default: '10',
+      text: 'Jobs of one queue that run here at the same time; CONCURRENCY_<QUEUE> for one queue.',
+    },
+    LOCK_DURATION: { ...kinds.duration, default: '30s', text: "BullMQ's lockDuration." },
+    STALLED_INTERVAL: { ...kinds.duration, default: '30s', text: "BullMQ's stalledInterval." },
+    UNKNOWN_JOB_GRACE: {
+      ...kinds.duration,
+      default: '10m',
+      text: 'A job that this version cannot run is put off for so long before it fails.',
+    },
+    MAX_JOB_BYTES: { ...kinds.bytes, default: '1M', text: 'Largest payload of a job.' },
+    MAX_RESULT_BYTES: { ...kinds.bytes, default: '1M', text: 'Largest result of a job.' },
+    KEEP_COMPLETED_AGE: {
+      ...kinds.duration,
+      default: '24h',
+      text: 'Completed jobs are kept so long …',
+    },
+    KEEP_COMPLETED_COUNT: {
+      ...kinds.countOrZero,
+      default: '1000',
+      text: '… and so many of a queue.',
+    },
+    KEEP_FAILED_AGE: { ...kinds.duration, default: '7d', text: 'Failed jobs are kept so long …' },
+    KEEP_FAILED_COUNT: {
+      ...kinds.countOrZero,
+      default: '10000',
+      text: '… and so many of a queue.',
+    },
+  }),
+  ...group('HTTP', {
+    HTTP: { ...kinds.flag, default: 'true', text: 'Whether the service listens for HTTP.' },
+    HTTP_HOST: { ...kinds.text, default: '127.0.0.1', text: 'Address to listen on.' },
+    HTTP_PORT: { ...kinds.port, default: '8080', text: 'Port to listen on.' },
+    HTTP_TOKEN: {
+      ...kinds.text,
+      secret: true,
+      text: 'Bearer token; required when HTTP_HOST is not a loopback address.',
+    },
+  }),
+  ...group('Logs', {
+    LOG_LEVEL: {
+      ...oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal'),
+      default: 'info',
+      text: 'Least level that is written.',
+    },
+    LOG_FORMAT: {
+      ...oneOf('auto', 'json', 'pretty'),
+      default: 'auto',
+      text: 'auto: pretty on a terminal, JSON lines elsewhere.',
+    },
+  }),
+  ...group('Outages', {
+    PULSE_INTERVAL: {
+      ...kinds.duration,
+      default: '750ms',
+      text: 'A command watches Redis this often.',
+    },
+    PULSE_TIMEOUT: {
+      ...kinds.duration,
+      default: '2s',
+      text: 'Without an answer for so long Redis is frozen.',
+    },
+    ATTEMPT_BUDGET: {
+      ...kinds.count,
+      default: '1000',
+      text: 'Probes per second of the whole fleet.',
+    },
+    BACKOFF_BASE: {
+      ...kinds.duration,
+      default: '50ms',
+      text: 'First pause between two probes, at most.',
+    },
+    BACKOFF_CAP_MIN: {
+      ...kinds.duration,
+      default: '250ms',
+      text: 'Longest pause for a small fleet.',
+    },
+    BACKOFF_CAP_MAX: { ...kinds.duration, default: '15s', text: 'Longest pause for any fleet.' },
+    ROLLBACK_WINDOW: {
+      ...kinds.duration,
+      default: '10s',
+      text: 'Outcomes of this time are written again if a restart or failover lost them.',
+    },
+    SLOW_START: {
+      ...kinds.duration,
+      default: '3s',
+      text: 'After an outage concurrency rises over this time.',
+    },
+    WEDGE_AFTER: {
+      ...kinds.duration,
+      default: '30s',
+      text: 'A queue with due jobs and free slots from which nothing was taken for so long is rebuilt.',
+    },
+  }),
+  ...group('Journal', {
+    JOURNAL: {
+      ...oneOf('disk', 'memory'),
+      default: 'disk',
+      text: 'Where outcomes wait while Redis is away; memory does not survive the process.',
+    },
+    JOURNAL_DIR: { ...kinds.text, text: 'Default: the folder `journal` in DATA_DIR.' },
+    JOURNAL_BYTES_MAX: { ...kinds.bytes, default: '256M', text: 'All entries together.' },
+    JOURNAL_ENTRIES_MAX: { ...kinds.count, default: '1000000', text: 'Number of entries.' },
+  }),
+  ...group('faq worker', {
+    SOURCES_ROOTS: {
+      ...kinds.list,
+      default: 'docs',
+      text: 'Folders that questions may be answered from.',
+    },
+    OUTPUT_DIR: { ...kinds.text, default: 'output', text: 'Folder of the documents.' },
+    LLM_BASE_URL: {
+      ...kinds.text,
+      text: 'An OpenAI-compatible endpoint; without it documents are assembled.',
+    },
+    LLM_API_KEY: { ...kinds.text, secret: true, text: 'Its key.' },
+    LLM_MODEL: { ...kinds.text, default: 'gpt-4o-mini', text: 'Its model.' },
+    LLM_TIMEOUT: { ...kinds.duration, default: '2m', text: 'Time for one answer.' },
+  }),
+  ...group('webhook worker', {
+    WEBHOOK_SECRET: { ...kinds.text, secret: true, text: 'Signs webhooks (Standard Webhooks).' },
+    WEBHOOK_ALLOW_HTTP: {
+      ...kinds.flag,
+      default: 'false',
+      text: 'Whether plain http: is allowed.',
+    },
+    WEBHOOK_ALLOW_PRIVATE: {
+      ...kinds.flag,
+      default: 'false',
+      text: 'Whether addresses that are not public are allowed.',
+    },
+  }),
+};
+
+/** `CONCURRENCY_EMAIL_OUT` is the concurrency of a queue whose name, in capitals, reads so. */
+export const CONCURRENCY_PREFIX = 'CONCURRENCY_';
+export const concurrencySetting = kinds.count;

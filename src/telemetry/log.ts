@@ -1,0 +1,67 @@
+/**
+ * The log: JSON lines on stdout, ISO time, the level as a word; pretty on a terminal. What every line
+ * passes here: secrets in URLs are hidden, and errors lose the command that they carry, since its
+ * arguments are payloads and passwords.
+ */
+import { type DestinationStream, type Logger, type LoggerOptions, pino } from 'pino';
+import pretty from 'pino-pretty';
+import type { Config } from '../config.ts';
+
+/** Credentials in a URL, anywhere in a text. */
+const URL_PASSWORD = /\b([a-z][a-z0-9+.-]*:\/\/[^\s:/@]*):[^\s@]+@/gi;
+
+/** Hides what stands between a colon and an @ in every URL of a text. */
+export function redactText(text: string): string {
+  return text.replace(URL_PASSWORD, '$1:***@');
+}
+
+/** Names of fields that are never written, wherever they stand at the first two levels. */
+const SECRET_FIELDS = ['password', 'token', 'secret', 'apiKey', 'authorization'].flatMap((name) => [
+  name,
+  `*.${name}`,
+]);
+
+export function createLogger(
+  config: Pick<Config, 'log' | 'replica' | 'version'>,
+  destination?: DestinationStream,
+): Logger {
+  const options: LoggerOptions = {
+    level: config.log.level,
+    base: { service: 'holdfast', version: config.version, replica: config.replica },
+    timestamp: () => `,"time":"${new Date().toISOString()}"`,
+    formatters: { level: (label) => ({ level: label }) },
+    redact: { paths: SECRET_FIELDS, censor: '***' },
+    serializers: { err: serializeError },
+    hooks: {
+      logMethod(args, method) {
+        const cleaned = args.map((arg) => (typeof arg === 'string' ? redactText(arg) : arg));
+        method.apply(this, cleaned as Parameters<typeof method>);
+      },
+    },
+  };
+  if (destination) return pino(options, destination);
+  if (config.log.format === 'pretty') {
+    const stream = pretty({
+      colorize: process.stdout.isTTY && !process.env['NO_COLOR'],
+      ignore: 'service,version,replica,hostname,pid,event',
+      messageFormat: '{msg}',
+      singleLine: true,
+      sync: true,
+    });
+    return pino(options, stream);
+  }
+  // Synchronous: a line that was written is written, also when the process is killed next.
+  return pino(options, pino.destination({ fd: 1, sync: true }));
+}
+
+function serializeError(error: unknown): Record<string, unknown> {
+  if (!(error instanceof Error)) return { message: redactText(String(error)) };
+  const { name, message, stack } = error;
+  const code = (error as { code?: unknown }).code;
+  return {
+    type: name,
+    message: redactText(message),
+    ...(code === undefined ? {} : { code }),
+    stack: redactText(stack ?? ''),
+  };
+}

@@ -1,0 +1,152 @@
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { loadConfig } from '../../src/config.ts';
+import { configurationPage } from '../../src/configuration-page.ts';
+import { ConfigError } from '../../src/errors.ts';
+
+let cwd: string;
+beforeEach(() => {
+  cwd = mkdtempSync(join(tmpdir(), 'holdfast-config-'));
+});
+
+const load = (env: Record<string, string> = {}) => loadConfig({ env, cwd });
+
+function problemsOf(env: Record<string, string>): string {
+  try {
+    load(env);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message;
+    throw error;
+  }
+  throw new Error('the configuration was taken');
+}
+
+describe('the configuration', () => {
+  it('needs nothing in development', () => {
+    const { config, warnings } = load();
+    expect(config).toMatchObject({
+      environment: 'development',
+      http: { host: '127.0.0.1', port: 8080 },
+      shutdownGraceMs: 25_000,
+      queues: [],
+      dataDir: join(cwd, '.holdfast'),
+    });
+    expect(warnings).toEqual([]);
+  });
+
+  it('takes durations, sizes, lists and flags as people write them', () => {
+    const { config } = load({
+      SHUTDOWN_GRACE: '1.5m',
+      UNKNOWN_JOB_GRACE: '250',
+      MAX_JOB_BYTES: '2MiB',
+      QUEUES: 'faq, webhook',
+      HTTP: 'off',
+      CONCURRENCY_FAQ: '3',
+    });
+    expect(config.shutdownGraceMs).toBe(90_000);
+    expect(config.unknownJobGraceMs).toBe(250);
+    expect(config.jobBytesMax).toBe(2 * 1024 * 1024);
+    expect(config.queues).toEqual(['faq', 'webhook']);
+    expect(config.http.enabled).toBe(false);
+    expect(config.concurrency.perQueue).toEqual({ FAQ: 3 });
+  });
+
+  it('names every mistake at once: variable, value, what is allowed', () => {
+    const message = problemsOf({ HTTP_PORT: '99999', LOG_LEVEL: 'loud', CONCURRENCY: '0' });
+    expect(message).toContain('3 mistakes');
+    expect(message).toMatch(/HTTP_PORT: "99999".*a port from 0 to 65535/);
+    expect(message).toMatch(/LOG_LEVEL: "loud".*one of trace, debug/);
+    expect(message).toMatch(/CONCURRENCY: "0".*a whole number from 1/);
+  });
+
+  it('is frozen', () => {
+    expect(() => {
+      (load().config.http as { port: number }).port = 1;
+    }).toThrow(TypeError);
+  });
+
+  it('takes .env below the environment below the command line', () => {
+    writeFileSync(join(cwd, '.env'), 'HTTP_PORT=1001\nCONCURRENCY=7\n');
+    const { config, effective } = loadConfig({
+      env: { HTTP_PORT: '1002' },
+      cwd,
+      overrides: { QUEUES: 'a' },
+    });
+    expect(config.http.port).toBe(1002);
+    expect(config.concurrency.default).toBe(7);
+    expect(config.queues).toEqual(['a']);
+    expect(effective.find(({ name }) => name === 'CONCURRENCY')?.source).toBe('.env');
+  });
+
+  it('reads a secret from its file, and says when it cannot', () => {
+    writeFileSync(join(cwd, 'token'), 'abc\n');
+    expect(load({ HTTP_TOKEN_FILE: join(cwd, 'token') }).config.http.token).toBe('abc');
+    expect(problemsOf({ HTTP_TOKEN_FILE: join(cwd, 'none') })).toContain('ENOENT');
+  });
+
+  it('refuses production without a Redis', () => {
+    expect(problemsOf({ NODE_ENV: 'production' })).toContain('production needs a Redis');
+    expect(load({ NODE_ENV: 'production', REDIS_URL: 'redis://r' }).config.redis.url).toBe(
+      'redis://r',
+    );
+  });
+
+  it.each([
+    ['https://usable-fox.upstash.io', 'REST API'],
+    ['redis-cli -u redis://h:6379', 'paste only the URL'],
+    ['"redis://h:6379"', 'quotes'],
+    ['redis://h:6379\u2028GITHUB_TOKEN=x', 'line separator'],
+    ['redis://h:6379 x', 'white space'],
+    ['h:6379', 'redis://host:6379'],
+  ])('explains what is wrong with %s', (url, advice) => {
+    expect(problemsOf({ REDIS_URL: url })).toContain(advice);
+  });
+
+  it('takes one way to Redis, and a name with Sentinels', () => {
+    expect(problemsOf({ REDIS_URL: 'redis://h', REDIS_CLUSTER_NODES: 'a:1' })).toContain(
+      'set one of them',
+    );
+    expect(problemsOf({ REDIS_SENTINELS: 'a:26379' })).toContain('REDIS_SENTINEL_NAME');
+    expect(load({ REDIS_CLUSTER_NODES: 'a:1,[::1]:2' }).config.redis.clusterNodes).toEqual([
+      { host: 'a', port: 1 },
+      { host: '::1', port: 2 },
+    ]);
+  });
+
+  it('warns of a name that is nearly one of ours, and leaves injected ones alone', () => {
+    expect(load({ HTPP_PORT: '1' }).warnings.join()).toContain('did you mean HTTP_PORT?');
+    expect(load({ REDIS_PASWORD: 'x' }).warnings.join()).toContain('REDIS_PASSWORD');
+    expect(
+      load({
+        REDIS_PORT: 'tcp://10.0.0.1:6379',
+        REDIS_SERVICE_HOST: '10.0.0.1',
+        REDIS_PORT_6379_TCP_ADDR: '10.0.0.1',
+        HOME: '/root',
+        PATH: '/bin',
+      }).warnings,
+    ).toEqual([]);
+  });
+
+  it('shows no secret, whatever it is made of', () => {
+    const secret = fc.stringMatching(/^[A-Za-z0-9!$%&*+-]{8,30}$/);
+    fc.assert(
+      fc.property(secret, (word) => {
+        const shown = JSON.stringify(
+          load({
+            REDIS_URL: `redis://user:${encodeURIComponent(word)}@host:6379`,
+            HTTP_TOKEN: word,
+            LLM_API_KEY: word,
+          }).effective,
+        );
+        return !shown.includes(word) && !shown.includes(encodeURIComponent(word));
+      }),
+    );
+  });
+
+  it('is documented as it is', () => {
+    expect(readFileSync('docs/configuration.md', 'utf8')).toBe(configurationPage());
+  });
+});
