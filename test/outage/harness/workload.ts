@@ -100,6 +100,11 @@ export class Workload {
     await this.flow([50, 50]);
   }
 
+  /** Runs before all that waits, and blocks its process. */
+  blocking(blockMs: number): Promise<string> {
+    return this.#add('blocking', { ms: 100, blockMs }, { lifo: true });
+  }
+
   plain(ms: number): Promise<string> {
     return this.#add('plain', { ms }, {});
   }

@@ -4,10 +4,17 @@ import { dataRows } from './data.ts';
 import { networkRows } from './network.ts';
 import { serverRows } from './server.ts';
 import { stateRows } from './states.ts';
+import { topologyRows } from './topology.ts';
+import { workerRows } from './workers.ts';
 
-export const rows: readonly Row[] = [...serverRows, ...networkRows, ...stateRows, ...dataRows].sort(
-  (a, b) => number(a) - number(b),
-);
+export const rows: readonly Row[] = [
+  ...serverRows,
+  ...networkRows,
+  ...stateRows,
+  ...dataRows,
+  ...topologyRows,
+  ...workerRows,
+].sort((a, b) => number(a) - number(b));
 
 /** 3.10 comes after 3.9. */
 function number({ id }: Row): number {

@@ -23,7 +23,8 @@ export function createHandler(settings: WorkerSettings): MatrixHandler {
       createdAt: job.timestamp,
       attempt: job.attemptsMade,
       what,
-      at: Date.now(),
+      // Not the wall clock: rows set it.
+      at: Math.round(performance.timeOrigin + performance.now()),
       worker: settings.workerId,
       ...(detail === undefined ? {} : { detail }),
     };
