@@ -15,10 +15,8 @@ export async function loadFailure(file: string, error: unknown): Promise<Handler
   const { code } = what as NodeJS.ErrnoException;
   if (code === 'ERR_MODULE_NOT_FOUND') return missingModule(file, what);
   const place = placeIn(what.stack ?? '') ?? (await placeOfSyntaxError(file, what));
-  const at =
-    place === undefined
-      ? ''
-      : ` (${place.file === file ? '' : `${place.file}, `}line ${place.line})`;
+  // Often the mistake stands in a file that the handler imports.
+  const at = place === undefined || place.file === file ? '' : ` (${place.file}:${place.line})`;
   const isSyntax = what instanceof SyntaxError;
   return new HandlerFileError(
     place?.file === file ? `${file}:${place.line}` : file,
