@@ -1,8 +1,13 @@
 /**
- * How long to wait before the next probe: exponential with full jitter, below a cap that grows with
- * the fleet, so that few replicas come back in a quarter of a second and ten thousand do not stampede.
+ * How long to wait before the next probe: exponential with full jitter for a small fleet, which comes
+ * back in a quarter of a second; spread over the whole fleet's budget for a large one, so that ten
+ * thousand replicas do not stampede.
  *
  * Full jitter, `rand(0, min(cap, base * 2^n))`: "Exponential Backoff And Jitter", AWS Architecture Blog.
+ * Full jitter alone still begins with a wave: replicas that open at the same moment all try within the
+ * base. So the first delay is drawn from the equilibrium distribution of the later ones (density
+ * `(1 - F) / mean`, Cox, "Renewal Theory", 1962), which makes the fleet's rate even from its first
+ * second on, whenever and however often its replicas open.
  */
 import type { Random } from '../time.ts';
 
@@ -14,7 +19,7 @@ export interface BackoffOptions {
   baseMs: number;
   /** The cap for a small fleet, ms: the tail of an outage that a user sees. */
   capMinMs: number;
-  /** The cap for any fleet, ms. */
+  /** The cap for any fleet, ms. It wins over the budget: that holds up to `capMaxMs * budget` replicas. */
   capMaxMs: number;
   /** Probes per second that the whole fleet may make. */
   attemptBudget: number;
@@ -24,37 +29,74 @@ export interface BackoffOptions {
 const NORMAL_CAP_MS = 1000;
 /**
  * Nobody but an operator can mend a slow condition (a wrong password), and trying costs the server:
- * at least this between two probes, ms.
+ * at least this between two probes, ms. Only the first comes sooner, since a password file may have
+ * been rotated already.
  */
 const SLOW_FLOOR_MS = 2000;
 /** Beyond this exponent the cap has long been reached; keeps 2^n finite. */
 const EXPONENT_MAX = 20;
+/** The budget is a limit for each second, not for the mean: chance needs this much room (3 sigma of
+ * 1,000 attempts are 95). */
+const ROOM = 1.15;
 
-/**
- * The cap for a fleet, ms: `replicas / attemptBudget` seconds within the configured bounds. A delay
- * is `cap / 2` in the mean, so the cap is twice the mean pause that the budget asks for.
- */
-export function fleetCap(replicas: number, options: BackoffOptions): number {
-  const perReplicaMs = (2 * Math.max(1, replicas) * 1000) / options.attemptBudget;
-  return Math.min(options.capMaxMs, Math.max(options.capMinMs, perReplicaMs));
+/** Milliseconds between two probes of one replica, in the mean, that keep the fleet within its budget. */
+function fleetMean(replicas: number, options: BackoffOptions): number {
+  return (ROOM * 1000 * Math.max(1, replicas)) / options.attemptBudget;
 }
 
-/** Delay in ms before probe number `attempt` (0 is the first after the breaker opened). */
-export function probeDelay(
+/** The cap for a fleet, ms: twice the mean pause that the budget asks for, within the bounds. */
+export function fleetCap(replicas: number, options: BackoffOptions): number {
+  const full = 2 * fleetMean(replicas, options);
+  return Math.min(options.capMaxMs, Math.max(options.capMinMs, full));
+}
+
+/** The bounds between which a delay is drawn evenly, ms. */
+export function delayBounds(
   attempt: number,
   pace: Pace,
   replicas: number,
   options: BackoffOptions,
-  random: Random,
-): number {
+): { from: number; to: number } {
+  const mean = fleetMean(replicas, options);
   const cap = fleetCap(replicas, options);
-  const grown = options.baseMs * 2 ** Math.min(attempt, EXPONENT_MAX);
+  // Where the cap is lower than the budget asks, the lower bound rises to keep the mean.
+  const from = Math.min(cap, Math.max(0, 2 * mean - cap));
+  const grown = Math.max(2 * mean, options.baseMs * 2 ** Math.min(attempt, EXPONENT_MAX));
   switch (pace) {
     case 'fast':
-      return random() * Math.min(cap, grown);
+      return { from, to: Math.min(cap, grown) };
     case 'normal':
-      return random() * Math.min(Math.max(cap, NORMAL_CAP_MS), grown);
+      return { from, to: Math.min(Math.max(cap, NORMAL_CAP_MS), grown) };
     case 'slow':
-      return SLOW_FLOOR_MS + random() * Math.max(cap, SLOW_FLOOR_MS);
+      return { from: Math.max(from, SLOW_FLOOR_MS), to: Math.max(cap, 2 * SLOW_FLOOR_MS) };
   }
+}
+
+/** Which probe is waited for. */
+export interface Try {
+  /** 0 is the first of an outage. */
+  attempt: number;
+  pace: Pace;
+  /** The breaker opened just now: maybe with the breakers of the whole fleet. */
+  isFirst: boolean;
+}
+
+/** Delay before a probe, ms. */
+export function probeDelay(
+  { attempt, pace, isFirst }: Try,
+  replicas: number,
+  options: BackoffOptions,
+  random: Random,
+): number {
+  const { from, to } = delayBounds(attempt, pace, replicas, options);
+  return isFirst ? residual(from, to, random()) : from + random() * (to - from);
+}
+
+/** The inverse of the equilibrium distribution of an even distribution: what is left to wait when one
+ * looks at a random moment. */
+function residual(from: number, to: number, chance: number): number {
+  const mean = (from + to) / 2;
+  if (chance * mean < from) return chance * mean;
+  const rest = (chance * mean - from) / (mean - from);
+  return to - (to - from) * Math.sqrt(1 - rest);
 }

@@ -32,6 +32,9 @@ export interface BreakerOptions {
   onTransition(from: BreakerState, to: BreakerState): void;
 }
 
+/** A breaker that stayed closed for so long has no past; flapping is quicker, ms. */
+const PROVEN_AFTER_MS = 5000;
+
 export class Breaker {
   readonly #options: BreakerOptions;
   #state: BreakerState = initialState;
@@ -42,6 +45,9 @@ export class Breaker {
   #recovery = 0;
   #started = false;
   #stopped = false;
+  /** What came in while effects were being carried out; each event is dealt with whole. */
+  readonly #inbox: BreakerEvent[] = [];
+  #isFeeding = false;
 
   constructor(options: BreakerOptions) {
     this.#options = options;
@@ -80,12 +86,26 @@ export class Breaker {
   }
 
   #feed(event: BreakerEvent): void {
+    this.#inbox.push(event);
+    if (this.#isFeeding) return;
+    this.#isFeeding = true;
+    try {
+      for (let next = this.#inbox.shift(); next; next = this.#inbox.shift()) this.#step(next);
+    } finally {
+      this.#isFeeding = false;
+    }
+  }
+
+  #step(event: BreakerEvent): void {
     if (this.#stopped) return;
     const before = this.#state;
     const { state, effects } = transition(before, event);
     this.#state = state;
-    if (state !== before) this.#options.onTransition(before, state);
-    for (const effect of effects) this.#carryOut(effect);
+    if (state.state !== before.state) this.#options.onTransition(before, state);
+    for (const effect of effects) {
+      if (this.#stopped) return;
+      this.#carryOut(effect);
+    }
   }
 
   #carryOut(effect: BreakerEffect): void {
@@ -96,10 +116,13 @@ export class Breaker {
         break;
       case 'schedule-probe':
         this.#cancelTimer?.();
-        this.#cancelTimer = clock.after(
-          probeDelay(effect.attempt, effect.pace, replicas(), backoff, random),
-          () => this.#feed({ type: 'probe-due' }),
+        this.#cancelTimer = clock.after(probeDelay(effect, replicas(), backoff, random), () =>
+          this.#feed({ type: 'probe-due' }),
         );
+        break;
+      case 'schedule-proof':
+        this.#cancelTimer?.();
+        this.#cancelTimer = clock.after(PROVEN_AFTER_MS, () => this.#feed({ type: 'proven' }));
         break;
       case 'cancel-probe':
         this.#cancelTimer?.();
@@ -127,7 +150,9 @@ export class Breaker {
     } catch (error) {
       event = { type: 'probe-failed', trouble: this.#options.troubleOf(error) };
     }
-    if (!probing.signal.aborted) this.#feed(event);
+    if (probing.signal.aborted) return;
+    this.#probing = undefined;
+    this.#feed(event);
   }
 
   async #recover(): Promise<void> {

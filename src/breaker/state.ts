@@ -3,7 +3,9 @@
  * says what is to be done.
  *
  *   closed      Redis answers. Entered when a recovery is done, left by a failure.
- *               No timer.
+ *               Timer: when it has stayed closed for a while, the tries before it are forgotten. Until
+ *               then a failure goes on counting: what passes the probe and fails at work must not
+ *               be reconnected to in a loop.
  *   open        Redis is away. Entered by a failure in closed, or when a probe or a recovery fails.
  *               Timer: the next probe.
  *   half-open   One probe is under way, never two. Entered when the timer fires, left by its verdict.
@@ -24,7 +26,7 @@ export interface Trouble {
 }
 
 export type BreakerState =
-  | { state: 'closed' }
+  | { state: 'closed'; attempt: number }
   | { state: 'open'; trouble: Trouble; attempt: number }
   | { state: 'half-open'; trouble: Trouble; attempt: number }
   | { state: 'recovering'; trouble: Trouble; attempt: number }
@@ -36,6 +38,7 @@ export type BreakerEvent =
   | { type: 'probe-passed' }
   | { type: 'probe-failed'; trouble: Trouble }
   | { type: 'recovered' }
+  | { type: 'proven' }
   | { type: 'recovery-failed'; trouble: Trouble }
   | { type: 'isolate'; trouble: Trouble }
   | { type: 'release' };
@@ -43,7 +46,9 @@ export type BreakerEvent =
 /** What is to be done after a transition, in this order. */
 export type BreakerEffect =
   | { type: 'end-connections' }
-  | { type: 'schedule-probe'; attempt: number; pace: Trouble['pace'] }
+  /** `isFirst`: not after a failed probe, but because the breaker opened, maybe the whole fleet's. */
+  | { type: 'schedule-probe'; attempt: number; pace: Trouble['pace']; isFirst: boolean }
+  | { type: 'schedule-proof' }
   | { type: 'cancel-probe' }
   | { type: 'probe' }
   | { type: 'recover' }
@@ -81,15 +86,21 @@ export function transition(now: BreakerState, event: BreakerEvent): Step {
     case 'probe-failed':
       if (now.state === 'isolated') return unchanged(now);
       assert(now.state === 'half-open', `a probe failed while ${now.state}`);
-      return reopen(event.trouble, now.attempt + 1, []);
+      return open(event.trouble, now.attempt + 1, { isFirst: false });
     case 'recovered':
       if (now.state === 'isolated' || now.state === 'open') return unchanged(now);
       assert(now.state === 'recovering', `recovered while ${now.state}`);
-      return { state: { state: 'closed' }, effects: [{ type: 'admit' }] };
+      return {
+        state: { state: 'closed', attempt: now.attempt + 1 },
+        effects: [{ type: 'admit' }, { type: 'schedule-proof' }],
+      };
+    case 'proven':
+      if (now.state !== 'closed') return unchanged(now);
+      return { state: { state: 'closed', attempt: 0 }, effects: [] };
     case 'recovery-failed':
       if (now.state === 'isolated' || now.state === 'open') return unchanged(now);
       assert(now.state === 'recovering', `a recovery failed while ${now.state}`);
-      return reopen(event.trouble, now.attempt + 1, [{ type: 'end-connections' }]);
+      return broken(event.trouble, now.attempt + 1);
     case 'isolate':
       return {
         state: { state: 'isolated', trouble: event.trouble },
@@ -97,26 +108,32 @@ export function transition(now: BreakerState, event: BreakerEvent): Step {
       };
     case 'release':
       if (now.state !== 'isolated') return unchanged(now);
-      return reopen(now.trouble, 0, []);
+      return open(now.trouble, 0, { isFirst: true });
   }
 }
 
 function failure(now: BreakerState, trouble: Trouble): Step {
   switch (now.state) {
     case 'closed':
-      return reopen(trouble, 0, [{ type: 'end-connections' }]);
+      return broken(trouble, now.attempt);
     case 'recovering':
-      return reopen(trouble, now.attempt + 1, [{ type: 'end-connections' }]);
+      return broken(trouble, now.attempt + 1);
     default:
       // Told again by another socket of the same outage.
       return unchanged(now);
   }
 }
 
-function reopen(trouble: Trouble, attempt: number, first: BreakerEffect[]): Step {
+/** There were connections; they end, and the way back begins with a probe. */
+function broken(trouble: Trouble, attempt: number): Step {
+  const { state, effects } = open(trouble, attempt, { isFirst: true });
+  return { state, effects: [{ type: 'end-connections' }, ...effects] };
+}
+
+function open(trouble: Trouble, attempt: number, { isFirst }: { isFirst: boolean }): Step {
   return {
     state: { state: 'open', trouble, attempt },
-    effects: [...first, { type: 'schedule-probe', attempt, pace: trouble.pace }],
+    effects: [{ type: 'schedule-probe', attempt, pace: trouble.pace, isFirst }],
   };
 }
 
