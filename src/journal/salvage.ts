@@ -41,6 +41,9 @@ const HIGHEST = Number.MAX_SAFE_INTEGER;
 /** Where to begin when neither end can be read: adopted entries lie below 0, all others above. */
 const BEGINNINGS = [-1_000_000, 0];
 
+/** In a tree whose order is spoiled the way between the ends might be endless. */
+const STRETCHES_MAX = 1_000;
+
 /** Reads from both ends and then what lies between; undefined if nothing at all can be read. */
 function readAround(file: string, take: Take): 'read' | undefined {
   const read = (db: DatabaseSync): 'read' => {
@@ -63,7 +66,7 @@ function readAround(file: string, take: Take): 'read' | undefined {
  */
 function readBetween(db: DatabaseSync, from: Position, high: Position, take: Take): void {
   let step = 1;
-  while (from + step < high) {
+  for (let turn = 0; turn < STRETCHES_MAX && from + step < high; turn++) {
     const at = from + step;
     const up = stretch(db, 'ASC', at, take);
     step *= 2;

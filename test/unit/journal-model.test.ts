@@ -122,7 +122,9 @@ const commands: fc.Arbitrary<Command>[] = [
 ];
 
 describe('the journal against its model', () => {
-  it('holds exactly what was written and not settled, through reopening and crashes', () => {
+  it('holds exactly what was written and not settled, through reopening and crashes', {
+    timeout: 60_000,
+  }, () => {
     fc.assert(
       fc.property(fc.commands(commands, { maxCommands: 30 }), (sequence) => {
         const base = mkdtempSync(join(tmpdir(), 'holdfast-model-'));
