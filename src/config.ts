@@ -362,7 +362,7 @@ function absolute(path: string, cwd: string): string {
   return isAbsolute(path) ? path : join(cwd, path);
 }
 
-function packageVersion(): string {
+export function packageVersion(): string {
   const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
   return (JSON.parse(text) as { version: string }).version;
 }

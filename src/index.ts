@@ -1,9 +1,12 @@
 /** The public API of the package. */
-export { defineWorker } from './worker/definition.ts';
-export type {
-  Handler,
-  HandlerContext,
-  Retention,
-  WorkerDefinition,
-} from './worker/definition.ts';
+export { type Config, loadConfig } from './config.ts';
 export * from './errors.ts';
+export type { Accepted, Client, FlowInput, JobView } from './queue/client.ts';
+export { createService, type Service, type ServiceOptions } from './service.ts';
+export {
+  defineWorker,
+  type Handler,
+  type HandlerContext,
+  type Retention,
+  type WorkerDefinition,
+} from './worker/definition.ts';

@@ -44,6 +44,7 @@ export class OutageRecorder {
   #closedAt: Instant = 0;
   #cancelSummary: (() => void) | undefined;
   readonly #ended: OutageRecord[] = [];
+  readonly #listeners = new Set<(record: OutageRecord) => void>();
 
   constructor(options: RecorderOptions) {
     this.#options = options;
@@ -56,6 +57,16 @@ export class OutageRecorder {
   /** Ended outages, newest last. */
   get ended(): readonly OutageRecord[] {
     return this.#ended;
+  }
+
+  /** Hears of each outage at its start and at its end. */
+  on(listener: (record: OutageRecord) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  #tell(record: OutageRecord): void {
+    for (const listener of this.#listeners) listener(record);
   }
 
   /** The breaker opened. */
@@ -72,6 +83,7 @@ export class OutageRecorder {
         `Redis is away: ${meaning}. ${remedy}`,
       );
     }
+    this.#tell(record);
     return record;
   }
 
@@ -103,6 +115,7 @@ export class OutageRecorder {
     }
     this.#ended.push(record);
     if (this.#ended.length > (this.#options.keep ?? KEEP)) this.#ended.shift();
+    this.#tell(record);
     if (!this.#allowance.take(clock.now())) return;
     const unsaid = this.#allowance.unsaid();
     log.info(

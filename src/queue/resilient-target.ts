@@ -227,6 +227,10 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     return this.#leases.on(listener);
   }
 
+  onOutage(listener: (outage: Readonly<Record<string, unknown>>) => void): () => void {
+    return this.outages.on((record) => listener({ ...record }));
+  }
+
   setLeasePolicy(queue: string, policy: 'continue' | 'abort'): void {
     this.ledger(this.#config.redis.prefix, queue).onLeaseLost = policy;
   }

@@ -31,6 +31,8 @@ export interface RedisTarget {
   onChange(listener: (state: TargetState) => void): () => void;
   /** Tells of locks; whoever runs the handlers aborts the run. Returns how to stop listening. */
   onLock(listener: (event: LockEvent) => void): () => void;
+  /** Tells the record of an outage at its start and at its end. Returns how to stop listening. */
+  onOutage(listener: (outage: Readonly<Record<string, unknown>>) => void): () => void;
   /** What a run of the queue does when this process alone is cut off past its lock. */
   setLeasePolicy(queue: string, policy: 'continue' | 'abort'): void;
   /** Monotonic ms since the last answer to a request for work of the queue; the wedge detector asks. */

@@ -1,0 +1,151 @@
+/**
+ * `holdfast start`: the service as a process. Signals, exit codes and the first words to a person live
+ * here; everything else is the service's.
+ *
+ *   SIGTERM, SIGINT   stop gracefully; again: at once, exit 143 or 130
+ *   SIGTSTP           take no more jobs, go on with those that run
+ *   unhandled error   logged once with its stack, stop gracefully, exit 70
+ */
+import type { Command } from 'commander';
+import { HoldfastError } from '../errors.ts';
+import { createService, type Service } from '../service.ts';
+import { systemClock } from '../time.ts';
+import { EXIT, exitCodeOf } from './exit-codes.ts';
+import { note, styled } from './terminal.ts';
+
+/** A terminal and npm both pass Ctrl-C on: the same signal within this time is one, ms. */
+const SAME_SIGNAL_MS = 1000;
+/** After the grace period the process ends whatever still hangs, ms. */
+const FORCE_MS = 1900;
+const EXIT_OF_SIGNAL = { SIGTERM: 143, SIGINT: 130 } as const;
+/** EX_SOFTWARE: an error that nobody handled. */
+const EXIT_SOFTWARE = 70;
+
+interface StartOptions {
+  burst?: boolean;
+  queues?: string;
+  watch?: boolean;
+}
+
+export function register(program: Command): void {
+  program
+    .command('start')
+    .description('Run the service: the handlers of WORKERS_DIR, HTTP, schedules.')
+    .option('--burst', 'end when no job waits any more')
+    .option('--queues <a,b>', 'consume only these queues (as QUEUES)')
+    .option('--watch', 'start anew when a handler changes, after the running jobs are done')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ holdfast start\n  $ holdfast start --queues faq,webhook --burst\n  $ REDIS_URL=redis://db:6379 holdfast start',
+    )
+    .action(async (options: StartOptions) => {
+      if (options.watch) {
+        const { watch } = await import('./watch.ts');
+        return watch(options.queues === undefined ? [] : ['--queues', options.queues]);
+      }
+      await start(options);
+    });
+}
+
+async function start(options: StartOptions): Promise<void> {
+  let service: Service;
+  try {
+    service = createService({
+      settings: options.queues === undefined ? {} : { QUEUES: options.queues },
+    });
+  } catch (error) {
+    return refuse(error);
+  }
+  const end = new ProcessEnd(service);
+  end.listen();
+  try {
+    await service.start();
+  } catch (error) {
+    return refuse(error);
+  }
+  if (end.hasBegun) return;
+  greet(service);
+  if (!options.burst) return;
+  await service.drained();
+  await end.gracefully(EXIT.done);
+}
+
+/** What cannot start says why and exits as documented; an unforeseen error keeps its stack. */
+function refuse(error: unknown): void {
+  if (!(error instanceof HoldfastError)) throw error;
+  note(`${styled('red', 'error', process.stderr)} ${error.message}`);
+  process.exit(error.code.startsWith('HOLDFAST_HANDLER') ? EXIT.config : exitCodeOf(error));
+}
+
+/** Decides when and with what the process ends. */
+class ProcessEnd {
+  readonly #service: Service;
+  #signal: keyof typeof EXIT_OF_SIGNAL | undefined;
+  #signalledAt = Number.NEGATIVE_INFINITY;
+  hasBegun = false;
+
+  constructor(service: Service) {
+    this.#service = service;
+  }
+
+  listen(): void {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => this.#on(signal));
+    process.on('SIGTSTP', () => this.#service.quiet());
+    process.on('uncaughtException', (error) => this.#unhandled(error));
+    process.on('unhandledRejection', (error) => this.#unhandled(error));
+  }
+
+  async gracefully(code: number): Promise<void> {
+    if (this.hasBegun) return;
+    this.hasBegun = true;
+    const { shutdownGraceMs } = this.#service.config;
+    setTimeout(() => process.exit(code), shutdownGraceMs + FORCE_MS).unref();
+    await this.#service.stop();
+    process.exit(code);
+  }
+
+  #on(signal: keyof typeof EXIT_OF_SIGNAL): void {
+    const now = systemClock.now();
+    if (this.#signal === signal && now - this.#signalledAt < SAME_SIGNAL_MS) return;
+    const isSecond = this.#signal !== undefined;
+    this.#signal = signal;
+    this.#signalledAt = now;
+    if (isSecond) {
+      this.#service.log.warn({ event: 'service.forced', signal }, 'second signal: ending at once');
+      process.exit(EXIT_OF_SIGNAL[signal]);
+    }
+    void this.gracefully(EXIT.done);
+  }
+
+  #unhandled(error: unknown): void {
+    if (this.hasBegun) return;
+    this.#service.log.fatal(
+      { event: 'service.unhandled', err: error },
+      'an error that nobody handled; stopping',
+    );
+    void this.gracefully(EXIT_SOFTWARE);
+  }
+}
+
+/** A few words to a person who has just started it; nothing when nobody sits in front. */
+function greet(service: Service): void {
+  if (!process.stdout.isTTY) return;
+  const { address, embedded } = service;
+  const redis = embedded
+    ? `${embedded.url} (${embedded.kind}, brought along)`
+    : 'the one you named';
+  note(
+    [
+      '',
+      `  ${styled('bold', 'Holdfast is running.', process.stderr)}  Redis: ${redis}`,
+      ...(address ? [`  HTTP: ${address}`] : []),
+      '',
+      '  In a second terminal, type:',
+      `    ${styled('cyan', `npx holdfast enqueue faq '{"question":"What do I do when Redis is down?"}' --wait`, process.stderr)}`,
+      `    ${styled('cyan', 'npx holdfast status', process.stderr)}`,
+      '',
+      '  Ctrl-C stops it. To see it survive an outage: npm run demo',
+      '',
+    ].join('\n'),
+  );
+}

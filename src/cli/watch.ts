@@ -1,0 +1,62 @@
+/**
+ * `holdfast start --watch`: the service in a child process that is started anew when a handler
+ * changes. A process of its own, because Node keeps modules for ever; the old one drains first.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { watch as watchFolder } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { loadConfig } from '../config.ts';
+import { note, styled } from './terminal.ts';
+
+/** Editors write a file in several steps, ms. */
+const SETTLE_MS = 150;
+const BIN = fileURLToPath(new URL('../../src/bin.mjs', import.meta.url));
+
+export async function watch(args: readonly string[]): Promise<void> {
+  const { config } = loadConfig();
+  let child = launch(args);
+  let isEnding = false;
+  let timer: NodeJS.Timeout | undefined;
+  let turning = Promise.resolve();
+
+  const turn = async (file: string) => {
+    if (isEnding) return;
+    note(
+      styled(
+        'dim',
+        `${file} changed: starting anew after the running jobs are done`,
+        process.stderr,
+      ),
+    );
+    if (child.exitCode === null && child.signalCode === null) {
+      child.kill('SIGTERM');
+      await once(child, 'exit');
+    }
+    if (!isEnding) child = launch(args);
+  };
+  for (const folder of [config.workersDir, config.configDir]) {
+    try {
+      watchFolder(folder, { recursive: true }, (_event, file) => {
+        clearTimeout(timer);
+        timer = setTimeout(() => {
+          turning = turning.then(() => turn(file ?? folder));
+        }, SETTLE_MS);
+      });
+    } catch {
+      note(`${folder} cannot be watched; it does not exist`);
+    }
+  }
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      isEnding = true;
+      if (child.exitCode !== null) process.exit(child.exitCode);
+      child.kill(signal);
+      child.once('exit', (code) => process.exit(code ?? 0));
+    });
+  }
+}
+
+function launch(args: readonly string[]): ChildProcess {
+  return spawn(process.execPath, [BIN, 'start', ...args], { stdio: 'inherit' });
+}

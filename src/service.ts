@@ -1,0 +1,316 @@
+/**
+ * The composition root: builds every part from the configuration, starts them in order and stops them
+ * in reverse. Installs no signal handlers and ends no process: an app that embeds the service keeps
+ * its own.
+ *
+ * Order of start: embedded Redis, journal, target, client, workers, schedules, HTTP, note. Nothing
+ * here waits for Redis to answer.
+ */
+import type { Logger } from 'pino';
+import { type Config, type LoadedConfig, loadConfig } from './config.ts';
+import { createHttpServer, type HttpServer } from './http/server.ts';
+import { type Journal, openJournal } from './journal/journal.ts';
+import type { Part } from './part.ts';
+import { createClient } from './queue/bullmq-client.ts';
+import type { Client } from './queue/client.ts';
+import { ResilientTarget } from './queue/resilient-target.ts';
+import { loadSchedules } from './queue/schedule-file.ts';
+import { createSchedules } from './queue/schedules.ts';
+import { type EmbeddedRedis, startEmbeddedRedis } from './redis/embedded.ts';
+import { ServiceNote } from './service-note.ts';
+import { createLogger } from './telemetry/log.ts';
+import { systemClock } from './time.ts';
+import type { WorkerDefinition } from './worker/definition.ts';
+import { type Hooks, loadHooks } from './worker/hooks.ts';
+import { loadWorkers } from './worker/load.ts';
+import { createWorkerRuntime, type WorkerRuntime } from './worker/runtime.ts';
+
+export interface ServiceOptions {
+  /** A complete configuration; otherwise it is read from the environment. */
+  config?: Config;
+  /** Settings by the names of their variables, over the environment. */
+  settings?: Readonly<Record<string, string>>;
+  /** Handlers; otherwise the files of WORKERS_DIR. */
+  workers?: readonly WorkerDefinition[];
+  hooks?: Hooks;
+  /** The app's own pino logger. */
+  log?: Logger;
+}
+
+export interface Service {
+  readonly config: Config;
+  readonly log: Logger;
+  /** Adds jobs and asks for them; usable from `start` on. */
+  readonly client: Client;
+  /** Where HTTP listens; undefined when it does not. */
+  readonly address: string | undefined;
+  /** The Redis that was brought along; undefined when one was named. */
+  readonly embedded: { url: string; kind: string; durable: boolean } | undefined;
+  /**
+   * Starts everything; does not wait for Redis.
+   * @throws ConfigError, HandlerFilesError, HttpListenError, JournalError; nothing is left running then
+   */
+  start(): Promise<void>;
+  /** Stops within SHUTDOWN_GRACE; idempotent, allowed before `start`. */
+  stop(): Promise<void>;
+  /** Takes no more jobs, goes on with those that run. */
+  quiet(): void;
+  /** Resolves when no job is waiting or running here any more: for `--burst`. */
+  drained(): Promise<void>;
+}
+
+/** After the handlers' grace, what remains (journal, connections, embedded Redis) has this long, ms. */
+const CLOSING_MS = 1500;
+/** How often an empty queue is looked for in a burst, ms. */
+const BURST_LOOK_MS = 500;
+
+/** @throws ConfigError with every mistake at once */
+export function createService(options: ServiceOptions = {}): Service {
+  const loaded: LoadedConfig = options.config
+    ? { config: options.config, effective: [], warnings: [] }
+    : loadConfig({ overrides: options.settings ?? {} });
+  return new HoldfastService(options, loaded);
+}
+
+class HoldfastService implements Service {
+  config: Config;
+  readonly log: Logger;
+  readonly #options: ServiceOptions;
+  readonly #warnings: readonly string[];
+  /** What was started, in order; stopped in reverse. */
+  readonly #parts: Part[] = [];
+  #embedded: EmbeddedRedis | undefined;
+  #client: Client | undefined;
+  #runtime: WorkerRuntime | undefined;
+  #http: HttpServer | undefined;
+  #isStarted = false;
+  #stopping: Promise<void> | undefined;
+
+  constructor(options: ServiceOptions, loaded: LoadedConfig) {
+    this.#options = options;
+    this.config = loaded.config;
+    this.#warnings = loaded.warnings;
+    this.log = options.log ?? createLogger(loaded.config);
+  }
+
+  get client(): Client {
+    if (!this.#client) throw new Error('The service is not started. Await start() first.');
+    return this.#client;
+  }
+
+  get address(): string | undefined {
+    return this.#http?.address;
+  }
+
+  get embedded(): Service['embedded'] {
+    return this.#embedded;
+  }
+
+  async start(): Promise<void> {
+    const startedAt = systemClock.now();
+    for (const warning of this.#warnings) {
+      this.log.warn({ event: 'config.warning' }, warning);
+    }
+    try {
+      await this.#startParts();
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+    this.#isStarted = true;
+    const queues = this.#runtime!.state().queues.map(({ queue }) => queue);
+    this.log.info(
+      {
+        event: 'service.started',
+        queues,
+        http: this.address,
+        startMs: Math.round(systemClock.now() - startedAt),
+      },
+      `Holdfast ${this.config.version} is up: ${queues.length === 0 ? 'no queue' : queues.join(', ')}`,
+    );
+  }
+
+  async #startParts(): Promise<void> {
+    // Files first: what cannot work must not have opened anything.
+    const workers =
+      this.#options.workers ??
+      (await loadWorkers(this.config.workersDir)).map(({ definition }) => definition);
+    const hooks = this.#options.hooks ?? (await loadHooks(this.config.configDir));
+    const schedules = await loadSchedules(this.config.configDir, this.config.jobBytesMax);
+    await this.#startEmbedded();
+    const { config, log } = this;
+
+    const journal = await this.#openJournal();
+    const target = new ResilientTarget({ config, log, journal });
+    await this.#run({
+      name: 'redis',
+      start: () => target.start(),
+      stop: (deadline) => target.stop(deadline),
+    });
+    const client = createClient({
+      target,
+      prefix: config.redis.prefix,
+      jobBytesMax: config.jobBytesMax,
+      log,
+    });
+    this.#client = client;
+    await this.#run({ name: 'client', start: async () => {}, stop: () => client.close() });
+
+    this.#runtime = createWorkerRuntime({
+      definitions: workers,
+      hooks,
+      config,
+      target,
+      client,
+      log,
+      clock: systemClock,
+    });
+    const runtime = this.#runtime;
+    const unlisten = target.onOutage((outage) => runtime.tellOutage(outage));
+    await this.#run(runtime);
+    this.#parts.push({ name: 'hooks', start: async () => {}, stop: async () => unlisten() });
+    const queues = workers.map(({ queue }) => queue);
+    const { prefix } = config.redis;
+    await this.#run(
+      createSchedules({ file: schedules, queues, target, prefix, log, clock: systemClock }),
+    );
+
+    this.#http = createHttpServer({
+      config,
+      client,
+      target,
+      consumption: () => ({
+        isStarted: this.#isStarted,
+        isStopping: this.#stopping !== undefined,
+        queues: runtime.state().queues,
+      }),
+      log,
+    });
+    await this.#run(this.#http);
+    await this.#run(new ServiceNote(config, () => this.address));
+  }
+
+  /** A Redis that is named is used; else one is brought along, which production refuses before. */
+  async #startEmbedded(): Promise<void> {
+    const { url, sentinels, clusterNodes } = this.config.redis;
+    if (url !== undefined || sentinels.length > 0 || clusterNodes.length > 0) return;
+    const { log } = this;
+    const embedded = await startEmbeddedRedis({
+      dataDir: this.config.dataDir,
+      serverBin: this.config.redisServerBin,
+      log,
+    });
+    this.#embedded = embedded;
+    this.#parts.push({
+      name: 'embedded Redis',
+      start: async () => {},
+      stop: (deadline) => embedded.stop(deadline),
+    });
+    this.config = Object.freeze({
+      ...this.config,
+      redis: Object.freeze({ ...this.config.redis, url: embedded.url }),
+    });
+  }
+
+  async #openJournal(): Promise<Journal> {
+    const { log } = this;
+    const journal = await openJournal({
+      ...this.config.resilience.journal,
+      replica: this.config.replica,
+      clock: systemClock,
+      log,
+    });
+    for (const warning of journal.warnings) log.warn({ event: 'journal.warning' }, warning);
+    this.#parts.push({
+      name: 'journal',
+      start: async () => {},
+      stop: async () => {
+        const { left } = await journal.close();
+        if (left === 0) return;
+        log.warn(
+          { event: 'journal.left', entries: left, path: journal.path },
+          `${left} outcomes are on disk and not in Redis; the next start with this folder writes them`,
+        );
+      },
+    });
+    return journal;
+  }
+
+  async #run(part: Part): Promise<void> {
+    this.#parts.push(part);
+    await part.start();
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    const graceBy = systemClock.now() + this.config.shutdownGraceMs;
+    const running = this.#runtime?.state().queues.reduce((sum, queue) => sum + queue.running, 0);
+    if (this.#isStarted) {
+      this.log.info(
+        { event: 'service.stopping', running },
+        `stopping; ${running} jobs are running`,
+      );
+    }
+    for (const part of this.#parts.reverse()) {
+      const deadline =
+        part === this.#runtime ? graceBy : Math.max(graceBy, systemClock.now()) + CLOSING_MS;
+      await this.#stopPart(part, deadline);
+    }
+    if (this.#isStarted) this.log.info({ event: 'service.stopped' }, 'stopped');
+  }
+
+  /** A part that fails or does not come to its end must not keep the others from theirs. */
+  async #stopPart(part: Part, deadline: number): Promise<void> {
+    let cancel: (() => void) | undefined;
+    const overdue = new Promise<'overdue'>((resolve) => {
+      const waitMs = Math.max(0, deadline - systemClock.now()) + 250;
+      cancel = systemClock.after(waitMs, () => resolve('overdue'));
+    });
+    try {
+      const end = await Promise.race([part.stop(deadline), overdue]);
+      if (end === 'overdue') {
+        this.log.error(
+          { event: 'part.overdue', part: part.name },
+          `${part.name} did not stop in time`,
+        );
+      }
+    } catch (error) {
+      this.log.error(
+        { event: 'part.failed', part: part.name, err: error },
+        `${part.name} failed to stop`,
+      );
+    } finally {
+      cancel?.();
+    }
+  }
+
+  quiet(): void {
+    this.#runtime?.quiet();
+  }
+
+  async drained(): Promise<void> {
+    const runtime = this.#runtime;
+    if (!runtime) return;
+    for (;;) {
+      const here = runtime.state().queues.filter(({ concurrency }) => concurrency > 0);
+      if (here.every(({ running }) => running === 0) && (await this.#nothingWaits(here))) return;
+      await new Promise<void>((resolve) => systemClock.after(BURST_LOOK_MS, resolve));
+    }
+  }
+
+  async #nothingWaits(queues: readonly { queue: string }[]): Promise<boolean> {
+    try {
+      const counts = await Promise.all(queues.map(({ queue }) => this.client.counts(queue)));
+      return counts.every(
+        ({ waiting = 0, prioritized = 0, active = 0 }) => waiting + prioritized + active === 0,
+      );
+    } catch {
+      // Redis is away: a burst waits for it like everything else.
+      return false;
+    }
+  }
+}
