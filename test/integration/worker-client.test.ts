@@ -1,0 +1,141 @@
+/** The producer over a real Redis: what is accepted is there, what cannot be kept is refused. */
+
+import pino from 'pino';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { createClient } from '../../src/queue/bullmq-client.ts';
+import type { Client } from '../../src/queue/client.ts';
+import { systemClock } from '../../src/time.ts';
+import { freePort, type RedisServer, startRedis } from '../support/redis-server.ts';
+import { startTarget, type TestTarget } from '../support/target.ts';
+import { plainQueue } from '../support/worker-runtime.ts';
+
+let server: RedisServer;
+let target: TestTarget;
+let client: Client;
+let queueName: string;
+let tests = 0;
+
+const log = pino({ level: 'silent' });
+const options = { prefix: 'bull', jobBytesMax: 1000, log };
+
+beforeAll(async () => {
+  server = await startRedis();
+  target = await startTarget(server.url);
+  client = createClient({ target, ...options });
+});
+afterAll(async () => {
+  await client.close();
+  await target.stop(systemClock.now() + 1000);
+  await server.stop();
+});
+beforeEach(() => {
+  tests += 1;
+  queueName = `client-${tests}`;
+});
+
+describe('the client', () => {
+  it('adds jobs that plain BullMQ sees, with ids in the order of time', async () => {
+    await using queue = plainQueue(server.url, queueName);
+    const first = await client.enqueue(queueName, 'a', { n: 1 }, { attempts: 4 });
+    const many = await client.enqueueMany(queueName, [
+      { name: 'b', data: { n: 2 } },
+      { name: 'c', data: { n: 3 }, options: { jobId: 'mine', delay: 60_000 } },
+    ]);
+    expect(first).toEqual({ id: expect.stringMatching(/^[0-9a-f-]{14}7/), stored: 'redis' });
+    expect(many.map(({ id }) => id)).toEqual([expect.any(String), 'mine']);
+    expect(first.id < many[0]!.id).toBe(true);
+    expect(await queue.getJob(first.id)).toMatchObject({ name: 'a', opts: { attempts: 4 } });
+    expect(await client.job(queueName, 'mine')).toMatchObject({ state: 'delayed', name: 'c' });
+    expect(await client.counts(queueName)).toMatchObject({ waiting: 2, delayed: 1 });
+    expect(await client.job(queueName, 'nobody')).toBeUndefined();
+  });
+
+  it('gives the same job for the same id', async () => {
+    await client.enqueue(queueName, 'a', { n: 1 }, { jobId: 'once' });
+    await client.enqueue(queueName, 'a', { n: 2 }, { jobId: 'once' });
+    expect(await client.counts(queueName)).toMatchObject({ waiting: 1 });
+  });
+
+  it('adds a flow, all or nothing', async () => {
+    const flow = {
+      queue: queueName,
+      name: 'parent',
+      data: {},
+      children: [
+        { queue: queueName, name: 'child', data: { n: 1 } },
+        { queue: queueName, name: 'child', data: { n: 2 } },
+      ],
+    };
+    const { id } = await client.flow(flow);
+    expect(await client.job(queueName, id)).toMatchObject({ state: 'waiting-children' });
+    expect(await client.counts(queueName)).toMatchObject({ waiting: 2 });
+    const bad = { ...flow, children: [{ queue: 'a:b', name: 'child', data: {} }] };
+    await expect(client.flow(bad)).rejects.toMatchObject({ code: 'HOLDFAST_QUEUE_NAME_INVALID' });
+    const large = { ...flow, children: [{ ...flow.children[0]!, data: 'x'.repeat(2000) }] };
+    await expect(client.flow(large)).rejects.toMatchObject({ code: 'HOLDFAST_JOB_TOO_LARGE' });
+    expect(await client.counts(queueName)).toMatchObject({ waiting: 2, 'waiting-children': 1 });
+  });
+
+  it('refuses what BullMQ would not keep or not find again, and adds nothing', async () => {
+    const deep = JSON.parse(`${'['.repeat(20_000)}${']'.repeat(20_000)}`);
+    const cyclic: unknown[] = [];
+    cyclic.push(cyclic);
+    const refused: [Promise<unknown>, string][] = [
+      [client.enqueue('', 'a', {}), 'HOLDFAST_QUEUE_NAME_INVALID'],
+      [client.enqueue('a:b', 'a', {}), 'HOLDFAST_QUEUE_NAME_INVALID'],
+      [client.enqueue('q\u0000', 'a', {}), 'HOLDFAST_QUEUE_NAME_INVALID'],
+      [client.enqueue('q'.repeat(129), 'a', {}), 'HOLDFAST_QUEUE_NAME_INVALID'],
+      [client.enqueue(queueName, '', {}), 'HOLDFAST_INPUT_INVALID'],
+      [client.enqueue(queueName, 'a', 'x'.repeat(1000)), 'HOLDFAST_JOB_TOO_LARGE'],
+      [client.enqueue(queueName, 'a', deep), 'HOLDFAST_'],
+      [client.enqueue(queueName, 'a', cyclic), 'HOLDFAST_INPUT_INVALID'],
+      [client.enqueue(queueName, 'a', { n: 1n }), 'HOLDFAST_INPUT_INVALID'],
+      [client.enqueue(queueName, 'a', () => 1), 'HOLDFAST_INPUT_INVALID'],
+      [client.enqueue(queueName, 'a', {}, { jobId: '7' }), 'HOLDFAST_INPUT_INVALID'],
+      [client.enqueue(queueName, 'a', {}, { jobId: 'a:b' }), 'HOLDFAST_INPUT_INVALID'],
+      [client.enqueue(queueName, 'a', {}, { priority: 1.5 }), 'HOLDFAST_INPUT_INVALID'],
+      [client.enqueue(queueName, 'a', {}, { delay: -1 }), 'HOLDFAST_INPUT_INVALID'],
+      [
+        client.enqueue(queueName, 'a', {}, { backoff: { type: 'fixed', jitter: 7 } }),
+        'HOLDFAST_INPUT_INVALID',
+      ],
+      [
+        client.enqueueMany(queueName, [
+          { name: 'good', data: {} },
+          { name: 'bad', data: cyclic },
+        ]),
+        'HOLDFAST_INPUT_INVALID',
+      ],
+    ];
+    const results = await Promise.allSettled(refused.map(([call]) => call));
+    for (const [i, [, code]] of refused.entries()) {
+      expect(results[i]).toMatchObject({ reason: { code: expect.stringContaining(code) } });
+    }
+    expect(await client.counts(queueName)).toMatchObject({ waiting: 0, delayed: 0 });
+  });
+
+  it('answers within its deadline that Redis is not there', async () => {
+    const away = await startTarget(`redis://127.0.0.1:${await freePort()}`);
+    const lost = createClient({ target: away, ...options });
+    const calls = [
+      lost.enqueue('q', 'a', {}),
+      lost.enqueueMany('q', [{ name: 'a', data: {} }]),
+      lost.flow({ queue: 'q', name: 'a', data: {} }),
+      lost.counts('q'),
+      lost.job('q', 'x'),
+    ];
+    for (const result of await Promise.allSettled(calls)) {
+      expect(result).toMatchObject({ reason: { code: 'HOLDFAST_REDIS_UNAVAILABLE' } });
+    }
+    await lost.close();
+    await away.stop(systemClock.now() + 1000);
+  });
+
+  it('serves more queues than it keeps open', async () => {
+    const names = Array.from({ length: 300 }, (_, i) => `${queueName}-${i}`);
+    await Promise.all(names.map((name) => client.enqueue(name, 'a', {})));
+    for (const name of [names[0]!, names[299]!]) {
+      expect(await client.counts(name)).toMatchObject({ waiting: 1 });
+    }
+  });
+});
