@@ -24,6 +24,10 @@ export interface HeldJob {
   renewedAt: Instant;
   /** What must be written before the outcome; made when there is something to keep. */
   notes: Notes | undefined;
+  /** Notes on their way to Redis. */
+  writing: Promise<void> | undefined;
+  /** The dataset lost the job: there is nothing to write any more. */
+  isGone: boolean;
   /** Arguments of the scheduler's update that this job caused, to be repeated after a rollback. */
   schedulerUpdate: unknown[] | undefined;
 }
@@ -62,6 +66,8 @@ export class QueueLedger {
   readonly held = new Map<string, HeldJob>();
   readonly unsettled = new Map<string, Outcome>();
   readonly doubtful = new Set<string>();
+  /** Settled while memory was full, when their notes could not be written. */
+  readonly owed = new Set<HeldJob>();
   /** Epoch that this process's commands carry; undefined until a recovery has set it in Redis. */
   epoch: string | undefined;
   /** The generation in which the epoch is set: commands need not wait for it. */
@@ -190,6 +196,8 @@ export function heldFromReply(
     lockedAt: now,
     renewedAt: now,
     notes: undefined,
+    writing: undefined,
+    isGone: false,
     schedulerUpdate: undefined,
   };
 }

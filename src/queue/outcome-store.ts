@@ -61,6 +61,8 @@ export function fromEntry(entry: Kept<OutcomeEntry>): Outcome {
       attemptsStarted: entry.attemptsStarted,
       lockedAt: Number.NEGATIVE_INFINITY,
       renewedAt: Number.NEGATIVE_INFINITY,
+      writing: undefined,
+      isGone: false,
     },
   };
 }

@@ -7,7 +7,8 @@ import { fenceArgs, isFenced } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
 import type { HeldJob, Outcome, QueueLedger } from './ledger.ts';
 import { fencedReason } from './lua/fence.ts';
-import { type RecoveryDeps, replay } from './recovery.ts';
+import { writeNotes } from './notes.ts';
+import { type Early, type RecoveryDeps, replay } from './recovery.ts';
 import { type RetakeMode, type RetakeReply, retake } from './retake.ts';
 import type { Verdict } from './target-core.ts';
 
@@ -21,10 +22,14 @@ export interface QueueCareDeps {
 
 /** A script that came late is sent again, after the clocks were compared, this often. */
 const LATE_RETRIES = 3;
+/** A parent whose children's outcomes are missing is tried again after this time, ms. */
+const LOOK_AGAIN_MS = 250;
 
 export class QueueCare {
   readonly #deps: QueueCareDeps;
   readonly #beginning = new WeakMap<QueueLedger, { generation: Generation; done: Promise<void> }>();
+
+  readonly #draining = new WeakMap<QueueLedger, Promise<void>>();
 
   constructor(deps: QueueCareDeps) {
     this.#deps = deps;
@@ -106,6 +111,18 @@ export class QueueCare {
 
   /** Writes outcomes that no recovery will see any more. */
   async drain(ledger: QueueLedger, generation: Generation, deps: RecoveryDeps): Promise<void> {
+    // One after the other: two would write the same outcome, and the second would be refused.
+    const before = this.#draining.get(ledger) ?? Promise.resolve();
+    const mine = before.catch(() => undefined).then(() => this.#drain(ledger, generation, deps));
+    this.#draining.set(ledger, mine);
+    await mine;
+  }
+
+  async #drain(ledger: QueueLedger, generation: Generation, deps: RecoveryDeps): Promise<void> {
+    for (const job of ledger.owed) {
+      await writeNotes(generation, ledger, job, deps);
+      ledger.owed.delete(job);
+    }
     const outcomes = [...ledger.unsettled.values()];
     if (outcomes.length === 0) return;
     await this.ready(ledger, generation);
@@ -123,7 +140,19 @@ export class QueueCare {
       }
       await deps.settled(ledger, [outcome]);
     }
-    await replay(generation, ledger, ours, deps, { refused: 0 });
+    const early: Early[] = [];
+    await replay(generation, ledger, ours, deps, { refused: 0 }, early);
+    if (early.length > 0) this.#drainLater(ledger, generation, deps);
+  }
+
+  /** Parents wait until the replica that has their children's outcomes has written them. */
+  #drainLater(ledger: QueueLedger, generation: Generation, deps: RecoveryDeps): void {
+    this.#deps.clock.after(LOOK_AGAIN_MS, () => {
+      if (!generation.alive) return;
+      this.drain(ledger, generation, deps).catch((error: unknown) => {
+        deps.isOutage(error, generation);
+      });
+    });
   }
 
   #retake(

@@ -17,13 +17,8 @@
 import type { IdentityChange, ServerIdentity } from '../redis/identity.ts';
 import type { Clock } from '../time.ts';
 import type { Generation } from './generation.ts';
-import {
-  type HeldJob,
-  LOG_LINES_MAX,
-  type Notes,
-  type Outcome,
-  type QueueLedger,
-} from './ledger.ts';
+import type { HeldJob, Outcome, QueueLedger } from './ledger.ts';
+import { writeNotes } from './notes.ts';
 import { withoutFetch } from './policy.ts';
 import { lockExpired, type RetakeMode, retake } from './retake.ts';
 import type { Verdict } from './target-core.ts';
@@ -101,13 +96,15 @@ export async function recover(input: RecoveryInput, deps: RecoveryDeps): Promise
     toReplay.push({ ledger, outcomes: found.unsettled });
     toHeal.push({ ledger, outcomes: found.reverted });
   }
+  const early: Early[] = [];
   for (const { ledger, outcomes } of toReplay) {
-    report.replayed += await replay(input.generation, ledger, outcomes, deps, report);
+    report.replayed += await replay(input.generation, ledger, outcomes, deps, report, early);
   }
   for (const { ledger, outcomes } of toHeal) {
-    report.healed += await replay(input.generation, ledger, outcomes, deps, report);
+    report.healed += await replay(input.generation, ledger, outcomes, deps, report, early);
     if (input.change !== 'same') ledger.clearWindow();
   }
+  report.healed += await replayParents(input.generation, early, deps, report);
   return report;
 }
 
@@ -186,6 +183,7 @@ function judgeHeld(
   report: RecoveryReport,
 ): void {
   if (verdict === 'settled') ledger.held.delete(job.id);
+  if (verdict === 'missing') job.isGone = true;
   if (verdict === 'foreign' || verdict === 'replaced') {
     report.runsLost += 1;
     deps.lockLost(ledger, job, verdict);
@@ -229,8 +227,41 @@ function newestPerJob(ledger: QueueLedger, unsettled: readonly Outcome[]): Outco
   return [...newest.values()];
 }
 
+/** The outcome of a parent whose children's outcomes are not there yet. */
+export interface Early {
+  ledger: QueueLedger;
+  outcome: Outcome;
+}
+
+/** BullMQ's code for a parent with pending children (enums/error-code.js). */
+const PENDING_CHILDREN = -4;
+
+/** Parents, once their children are there; those of children elsewhere wait for the next drain. */
+async function replayParents(
+  generation: Generation,
+  early: Early[],
+  deps: RecoveryDeps,
+  report: RecoveryReport,
+): Promise<number> {
+  let done = 0;
+  for (let waiting = early; waiting.length > 0; ) {
+    const still: Early[] = [];
+    for (const { ledger, outcome } of waiting) {
+      done += await replay(generation, ledger, [outcome], deps, report, still);
+    }
+    if (still.length === waiting.length) {
+      // Another replica has the children's outcomes and has yet to write them.
+      for (const { ledger, outcome } of still) ledger.unsettled.set(outcome.job.id, outcome);
+      break;
+    }
+    waiting = still;
+  }
+  return done;
+}
+
 /**
  * Writes outcomes to Redis, oldest first; returns how many it has now. The jobs' locks are ours.
+ * Parents that have pending children go to `early`.
  */
 export async function replay(
   generation: Generation,
@@ -238,6 +269,7 @@ export async function replay(
   outcomes: readonly Outcome[],
   deps: RecoveryDeps,
   report: Pick<RecoveryReport, 'refused'>,
+  early: Early[],
 ): Promise<number> {
   let done = 0;
   const ordered = [...outcomes].sort((a, b) => a.at - b.at);
@@ -250,9 +282,14 @@ export async function replay(
     for (const [i, refusal] of results.entries()) {
       const outcome = batch[i]!;
       if (refusal === undefined) settled.push(outcome);
+      else if (refusal === PENDING_CHILDREN) early.push({ ledger, outcome });
       else {
         report.refused += 1;
-        await deps.refused(ledger, outcome, refusal);
+        await deps.refused(
+          ledger,
+          outcome,
+          typeof refusal === 'number' ? `BullMQ answered ${refusal}` : refusal,
+        );
       }
     }
     await deps.settled(ledger, settled);
@@ -267,7 +304,7 @@ async function replayOne(
   ledger: QueueLedger,
   outcome: Outcome,
   deps: RecoveryDeps,
-): Promise<string | undefined> {
+): Promise<string | number | undefined> {
   const { job } = outcome;
   try {
     await writeNotes(generation, ledger, job, deps);
@@ -276,45 +313,11 @@ async function replayOne(
     }
     const args = withoutFetch(outcome.command, outcome.args);
     const reply = await deps.send(generation, ledger, outcome.command, args);
-    return typeof reply === 'number' && reply < 0 ? `BullMQ answered ${reply}` : undefined;
+    return typeof reply === 'number' && reply < 0 ? reply : undefined;
   } catch (error) {
     if (deps.isOutage(error, generation)) throw error;
     return error instanceof Error ? error.message : String(error);
   }
-}
-
-/** Latest data and progress, and the log lines in their order. */
-export async function writeNotes(
-  generation: Generation,
-  ledger: QueueLedger,
-  job: HeldJob,
-  deps: Pick<RecoveryDeps, 'send'>,
-): Promise<void> {
-  const { notes } = job;
-  if (!notes) return;
-  // What the handler adds from here on is kept apart.
-  job.notes = undefined;
-  try {
-    if (notes.data) await deps.send(generation, ledger, 'updateData', notes.data);
-    if (notes.progress) await deps.send(generation, ledger, 'updateProgress', notes.progress);
-    while (notes.logs.length > 0) {
-      await deps.send(generation, ledger, 'addLog', notes.logs[0]!);
-      notes.logs.shift();
-    }
-  } catch (error) {
-    job.notes = merged(notes, job.notes);
-    throw error;
-  }
-}
-
-function merged(older: Notes, newer: Notes | undefined): Notes {
-  if (!newer) return older;
-  return {
-    progress: newer.progress ?? older.progress,
-    data: newer.data ?? older.data,
-    logs: [...older.logs, ...newer.logs].slice(0, LOG_LINES_MAX),
-    logsDropped: older.logsDropped + newer.logsDropped,
-  };
 }
 
 function entry(job: HeldJob, mode: RetakeMode): { job: HeldJob; mode: RetakeMode } {

@@ -13,18 +13,20 @@ import {
   type QueueBaseOptions,
   QueueKeys,
   RedisQueueBackend,
+  type StreamReadRaw,
 } from 'bullmq';
 import { keyCount } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
-import { type HeldJob, LOG_LINES_MAX, type QueueLedger } from './ledger.ts';
+import type { HeldJob, QueueLedger } from './ledger.ts';
+import { hasNotes, note } from './notes.ts';
 import { kindOf, withoutFetch } from './policy.ts';
 import { type FlowEntries, Sender } from './sender.ts';
 import { Settler } from './settler.ts';
-import { BLOCK_SECONDS_MIN, type Marker, Taker } from './taker.ts';
+import { BLOCK_SECONDS_MIN, blockingReply, type Marker, overdueError, Taker } from './taker.ts';
 import type { TargetCore } from './target-core.ts';
 
-/** Who the backend serves: only a worker may wait for Redis, all others want an answer. */
-export type BackendRole = 'worker' | 'producer';
+/** Who the backend serves: a worker or a listener waits for Redis, a producer wants an answer. */
+export type BackendRole = 'worker' | 'listener' | 'producer';
 
 /** What Worker, Queue and FlowProducer pass to their backend, as far as it matters here. */
 export type BackendOptions = QueueBaseOptions & {
@@ -141,6 +143,24 @@ export class ResilientBackend extends RedisQueueBackend {
     return this.#taker.waitForJob(blockTimeout);
   }
 
+  /** QueueEvents: a blocking read on a connection of its own; nothing while Redis is away. */
+  override async readEvents(id: string, blockTimeout: number): Promise<StreamReadRaw> {
+    const nothing = null as unknown as StreamReadRaw;
+    const generation = await this.#core.admitted(this.#open.signal);
+    if (!generation) return nothing;
+    const outcome = await this.#sender.attempt(generation, async () => {
+      const client = await this.#core.blockingClient(generation, this);
+      const read = client.xread('BLOCK', blockTimeout, 'STREAMS', this.toKey('events'), id);
+      const limitMs = blockTimeout > 0 ? blockTimeout : Number.MAX_SAFE_INTEGER;
+      const reply = await blockingReply(this.#core, read, limitMs, this.#open.signal);
+      if (reply !== 'overdue' && reply !== 'aborted') return reply as unknown as StreamReadRaw;
+      this.#core.dropBlockingClient(generation, this);
+      if (reply === 'overdue') throw overdueError();
+      return nothing;
+    });
+    return outcome?.reply ?? nothing;
+  }
+
   // Scripts ------------------------------------------------------------------------------------------
 
   /** BullMQ's only way to its Lua. */
@@ -191,7 +211,7 @@ export class ResilientBackend extends RedisQueueBackend {
         if (parent && outcome.reply === 0) this.#ledger.held.delete(parent.id);
         return outcome.reply;
       }
-      if (this.#role !== 'worker') throw this.#core.unavailable(name);
+      if (this.#role === 'producer') throw this.#core.unavailable(name);
     }
   }
 
@@ -215,9 +235,9 @@ export class ResilientBackend extends RedisQueueBackend {
     const present = this.#core.generation();
     if (present) return present;
     const signal =
-      this.#role === 'worker'
-        ? this.#open.signal
-        : AbortSignal.any([this.#open.signal, AbortSignal.timeout(this.#core.answerMs)]);
+      this.#role === 'producer'
+        ? AbortSignal.any([this.#open.signal, AbortSignal.timeout(this.#core.answerMs)])
+        : this.#open.signal;
     const admitted = await this.#core.admitted(signal);
     if (!admitted) throw this.#core.unavailable(operation);
     return admitted;
@@ -296,10 +316,13 @@ export class ResilientBackend extends RedisQueueBackend {
   async #annotate(name: string, args: readonly unknown[]): Promise<unknown> {
     const job = this.#noted(name, args);
     if (!job) return await this.#ask(name, args);
+    if (job.isGone) return 0;
     const generation = this.#core.generation();
+    // Behind what was kept before: those who write that write this as well.
     const outcome =
-      generation &&
-      (await this.#sender.attempt(generation, () => this.#sender.run(name, args, generation)));
+      generation && !hasNotes(job)
+        ? await this.#sender.attempt(generation, () => this.#sender.run(name, args, generation))
+        : undefined;
     if (outcome) return outcome.reply;
     note(job, name, args);
     return name === 'addLog' ? (job.notes?.logs.length ?? 0) : 0;
@@ -327,7 +350,7 @@ export class ResilientBackend extends RedisQueueBackend {
       const generation = await this.#admittedOrThrow(operation);
       const outcome = await this.#sender.attempt(generation, work);
       if (outcome) return outcome.reply;
-      if (this.#role !== 'worker') throw this.#core.unavailable(operation);
+      if (this.#role === 'producer') throw this.#core.unavailable(operation);
     }
   }
 
@@ -345,14 +368,4 @@ export class ResilientBackend extends RedisQueueBackend {
       });
     }
   }
-}
-
-function note(job: HeldJob, name: string, args: readonly unknown[]): void {
-  job.notes ??= { progress: undefined, data: undefined, logs: [], logsDropped: 0 };
-  const { notes } = job;
-  const kept = [...args];
-  if (name === 'updateProgress') notes.progress = kept;
-  else if (name === 'updateData') notes.data = kept;
-  else if (notes.logs.length < LOG_LINES_MAX) notes.logs.push(kept);
-  else notes.logsDropped += 1;
 }

@@ -29,8 +29,9 @@ import { ALIVE_MS, Heartbeat } from './heartbeat.ts';
 import { Leases } from './leases.ts';
 import { type HeldJob, QueueLedger } from './ledger.ts';
 import { fencedReason } from './lua/fence.ts';
+import { writeNotes } from './notes.ts';
 import { QueueCare } from './queue-care.ts';
-import { type RecoveryDeps, type RecoveryReport, recover, writeNotes } from './recovery.ts';
+import { type RecoveryDeps, type RecoveryReport, recover } from './recovery.ts';
 import { type BackendOptions, ResilientBackend } from './resilient-backend.ts';
 import { Settlements } from './settlements.ts';
 import type { LockEvent, RedisTarget, TargetState } from './target.ts';
@@ -59,6 +60,12 @@ export interface ResilientTargetOptions {
   journal: Journal;
   clock?: Clock;
   random?: Random;
+}
+
+/** BullMQ's third argument of a factory: a Worker wants both connections, QueueEvents a blocking one. */
+interface Wants {
+  blocking?: boolean;
+  withBlockingConnection?: boolean;
 }
 
 export class ResilientTarget implements RedisTarget, TargetCore {
@@ -165,12 +172,12 @@ export class ResilientTarget implements RedisTarget, TargetCore {
       admit: () => this.#admit(),
       onTransition: (from, to) => this.#moved(from, to),
     });
-    this.backendFactory = ((name: string, opts: BackendOptions, extra?: object) =>
+    this.backendFactory = ((name: string, opts: BackendOptions, wants: Wants = {}) =>
       new ResilientBackend(
         this,
         name,
         { ...opts, prefix: opts.prefix ?? redis.prefix },
-        extra && 'withBlockingConnection' in extra ? 'worker' : 'producer',
+        wants.withBlockingConnection ? 'worker' : wants.blocking ? 'listener' : 'producer',
       )) as unknown as BackendFactory<RedisQueueBackend>;
   }
 

@@ -4,6 +4,7 @@
  */
 import { keyCount } from './fenced-scripts.ts';
 import type { HeldJob, QueueLedger } from './ledger.ts';
+import { hasNotes, writeNotes } from './notes.ts';
 import { settleArguments, withoutFetch } from './policy.ts';
 import type { Sender } from './sender.ts';
 import type { Taker } from './taker.ts';
@@ -33,8 +34,13 @@ export class Settler {
 
   /** @returns what the script would answer, with the next job if it brought one */
   async settle(job: HeldJob, script: string, args: readonly unknown[]): Promise<unknown> {
+    if (job.isGone) {
+      this.#core.outcomeDropped(this.#ledger, job, 'missing');
+      return 0;
+    }
     const generation = this.#core.generation() ?? this.#core.settlingGeneration();
-    if (!generation) return await this.#journal(job, script, args);
+    if (!generation || !(await this.#notesFirst(job)))
+      return await this.#journal(job, script, args);
 
     const fetches = wantsNext(script, args) && this.#core.mayFetchWithSettle(this.#ledger);
     // Without a reply it is not known whether the next job came along: recovery hands it back.
@@ -51,6 +57,20 @@ export class Settler {
     this.#acknowledged(job, script, args);
     if (fetches) this.#taker.hold(reply, job.token);
     return reply;
+  }
+
+  /** False when an outage came between. While memory is full they are written afterwards. */
+  async #notesFirst(job: HeldJob): Promise<boolean> {
+    if (!hasNotes(job)) return true;
+    const generation = this.#core.generation();
+    if (!generation) {
+      this.#ledger.owed.add(job);
+      return true;
+    }
+    const written = await this.#sender.attempt(generation, () =>
+      writeNotes(generation, this.#ledger, job, this.#core),
+    );
+    return written !== undefined;
   }
 
   async #journal(job: HeldJob, script: string, args: readonly unknown[]): Promise<number> {

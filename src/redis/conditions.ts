@@ -168,21 +168,41 @@ export const conditions = {
 
 export type ConditionName = keyof typeof conditions;
 
-/** The error replies of Redis by their first word, also when a script's error wraps them. */
-const replies: readonly (readonly [RegExp, ConditionName])[] = [
-  [/\bLOADING\b/, 'loading'],
-  [/\bREADONLY\b|-READONLY/, 'read-only'],
-  [/\bUNBLOCKED\b/, 'failed-over'],
-  [/\bMASTERDOWN\b/, 'master-down'],
-  [/\bNOREPLICAS\b/, 'no-replicas'],
-  [/\bCLUSTERDOWN\b|\bTRYAGAIN\b|Failed to refresh slots cache/, 'cluster-down'],
-  [/^BUSY\b|\bBUSY Redis is busy/, 'busy-script'],
-  [/\bOOM\b/, 'out-of-memory'],
-  [/\bMISCONF\b/, 'cannot-persist'],
-  [/max number of clients/, 'max-clients'],
-  [/\bNOAUTH\b|without any password configured/, 'auth-required'],
-  [/\bWRONGPASS\b|invalid password/, 'wrong-password'],
-  [/\bNOPERM\b|can't run this command|can't access/, 'no-permission'],
+/** The error replies of Redis by their first word. */
+const replyCodes: Readonly<Record<string, ConditionName>> = {
+  LOADING: 'loading',
+  READONLY: 'read-only',
+  UNBLOCKED: 'failed-over',
+  MASTERDOWN: 'master-down',
+  NOREPLICAS: 'no-replicas',
+  CLUSTERDOWN: 'cluster-down',
+  TRYAGAIN: 'cluster-down',
+  BUSY: 'busy-script',
+  OOM: 'out-of-memory',
+  MISCONF: 'cannot-persist',
+  NOAUTH: 'auth-required',
+  WRONGPASS: 'wrong-password',
+  NOPERM: 'no-permission',
+};
+
+/**
+ * The first word of a reply; since Redis 7 the same when a script meets it. Redis 6 wraps it: "ERR Error
+ * running script (call to f_…): @user_script:1: -OOM command not allowed …".
+ */
+const REPLY_CODE = /^(?:ERR Error (?:running|compiling) script .*?: -)?([A-Z]+) /;
+
+/** Replies whose first word is the general ERR, and texts of ioredis and of ours. */
+const texts: readonly (readonly [RegExp, ConditionName])[] = [
+  [/^ERR max number of clients/, 'max-clients'],
+  [/^ERR invalid password/, 'wrong-password'],
+  // A script's user may not run one of its commands or touch one of its keys (Redis 7, Redis 6).
+  [/^ERR .*The user executing the script can't /, 'no-permission'],
+  [/^Failed to refresh slots cache|^Too many Cluster redirections/, 'cluster-down'],
+  [
+    /^(Connection is closed\.|Stream isn't writeable|Socket closed unexpectedly|Reached the max retries per request)/,
+    'refused',
+  ],
+  [/^(Command timed out|connect ETIMEDOUT|connected, but no answer)/, 'timeout'],
 ];
 
 const codes: Readonly<Record<string, ConditionName>> = {
@@ -190,22 +210,34 @@ const codes: Readonly<Record<string, ConditionName>> = {
   ECONNRESET: 'refused',
   ECONNABORTED: 'refused',
   EPIPE: 'refused',
+  ENOTCONN: 'refused',
+  ERR_STREAM_DESTROYED: 'refused',
+  ERR_STREAM_WRITE_AFTER_END: 'refused',
+  // The path of a unix socket.
   ENOENT: 'refused',
   ENOTFOUND: 'dns',
-  EAI_AGAIN: 'dns',
-  EAI_FAIL: 'dns',
   ENODATA: 'dns',
   ETIMEDOUT: 'timeout',
   EHOSTUNREACH: 'timeout',
   ENETUNREACH: 'timeout',
+  ENETDOWN: 'timeout',
   EHOSTDOWN: 'timeout',
+  // A local firewall that rejects.
+  EPERM: 'timeout',
   EPROTO: 'tls',
-  DEPTH_ZERO_SELF_SIGNED_CERT: 'tls',
-  SELF_SIGNED_CERT_IN_CHAIN: 'tls',
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'tls',
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'tls',
-  CERT_HAS_EXPIRED: 'tls',
+  // Our own: a probe or a pulse that was accepted and not answered, a blocking read that is overdue.
+  EFROZEN: 'frozen',
+  EBLOCKED: 'half-open',
 };
+
+/** Codes of families: of getaddrinfo, of OpenSSL, of Node's TLS, of certificate checks. */
+const codeFamilies: readonly (readonly [RegExp, ConditionName])[] = [
+  [/^EAI_/, 'dns'],
+  [/^ERR_(SSL|TLS|OSSL)_/, 'tls'],
+  // https://nodejs.org/api/tls.html#x509-certificate-error-codes
+  [/CERT|^CRL_|^INVALID_(CA|PURPOSE)$|^HOSTNAME_MISMATCH$|^PATH_LENGTH_EXCEEDED$/, 'tls'],
+  [/^UNABLE_TO_(GET|DECRYPT|DECODE|VERIFY)_/, 'tls'],
+];
 
 /**
  * What an error of ioredis or a reply of Redis means; undefined when it is no condition of Redis but a
@@ -213,19 +245,38 @@ const codes: Readonly<Record<string, ConditionName>> = {
  */
 export function conditionOf(error: unknown): ConditionName | undefined {
   if (!(error instanceof Error)) return undefined;
-  const { message } = error;
-  const code = String((error as { code?: unknown }).code ?? '');
-  const byCode = codes[code];
-  if (byCode) return byCode;
-  if (code.startsWith('ERR_SSL_') || code.startsWith('ERR_TLS_')) return 'tls';
-  for (const [pattern, name] of replies) {
-    if (pattern.test(message)) return name;
+  const { code } = error as { code?: unknown };
+  const own = (typeof code === 'string' && ofCode(code)) || ofText(error.message);
+  // A cluster client names the last node's error, which says more than that no node answered.
+  return ofCarried(error) ?? own;
+}
+
+function ofCode(code: string): ConditionName | undefined {
+  return codes[code] ?? codeFamilies.find(([pattern]) => pattern.test(code))?.[1];
+}
+
+function ofText(message: string): ConditionName | undefined {
+  const word = REPLY_CODE.exec(message)?.[1];
+  if (word !== undefined && Object.hasOwn(replyCodes, word)) return replyCodes[word];
+  const byText = texts.find(([pattern]) => pattern.test(message));
+  if (byText) return byText[1];
+  // "All sentinels are unreachable and retry is disabled. Last error: connect ECONNREFUSED …"
+  if (message.startsWith('All sentinels are unreachable')) {
+    const last = /Last error: (?:\w+ )?(E[A-Z_]+)/.exec(message)?.[1];
+    return (last !== undefined && ofCode(last)) || 'refused';
   }
-  if (/^(Connection is closed\.|Stream isn't writeable|Socket closed unexpectedly)/.test(message)) {
-    return 'refused';
+  return undefined;
+}
+
+/** An error that stands for others: EXECABORT for the commands that a transaction refused. */
+function ofCarried(error: Error): ConditionName | undefined {
+  const { previousErrors, lastNodeError } = error as {
+    previousErrors?: readonly unknown[];
+    lastNodeError?: unknown;
+  };
+  for (const carried of [...(previousErrors ?? []), lastNodeError]) {
+    const condition = conditionOf(carried);
+    if (condition !== undefined) return condition;
   }
-  if (error.name === 'MaxRetriesPerRequestError' || error.name === 'AbortError') return 'refused';
-  if (/Command timed out|connect ETIMEDOUT|no answer/.test(message)) return 'timeout';
-  if (/All sentinels are unreachable/.test(message)) return 'master-down';
   return undefined;
 }

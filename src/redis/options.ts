@@ -60,7 +60,8 @@ export function redisOptions(
   const address = config.url === undefined ? undefined : parseRedisUrl(config.url);
   const tls = tlsOptions(config, address?.tls ?? false, address?.host, deps.report);
   const options: RedisOptions = {
-    connectionName: deps.connectionName,
+    // A probe's first reply must be the one to its own first request, see `probe.ts`.
+    ...(purpose === 'probe' ? {} : { connectionName: deps.connectionName }),
     // Two requests less at each connect, which count when ten thousand replicas come back.
     disableClientInfo: true,
     // The protocol that BullMQ is developed and tested with; ioredis 6 would take 3.
@@ -173,9 +174,9 @@ function sentinelOptions(
     // Without a pace the client ends for good when no Sentinel answers once.
     sentinelRetryStrategy: purpose === 'probe' ? () => null : deps.retryPace,
     updateSentinels: true,
-    // It would hold a connection to every Sentinel for every connection of ours; the pulse and
-    // READONLY show a failover as well.
-    failoverDetector: false,
+    // A stale master that wakes answers pulses and takes writes that will be lost: only the Sentinels
+    // know. The probe's connection becomes the one that is used; one listener per process is enough.
+    failoverDetector: purpose === 'probe',
     ...(tls === undefined ? {} : { sentinelTLS: tls, enableTLSForSentinelMode: true }),
   };
 }

@@ -75,7 +75,8 @@ for i, job in ipairs(q.jobs) do
     end
   elseif redis.call('ZSCORE', completed, id) or redis.call('ZSCORE', failed, id) then
     if storedAts < ats then verdict = 'foreign' else verdict = 'settled' end
-  elseif redis.call('ZSCORE', waitingChildren, id) then
+  elseif storedAts == ats and redis.call('ZSCORE', waitingChildren, id) then
+    -- it asked to wait for its children; with fewer starts stored, the dataset forgot that we ran it
     verdict = 'settled'
   elseif storedAts == ats and storedAtm > atm then
     -- its attempt was recorded: it waits for its next one
@@ -85,6 +86,7 @@ for i, job in ipairs(q.jobs) do
   else
     redis.call('ZREM', prioritized, id)
     redis.call('ZREM', delayed, id)
+    redis.call('ZREM', waitingChildren, id)
     redis.call('LREM', wait, 0, id)
     redis.call('LREM', paused, 0, id)
     take(id, token, ats, lockMs)
