@@ -12,9 +12,13 @@ const wanted = args.filter((arg) => !arg.startsWith('--'));
 process.stdout.write(`${tableHead}\n`);
 for (const row of rows) {
   if (!wanted.some((id) => row.id === id || row.id.startsWith(`${id}.`))) continue;
-  const result = await runRow(row, program);
+  const result = await runRow(row, program).catch((error: unknown) => {
+    process.stdout.write(`${row.id} could not be played: ${error}\n`);
+    return undefined;
+  });
+  if (!result) continue;
   process.stdout.write(`${formatRow(result)}\n`);
-  for (const problem of result.problems) process.stdout.write(`       ${problem}\n`);
+  for (const line of [...result.problems, ...result.log]) process.stdout.write(`       ${line}\n`);
 }
 await killAllWorkers();
 await stopAllProxies();

@@ -75,5 +75,7 @@ export interface RowResult {
   logLines: number;
   conditions: string[];
   problems: string[];
+  /** What the workers logged about outages; only of a row that is broken. */
+  log: string[];
   shortened?: string;
 }

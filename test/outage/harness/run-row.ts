@@ -35,6 +35,8 @@ export async function runRow(row: Row, program: Program): Promise<RowResult> {
 
 async function play(world: World): Promise<RowResult> {
   const { row, workload, ledger } = world;
+  // Connected before the fault, and then past all that the row does to connections.
+  await world.admin.ping();
   if (!row.isAbsentAtStart) await before(world);
   world.faultAt = Date.now();
   await row.cause(world);

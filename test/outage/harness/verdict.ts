@@ -15,6 +15,10 @@ const FIRST_JOB_MS = 1500;
 const EXIT_SLACK_MS = 2000;
 /** Problems that are told one by one. */
 const TOLD_MAX = 8;
+/** Lines of the workers' logs that a broken row shows. */
+const LOG_MAX = 16;
+/** Characters of such a line. */
+const LINE_MAX = 420;
 
 export async function judge(world: World, timeline: Timeline): Promise<RowResult> {
   const { row, program, ledger, workload, allWorkers } = world;
@@ -89,6 +93,7 @@ export async function judge(world: World, timeline: Timeline): Promise<RowResult
     twice: repeated.length,
     logLines: Math.max(...allWorkers.map((worker) => linesInWorstMinute(worker.outageLines()))),
     conditions: [...new Set(opens.map(({ condition }) => condition ?? '?'))],
+    log: problems.length > 0 ? allWorkers.flatMap(toldBy).slice(0, LOG_MAX) : [],
     problems: [...new Set(problems.filter((text) => text !== ''))].slice(0, 3 * TOLD_MAX),
     ...(row.shortened === undefined ? {} : { shortened: row.shortened }),
   };
@@ -157,6 +162,15 @@ async function exits({ row, workers }: World): Promise<string[]> {
 
 function firstOpened(worker: WorkerProcess, faultAt: number): LogLine | undefined {
   return worker.lines.find(({ event, time }) => event === 'outage.opened' && time >= faultAt);
+}
+
+function toldBy({ settings, lines }: WorkerProcess): string[] {
+  return lines
+    .filter(({ event }) => event !== undefined && !event.startsWith('worker.'))
+    .map(({ msg, level, worker, time, ...fields }) => {
+      const at = new Date(time).toISOString().slice(17, 23);
+      return `${at} ${settings.workerId} ${JSON.stringify(fields).slice(0, LINE_MAX)}`;
+    });
 }
 
 function isClosed({ event }: LogLine): boolean {

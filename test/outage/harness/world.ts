@@ -6,8 +6,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { ConnectionOptions } from 'bullmq';
-import { Redis } from 'ioredis';
+import { type Cluster, Redis } from 'ioredis';
 import { startProxy, type TcpProxy } from '../../support/proxy.ts';
 import { type RedisServer, startRedis } from '../../support/redis-server.ts';
 import type { WorkerSettings } from '../sut/settings.ts';
@@ -25,7 +24,8 @@ export interface Stage {
   servers: RedisServer[];
   proxies: TcpProxy[];
   redisOf(worker: number): WorkerSettings['redis'];
-  producer: ConnectionOptions;
+  /** Shared by all who add and look; the stage ends it. */
+  producer: Redis | Cluster;
   /** Port behind which the present server is found, past the workers' proxies. */
   doorPort: number;
   prefix: string;
@@ -151,6 +151,7 @@ export const singleStage: OpenStage = async (row, workers) => {
   for (let i = 0; i < workers; i++) proxies.push(await startProxy(server.port));
   const door = await startProxy(server.port);
   const { host = '127.0.0.1', credentials, password } = row;
+  const producer = quietRedis(door.port, password);
   const servers = [server];
   return {
     servers,
@@ -159,12 +160,7 @@ export const singleStage: OpenStage = async (row, workers) => {
       url: `redis://${credentials ? `${credentials}@` : ''}${host}:${proxies[worker]!.port}`,
     }),
     doorPort: door.port,
-    producer: {
-      host: '127.0.0.1',
-      port: door.port,
-      retryStrategy: () => 50,
-      ...(password === undefined ? {} : { password }),
-    },
+    producer,
     prefix: 'bull',
     moveTo(replacement) {
       servers.unshift(replacement);
@@ -174,6 +170,7 @@ export const singleStage: OpenStage = async (row, workers) => {
       }
     },
     async stop() {
+      producer.disconnect();
       await Promise.all([...proxies, door].map((proxy) => proxy.stop()));
       await Promise.all(servers.map((one) => one.stop()));
     },

@@ -189,7 +189,7 @@ export const stateRows: readonly Row[] = [
     id: '5.4',
     fault: 'ACL that loses a permission',
     outageMs: OUTAGE_MS,
-    server: { args: ['--user', 'worker on >secret ~* &* +@all'] },
+    server: { args: ['--user', 'worker', 'on', '>secret', '~*', '&*', '+@all'] },
     credentials: 'worker:secret',
     async cause({ admin }) {
       await admin.call('ACL', 'SETUSER', 'worker', '-evalsha');

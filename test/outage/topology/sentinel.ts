@@ -1,4 +1,5 @@
 /** One master, two replicas and three Sentinels, all real processes. */
+import { Redis } from 'ioredis';
 import { startRedis } from '../../support/redis-server.ts';
 import { until } from '../harness/until.ts';
 import type { OpenStage } from '../harness/world.ts';
@@ -44,14 +45,23 @@ export const sentinelStage: OpenStage = async () => {
     });
   }
   const addresses = sentinels.map(({ host, port }) => ({ host, port }));
+  const producer = new Redis({
+    sentinels: addresses,
+    name: MASTER_NAME,
+    retryStrategy: () => 50,
+    sentinelRetryStrategy: () => 50,
+    maxRetriesPerRequest: null,
+  });
+  producer.on('error', () => undefined);
   return {
     servers: [master, ...replicas],
     proxies: [],
     doorPort: addresses[0]!.port,
     redisOf: () => ({ url: undefined, sentinels: addresses, sentinelName: MASTER_NAME }),
-    producer: { sentinels: addresses, name: MASTER_NAME, retryStrategy: () => 50 },
+    producer,
     prefix: 'bull',
     async stop() {
+      producer.disconnect();
       await Promise.all([...sentinels, master, ...replicas].map((server) => server.stop()));
     },
   };
