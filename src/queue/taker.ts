@@ -2,7 +2,6 @@
  * How a Worker gets work through an outage: takes never wait, waiting happens in the blocking read,
  * and a read on a dead socket ends within three seconds.
  */
-import type { Cluster, Redis } from 'ioredis';
 import { unpack } from 'msgpackr';
 import { keyCount } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
@@ -20,6 +19,37 @@ export interface Marker {
 const BLOCK_SLICE_SECONDS = 2;
 /** The shortest block that Redis 6 and later take for a time and not for "for ever", seconds. */
 export const BLOCK_SECONDS_MIN = 0.002;
+
+/** Runs a blocking command with an end of its own: its reply, or that it is overdue or not wanted. */
+export async function blockingReply<T>(
+  core: TargetCore,
+  reply: Promise<T>,
+  blockMs: number,
+  signal: AbortSignal,
+): Promise<T | 'overdue' | 'aborted'> {
+  reply.catch(() => undefined);
+  if (signal.aborted) return 'aborted';
+  let cancel: (() => void) | undefined;
+  let onAbort: (() => void) | undefined;
+  try {
+    return await Promise.race([
+      reply,
+      new Promise<'overdue' | 'aborted'>((resolve) => {
+        cancel = core.clock.after(blockMs + core.patienceMs(), () => resolve('overdue'));
+        onAbort = () => resolve('aborted');
+        signal.addEventListener('abort', onAbort, { once: true });
+      }),
+    ]);
+  } finally {
+    cancel?.();
+    if (onAbort) signal.removeEventListener('abort', onAbort);
+  }
+}
+
+/** What an overdue blocking read means: its socket is dead. */
+export function overdueError(): Error {
+  return Object.assign(new Error('no answer to a blocking read'), { code: 'EBLOCKED' });
+}
 
 export class Taker {
   readonly #core: TargetCore;
@@ -100,38 +130,15 @@ export class Taker {
     signal: AbortSignal,
   ): Promise<Marker | null> {
     const client = await this.#core.blockingClient(generation, this.#slot);
-    const result = await this.#firstOf(client, seconds, signal);
+    const read = client.bzpopmin(this.#markerKey, seconds) as Promise<
+      [string, string, string] | null
+    >;
+    const result = await blockingReply(this.#core, read, seconds * 1000, signal);
     if (result === 'overdue' || result === 'aborted') {
       this.#core.dropBlockingClient(generation, this.#slot);
       if (result === 'aborted') return null;
-      throw Object.assign(new Error('no answer to a blocking read'), { code: 'EBLOCKED' });
+      throw overdueError();
     }
     return result && { member: String(result[1]), score: Number.parseInt(String(result[2]), 10) };
-  }
-
-  async #firstOf(
-    client: Redis | Cluster,
-    seconds: number,
-    signal: AbortSignal,
-  ): Promise<[string, string, string] | null | 'overdue' | 'aborted'> {
-    if (signal.aborted) return 'aborted';
-    const read = client.bzpopmin(this.#markerKey, seconds);
-    read.catch(() => undefined);
-    let cancel: (() => void) | undefined;
-    let onAbort: (() => void) | undefined;
-    try {
-      return await Promise.race([
-        read as Promise<[string, string, string] | null>,
-        new Promise<'overdue' | 'aborted'>((resolve) => {
-          const patienceMs = seconds * 1000 + this.#core.patienceMs();
-          cancel = this.#core.clock.after(patienceMs, () => resolve('overdue'));
-          onAbort = () => resolve('aborted');
-          signal.addEventListener('abort', onAbort, { once: true });
-        }),
-      ]);
-    } finally {
-      cancel?.();
-      if (onAbort) signal.removeEventListener('abort', onAbort);
-    }
   }
 }
