@@ -11,6 +11,7 @@ import type { RedisConfig } from '../config.ts';
 import type { HoldfastError } from '../errors.ts';
 import type { Random } from '../time.ts';
 import { parseRedisUrl } from './address.ts';
+import { conditionOf } from './conditions.ts';
 import { rereadFile } from './reread-file.ts';
 
 /**
@@ -155,7 +156,8 @@ export function clusterOptions(
  * now. Reconnects, and rejects the request rather than to send it again.
  */
 function isDemoted(error: Error): boolean {
-  return /\b(READONLY|UNBLOCKED)\b/.test(error.message);
+  const condition = conditionOf(error);
+  return condition === 'read-only' || condition === 'failed-over';
 }
 
 function sentinelOptions(

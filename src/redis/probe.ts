@@ -26,15 +26,22 @@ export interface ProbeOptions {
   signal: AbortSignal;
 }
 
-/** A step of the probe got no answer in time. */
+/** A step of the probe got no answer in time: EFROZEN when the server had accepted the connection. */
 export class ProbeTimeout extends Error {
-  readonly code = 'ETIMEDOUT';
+  readonly code: 'ETIMEDOUT' | 'EFROZEN';
   readonly step: string;
-  constructor(step: string, timeoutMs: number) {
+  constructor(step: string, timeoutMs: number, isAccepted: boolean) {
     super(`no answer to ${step} within ${timeoutMs} ms`);
+    this.code = isAccepted ? 'EFROZEN' : 'ETIMEDOUT';
     this.step = step;
   }
 }
+
+/**
+ * The connection that passes carries requests from then on. It is named only here: behind a name that
+ * ioredis gives at connect, "max number of clients reached" would be the reply to the name, unread.
+ */
+const PASSED_NAME = 'holdfast:command';
 
 /** @throws the error of the step that failed, or {@link ProbeTimeout}; the connection is closed then. */
 export async function probe(options: ProbeOptions): Promise<ProbePassed> {
@@ -47,7 +54,8 @@ export async function probe(options: ProbeOptions): Promise<ProbePassed> {
   client.on('error', remember);
   const step = async <T>(name: string, work: Promise<T>): Promise<T> => {
     work.catch(() => undefined);
-    return await withDeadline(name, work, stepTimeoutMs, signal);
+    const timedOut = () => new ProbeTimeout(name, stepTimeoutMs, isAccepted(client));
+    return await withDeadline(work, stepTimeoutMs, timedOut, signal);
   };
   try {
     await step('connect', client.connect());
@@ -59,6 +67,8 @@ export async function probe(options: ProbeOptions): Promise<ProbePassed> {
     // A dead blocking read behind a green PING is how workers fell silent for ever (bullmq#4585).
     await step('BZPOPMIN', client.bzpopmin(`${options.probeKey}:empty`, 0.01));
     client.off('error', remember);
+    // Nothing depends on it; a server that refuses it (ACL) is as good.
+    client.client('SETNAME', PASSED_NAME).catch(() => undefined);
     return {
       client,
       identity,
@@ -78,10 +88,16 @@ function isClosed(error: unknown): boolean {
   return error instanceof Error && error.message === 'Connection is closed.';
 }
 
+/** Whether the peer's kernel has taken the connection, whatever its server does (handshake included). */
+function isAccepted(client: Redis | Cluster): boolean {
+  const { stream } = client as { stream?: { connecting?: boolean } };
+  return stream !== undefined && stream.connecting === false;
+}
+
 async function withDeadline<T>(
-  name: string,
   work: Promise<T>,
   timeoutMs: number,
+  timedOut: () => Error,
   signal: AbortSignal,
 ): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
@@ -90,7 +106,7 @@ async function withDeadline<T>(
     return await Promise.race([
       work,
       new Promise<never>((_resolve, reject) => {
-        timer = setTimeout(() => reject(new ProbeTimeout(name, timeoutMs)), timeoutMs);
+        timer = setTimeout(() => reject(timedOut()), timeoutMs);
         onAbort = () => reject(new Error('probe aborted'));
         signal.addEventListener('abort', onAbort, { once: true });
       }),
