@@ -61,6 +61,12 @@ function serveOwnPackage(fileOf) {
       if (file === undefined) return nextResolve(specifier, context);
       return nextResolve(pathToFileURL(file).href, context);
     },
+    // `npm init` writes "type": "commonjs"; a handler in TypeScript is an ES module all the same.
+    load(url, context, nextLoad) {
+      return context.format === 'commonjs-typescript'
+        ? nextLoad(url, { ...context, format: 'module-typescript' })
+        : nextLoad(url, context);
+    },
   });
 }
 
