@@ -94,10 +94,11 @@ class BullmqClient implements Client {
   async job(queue: string, id: string): Promise<JobView | undefined> {
     assertQueueName(queue);
     return await this.#with(queue, async (q) => {
+      // The state first: read after the hash, it would show a finished job without its result.
+      const state = await q.getJobState(id);
+      if (state === 'unknown') return undefined;
       const job = await q.getJob(id);
-      if (job === undefined) return undefined;
-      const state = await job.getState();
-      return state === 'unknown' ? undefined : viewOf(queue, job, state);
+      return job && viewOf(queue, job, state);
     });
   }
 

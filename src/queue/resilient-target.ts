@@ -197,6 +197,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     const generation = this.generation();
     if (generation) await this.#sayGoodbye(generation, deadline);
     this.#endConnections();
+    this.#leases.rest();
     this.#generation?.destroy();
     if (this.#passed) destroyClient(this.#passed.client);
   }
@@ -264,6 +265,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   /** One try of the real thing. */
   async #probe(signal: AbortSignal): Promise<void> {
     this.#lastError = undefined;
+    this.outages.count('probes');
     const passed = await probe({
       connect: () => this.#connect('probe'),
       clock: this.clock,
@@ -283,6 +285,8 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     this.#generation = generation;
     this.#roundTripMs = passed.roundTripMs;
     this.#listen(generation);
+    // Recovery has no other deadline: a server that falls silent in the middle of it is seen by this.
+    this.#startPulse(generation);
     // Before anybody recovers stalled jobs: what a dead replica finished must not run again.
     if ((await this.#journal.adoptOrphans()).length > 0) await this.#loadOutcomes();
     const change = compareIdentity(this.#identity, passed.identity);
@@ -308,7 +312,6 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   #admit(): void {
     const generation = this.#generation!;
     this.#leases.rest();
-    this.#startPulse(generation);
     this.#tellEnd();
     this.#admission.admit(generation);
     void this.#afterwards(generation);
