@@ -32,7 +32,7 @@ export interface HandlerContext<Resources = unknown> {
 
 // biome-ignore lint/suspicious/noExplicitAny: the data of a plain definition is the author's to know.
 export type Handler<Data = any, Result = unknown, Resources = any> = (
-  job: Job<Data, Result>,
+  job: Job<Data, any>,
   ctx: HandlerContext<Resources>,
 ) => Promise<Result> | Result;
 
@@ -75,7 +75,7 @@ interface WorkerCommon<Data, Resources> {
 
 /** A worker has one handler for every job of its queue, or one for each job name. */
 // biome-ignore lint/suspicious/noExplicitAny: the data of a plain definition is the author's to know.
-export type WorkerDefinition<Data = any, Result = unknown, Resources = any> = WorkerCommon<
+export type WorkerDefinition<Data = any, Result = any, Resources = any> = WorkerCommon<
   Data,
   Resources
 > &
