@@ -103,7 +103,15 @@ export class ResilientBackend extends RedisQueueBackend {
 
   /** A worker's first connection may take as long as it takes; anybody else gets an answer in time. */
   override async waitUntilReady(): Promise<void> {
-    if (!this.#core.wasEverClosed()) await this.#admittedOrThrow('connecting');
+    if (this.#role !== 'listener') {
+      if (!this.#core.wasEverClosed()) await this.#admittedOrThrow('connecting');
+      return;
+    }
+    // Events that come after this are expected to be seen: the connection that reads them must stand.
+    await this.direct('connecting', async () => {
+      const generation = this.#core.generation();
+      if (generation) await this.#core.blockingClient(generation, this);
+    });
   }
 
   /**
