@@ -12,7 +12,7 @@ import { problemsOf } from './worker/definition-schema.ts';
 import { HookCaller } from './worker/hooks.ts';
 import { memoryJob } from './worker/memory-job.ts';
 import type { Outcome } from './worker/outcome.ts';
-import { beginRun, perform, type Run, type RunDeps } from './worker/run.ts';
+import { perform, Run, type RunDeps } from './worker/run.ts';
 
 /** The service's defaults of MAX_JOB_BYTES and MAX_RESULT_BYTES. */
 const BYTES_MAX = 1024 * 1024;
@@ -107,7 +107,7 @@ export async function runHandler<Data, Result, Resources>(
     children: options.children ?? {},
   });
   const definition = { ...worker, unknownJobGrace: options.unknownJobGrace ?? 0 };
-  const run = beginRun(definition as WorkerDefinition, job, deps);
+  const run = new Run(definition as WorkerDefinition, job, deps);
   listen(run, progress);
   follow(run, options.signal);
   let outcome: Outcome;
@@ -168,7 +168,7 @@ function listen(run: Run, progress: JobProgress[]): void {
 
 function follow(run: Run, signal: AbortSignal | undefined): void {
   if (!signal) return;
-  const abort = () => run.controller.abort(signal.reason);
+  const abort = () => run.abort(signal.reason);
   if (signal.aborted) abort();
   else signal.addEventListener('abort', abort, { once: true });
 }

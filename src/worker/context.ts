@@ -10,9 +10,11 @@ const DELAY_MS_MAX = 366 * 24 * 60 * 60 * 1000;
 
 export function createContext(run: Run, deps: RunDeps): HandlerContext {
   return {
-    signal: run.controller.signal,
+    get signal() {
+      return run.signal;
+    },
     get log() {
-      return run.log();
+      return run.log;
     },
     get resources() {
       return deps.resources();

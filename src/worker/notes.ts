@@ -26,19 +26,13 @@ export class Notes {
   #isSlow = false;
   #hasComplained = false;
 
-  /** `attach` replaces the job's own two methods, so that `job.log()` keeps the promise as well. */
-  static attach(job: Job, log: () => Logger, clock: Clock): Notes {
-    const notes = new Notes(job, log, clock);
-    job.updateProgress = (value) => notes.progress(value);
-    job.log = (line) => notes.line(line);
-    return notes;
-  }
-
-  private constructor(job: Job, log: () => Logger, clock: Clock) {
+  constructor(job: Job, log: () => Logger, clock: Clock) {
     this.#clock = clock;
     this.#log = log;
-    this.#sendProgress = job.updateProgress.bind(job);
-    this.#sendLine = job.log.bind(job);
+    // BullMQ's own, behind what the run has put before them.
+    const { updateProgress, log: addLine } = Object.getPrototypeOf(job) as Job;
+    this.#sendProgress = updateProgress.bind(job);
+    this.#sendLine = addLine.bind(job);
   }
 
   progress(value: JobProgress): Promise<void> {

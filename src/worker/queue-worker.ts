@@ -26,7 +26,7 @@ import type { WorkerDefinition } from './definition.ts';
 import { type Outcome, unrecoverable } from './outcome.ts';
 import { logOutcome } from './outcome-log.ts';
 import { Resources } from './resources.ts';
-import { beginRun, perform, type Run, type RunDeps } from './run.ts';
+import { perform, Run, type RunDeps } from './run.ts';
 
 export interface QueueWorkerDeps extends Omit<RunDeps, 'resources' | 'onOverdue'> {
   target: Pick<RedisTarget, 'backendFactory' | 'connection'>;
@@ -123,9 +123,8 @@ export class QueueWorker {
     const { queue, limiter, retention } = definition;
     const worker = new Worker(
       queue,
-      // BullMQ makes an AbortSignal only for a processor with three parameters.
-      (job: Job, token: string | undefined, signal: AbortSignal | undefined) =>
-        this.#process(job, token, signal),
+      // Two parameters: BullMQ would make a signal for a third, which only we could abort.
+      (job: Job, token: string | undefined) => this.#process(job, token),
       {
         connection: target.connection,
         prefix: config.redis.prefix,
@@ -155,14 +154,9 @@ export class QueueWorker {
 
   // A job ------------------------------------------------------------------------------------------
 
-  async #process(
-    job: Job,
-    token: string | undefined,
-    signal: AbortSignal | undefined,
-  ): Promise<unknown> {
-    const run = beginRun(this.definition, job, this.#runDeps);
+  async #process(job: Job, token: string | undefined): Promise<unknown> {
+    const run = new Run(this.definition, job, this.#runDeps);
     this.#runs.add(run);
-    signal?.addEventListener('abort', () => run.controller.abort(signal.reason), { once: true });
     try {
       // Taken by a request that was under way when the quiet or stop began: it goes back unseen.
       const outcome: Outcome = this.#idle
@@ -204,18 +198,18 @@ export class QueueWorker {
   }
 
   async #putOff(
-    { job, ...run }: Run,
+    run: Run,
     outcome: Extract<Outcome, { type: 'put-off' }>,
     token: string | undefined,
   ): Promise<void> {
     const { delayMs, failedReason, error } = outcome;
     await this.#worker
       .getBackend()
-      .moveToDelayed(job.id!, this.#deps.clock.wall(), delayMs, token, {
+      .moveToDelayed(run.job.id!, this.#deps.clock.wall(), delayMs, token, {
         skipAttempt: true,
         fieldsToUpdate: { failedReason },
       });
-    this.#log({ job, ...run }, 'job.put_off', 'put-off', 'warn', { delayMs, error });
+    this.#log(run, 'job.put_off', 'put-off', 'warn', { delayMs, error });
   }
 
   /** The job goes back to where it came from; a server that does not answer is not waited for. */
@@ -312,7 +306,7 @@ export class QueueWorker {
   /** Aborts the signal of the runs of a job. */
   abort(jobId: string, reason: Error): void {
     for (const run of this.#runs) {
-      if (run.job.id === jobId) run.controller.abort(reason);
+      if (run.job.id === jobId) run.abort(reason);
     }
   }
 
@@ -383,7 +377,7 @@ export class QueueWorker {
     this.#handBackBy = handBackBy;
     this.#isStopping = true;
     if (!(await settledBy(idle, graceBy, clock))) {
-      for (const run of this.#runs) run.controller.abort(new ShutdownError(graceMs));
+      for (const run of this.#runs) run.abort(new ShutdownError(graceMs));
       const obeyBy = Math.min(clock.now() + OBEY_MS, (clock.now() + handBackBy) / 2);
       if (!(await settledBy(idle, obeyBy, clock))) {
         for (const run of this.#runs) run.abandon();

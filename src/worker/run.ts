@@ -20,7 +20,7 @@ import { createContext } from './context.ts';
 import type { Handler, WorkerDefinition } from './definition.ts';
 import type { HookCaller } from './hooks.ts';
 import { Notes } from './notes.ts';
-import { type Outcome, outcomeOf } from './outcome.ts';
+import { type Ending, type Outcome, outcomeOf } from './outcome.ts';
 
 /** What a run needs of the world around it. */
 export interface RunDeps {
@@ -36,54 +36,94 @@ export interface RunDeps {
   onOverdue: (run: Run) => void;
 }
 
-export interface Run {
+/** A handler that goes on this long after its timeout is named in the log, ms. */
+export const OVERDUE_MS = 5000;
+
+/** Issues of one job's data that its error names. */
+const ISSUES_MAX = 10;
+
+/**
+ * The run itself. What most handlers never touch (signal, logger, notes) is made when it is asked
+ * for: thousands of small jobs a second pay for nothing else.
+ */
+export class Run {
   readonly definition: WorkerDefinition;
   readonly job: Job;
   readonly attempt: number;
   readonly attemptsMax: number;
   readonly startedAt: Instant;
-  /** Aborts the handler's signal, with a typed error as reason. */
-  readonly controller: AbortController;
-  readonly notes: Notes;
-  readonly log: () => Logger;
+  /** Why the run was told to stop; undefined while it was not. A typed error. */
+  abortReason: Error | undefined;
   /** Lets the run end without its handler, which ignores its signal. */
-  readonly abandon: () => void;
-  readonly abandoned: Promise<void>;
-  /** Resolves when the handler itself has ended; never rejects. Set once it was called. */
-  handlerEnded: Promise<void>;
-}
+  abandon: () => void = ignore;
+  readonly #deps: RunDeps;
+  #working: Promise<unknown> = Promise.resolve();
+  #controller: AbortController | undefined;
+  #log: Logger | undefined;
+  #notes: Notes | undefined;
 
-/** A handler that goes on this long after its timeout is named in the log, ms. */
-export const OVERDUE_MS = 5000;
+  /** Begins a run: what the job leaves open is filled in from its handler's definition. */
+  constructor(definition: WorkerDefinition, job: Job, deps: RunDeps) {
+    applyDefaults(definition, job);
+    this.definition = definition;
+    this.job = job;
+    this.attempt = job.attemptsMade + 1;
+    this.attemptsMax = Math.max(1, job.opts.attempts ?? 1);
+    this.startedAt = deps.clock.now();
+    this.#deps = deps;
+    // In place of the job's own methods, so that these keep the promise of `ctx.progress` as well.
+    job.updateProgress = (value) => this.notes.progress(value);
+    job.log = (line) => this.notes.line(line);
+  }
 
-/** Begins a run: what the job leaves open is filled in from its handler's definition. */
-export function beginRun(definition: WorkerDefinition, job: Job, deps: RunDeps): Run {
-  applyDefaults(definition, job);
-  const attempt = job.attemptsMade + 1;
-  const { promise, resolve } = Promise.withResolvers<void>();
-  let child: Logger | undefined;
-  const log = () => {
-    child ??= deps.log.child({
-      queue: definition.queue,
-      jobId: job.id,
-      jobName: job.name,
-      attempt,
+  /** Aborts the handler's signal; the first reason stands. */
+  abort(reason: Error): void {
+    if (this.abortReason) return;
+    this.abortReason = reason;
+    this.#controller?.abort(reason);
+  }
+
+  get signal(): AbortSignal {
+    if (!this.#controller) {
+      this.#controller = new AbortController();
+      if (this.abortReason) this.#controller.abort(this.abortReason);
+    }
+    return this.#controller.signal;
+  }
+
+  get log(): Logger {
+    this.#log ??= this.#deps.log.child({
+      queue: this.definition.queue,
+      jobId: this.job.id,
+      jobName: this.job.name,
+      attempt: this.attempt,
     });
-    return child;
-  };
-  return {
-    definition,
-    job,
-    attempt,
-    attemptsMax: Math.max(1, job.opts.attempts ?? 1),
-    startedAt: deps.clock.now(),
-    controller: new AbortController(),
-    notes: Notes.attach(job, log, deps.clock),
-    log,
-    abandon: resolve,
-    abandoned: promise,
-    handlerEnded: Promise.resolve(),
-  };
+    return this.#log;
+  }
+
+  get notes(): Notes {
+    this.#notes ??= new Notes(this.job, () => this.log, this.#deps.clock);
+    return this.#notes;
+  }
+
+  /** The run is over: notes that were kept back are sent. */
+  flush(): void {
+    this.#notes?.flush();
+  }
+
+  /** Calls `work`; settles with it, or rejects with the abort's reason when the run is abandoned. */
+  work(work: () => Promise<unknown>): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      this.abandon = () => reject(this.abortReason ?? new ShutdownError(0));
+      this.#working = work();
+      this.#working.then(resolve, reject);
+    });
+  }
+
+  /** Resolves when the handler itself has ended, also one that was abandoned. Never rejects. */
+  get handlerEnded(): Promise<void> {
+    return this.#working.then(ignore, ignore);
+  }
 }
 
 /** BullMQ stores 0 for "not set"; its retry decision reads the job's own options. */
@@ -98,19 +138,11 @@ function applyDefaults(definition: WorkerDefinition, job: Job): void {
 /** The life of a run, top to bottom. Never rejects. */
 export async function perform(run: Run, deps: RunDeps): Promise<Outcome> {
   tellStarted(run, deps);
-  const ended = await settled(
-    endedInTime(run, deps, async () => {
-      const handler = pickHandler(run);
-      await validate(run);
-      const result = await handler(run.job, createContext(run, deps));
-      checkResult(run, result, deps.resultBytesMax);
-      return result;
-    }),
-  );
-  run.notes.flush();
+  const ended = await endOf(run, deps);
+  run.flush();
   return outcomeOf({
     ended,
-    abortReason: run.controller.signal.aborted ? run.controller.signal.reason : undefined,
+    abortReason: run.abortReason,
     attempt: run.attempt,
     attemptsMax: run.attemptsMax,
     failedReason: run.job.failedReason,
@@ -129,48 +161,38 @@ function tellStarted(run: Run, deps: RunDeps): void {
   });
 }
 
-async function settled(
-  work: Promise<unknown>,
-): Promise<{ ok: true; result: unknown } | { ok: false; error: unknown }> {
-  try {
-    return { ok: true, result: await work };
-  } catch (error) {
-    return { ok: false, error };
-  }
-}
-
 /**
  * The handler's end, which a timeout hurries by aborting its signal. The run waits for the handler
  * all the same: while it goes on, a second attempt must not begin anywhere. Only who stops the
  * process, or has no attempt left to protect, abandons a run.
  */
-async function endedInTime(
-  run: Run,
-  deps: RunDeps,
-  work: () => Promise<unknown>,
-): Promise<unknown> {
-  const { timeout, queue } = run.definition;
-  const cancels: (() => void)[] = [];
-  if (timeout !== undefined) {
-    cancels.push(
-      deps.clock.after(timeout, () => {
-        run.controller.abort(new JobTimeoutError(queue, timeout));
-        cancels.push(deps.clock.after(OVERDUE_MS, () => deps.onOverdue(run)));
-      }),
-    );
-  }
-  const working = work();
-  run.handlerEnded = working.then(ignore, ignore);
+async function endOf(run: Run, deps: RunDeps): Promise<Ending['ended']> {
+  const stopClock = startTimeout(run, deps);
   try {
-    return await Promise.race([
-      working,
-      run.abandoned.then(() => {
-        throw run.controller.signal.reason ?? new ShutdownError(0);
-      }),
-    ]);
+    return { ok: true, result: await run.work(() => callHandler(run, deps)) };
+  } catch (error) {
+    return { ok: false, error };
   } finally {
-    for (const cancel of cancels) cancel();
+    stopClock();
   }
+}
+
+async function callHandler(run: Run, deps: RunDeps): Promise<unknown> {
+  const handler = pickHandler(run);
+  if (run.definition.schema) await validate(run, run.definition.schema);
+  const result = await handler(run.job, createContext(run, deps));
+  checkResult(run, result, deps.resultBytesMax);
+  return result;
+}
+
+function startTimeout(run: Run, deps: RunDeps): () => void {
+  const { timeout, queue } = run.definition;
+  if (timeout === undefined) return ignore;
+  let cancel = deps.clock.after(timeout, () => {
+    run.abort(new JobTimeoutError(queue, timeout));
+    cancel = deps.clock.after(OVERDUE_MS, () => deps.onOverdue(run));
+  });
+  return () => cancel();
 }
 
 function ignore(): void {}
@@ -184,9 +206,10 @@ function pickHandler({ definition, job }: Run): Handler {
 }
 
 /** The handler gets what its schema makes of the data; what is stored stays as it was sent. */
-async function validate({ definition, job }: Run): Promise<void> {
-  const { schema, queue } = definition;
-  if (!schema) return;
+async function validate(
+  { definition: { queue }, job }: Run,
+  schema: NonNullable<WorkerDefinition['schema']>,
+): Promise<void> {
   const checked = await schema['~standard'].validate(job.data);
   if (!checked.issues) {
     job.data = checked.value;
@@ -202,9 +225,6 @@ async function validate({ definition, job }: Run): Promise<void> {
     })),
   );
 }
-
-/** Issues of one job's data that its error names. */
-const ISSUES_MAX = 10;
 
 function checkResult({ definition: { queue } }: Run, result: unknown, bytesMax: number): void {
   if (result === undefined || result === null || typeof result === 'boolean') return;

@@ -136,10 +136,12 @@ describe('quiet', () => {
     const later = await queue.add('later', {});
     finish.resolve();
     await worker.line('job.completed', { jobId: id });
-    expect(worker.runtime.state()).toMatchObject({
-      phase: 'quiet',
-      queues: [{ isConsuming: false, reason: 'quiet', running: 0 }],
-    });
+    await expect
+      .poll(() => worker.runtime.state())
+      .toMatchObject({
+        phase: 'quiet',
+        queues: [{ isConsuming: false, reason: 'quiet', running: 0 }],
+      });
     await worker.stop();
     expect(await later.getState()).toBe('waiting');
   });
@@ -212,6 +214,39 @@ describe('a timeout', () => {
     expect((await queue.getJob(id!))?.failedReason).toContain('timeout of 20 ms');
     finish.resolve();
     await expect.poll(() => worker.runtime.state().queues[0]?.overdue).toBe(0);
+  });
+});
+
+describe('a lock that was lost', () => {
+  it('aborts the run, and records nothing of it over the other worker’s', async () => {
+    await using queue = plainQueue(server.url, 'q');
+    let reason: unknown;
+    await using worker = await startRuntime(
+      server.url,
+      [
+        {
+          queue: 'q',
+          handler: async (_job, ctx) => {
+            await once(ctx.signal, 'abort');
+            reason = ctx.signal.reason;
+            return 'ours';
+          },
+        },
+      ],
+      { config: { lockDurationMs: 1000, stalledIntervalMs: 60_000 } },
+    );
+    const { id } = await queue.add('x', {});
+    while (worker.runtime.state().queues[0]!.running < 1) await sleep(5);
+    // Another worker has it: its token stands in the lock.
+    await server.command('SET', `bull:q:${id}:lock`, 'another', 'PX', 60_000);
+    const line = await worker.line('job.dropped');
+    expect(line).toMatchObject({ jobId: id, outcome: 'dropped', errorCode: 'HOLDFAST_LOCK_LOST' });
+    expect(reason).toMatchObject({ code: 'HOLDFAST_LOCK_LOST' });
+    await worker.stop();
+    const job = (await queue.getJob(id!))!;
+    expect(await job.getState()).toBe('active');
+    expect(job.returnvalue).toBeNull();
+    expect(worker.lines.some(({ event }) => /^job\.(completed|failed)$/.test(event))).toBe(false);
   });
 });
 
