@@ -16,6 +16,8 @@ export class Generation {
   readonly adapted: IRedisClient;
   readonly #clock: Clock;
   readonly #blocking = new Set<Redis | Cluster>();
+  /** Rejects what a Cluster client would leave open. */
+  readonly #pending = new Set<(error: Error) => void>();
   #clockOffset: number;
   #alive = true;
 
@@ -42,7 +44,16 @@ export class Generation {
       string,
       (args: readonly unknown[]) => Promise<unknown>
     >;
-    return commands[commandName(name)]!(args);
+    const reply = commands[commandName(name)]!(args);
+    return this.client.isCluster ? this.#untilEnd(reply) : reply;
+  }
+
+  /** A Cluster client that was ended keeps requests that wait for a redirect, and never answers them. */
+  #untilEnd(reply: Promise<unknown>): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      this.#pending.add(reject);
+      reply.then(resolve, reject).finally(() => this.#pending.delete(reject));
+    });
   }
 
   /** Asks the server for its wall clock, ms since the epoch. */
@@ -75,5 +86,7 @@ export class Generation {
     destroyClient(this.client);
     for (const client of this.#blocking) destroyClient(client);
     this.#blocking.clear();
+    for (const reject of this.#pending) reject(new Error('Connection is closed.'));
+    this.#pending.clear();
   }
 }

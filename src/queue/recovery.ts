@@ -89,6 +89,7 @@ export async function recover(input: RecoveryInput, deps: RecoveryDeps): Promise
     epochsGone: 0,
     members: 0,
   };
+  const began = deps.clock.wall();
   const toReplay: { ledger: QueueLedger; outcomes: Outcome[] }[] = [];
   const toHeal: { ledger: QueueLedger; outcomes: Outcome[] }[] = [];
   for (const ledger of input.ledgers) {
@@ -102,7 +103,8 @@ export async function recover(input: RecoveryInput, deps: RecoveryDeps): Promise
   }
   for (const { ledger, outcomes } of toHeal) {
     report.healed += await replay(input.generation, ledger, outcomes, deps, report, early);
-    if (input.change !== 'same') ledger.clearWindow();
+    // What was healed is remembered anew, with the time of its healing.
+    if (input.change !== 'same') ledger.forgetBefore(began);
   }
   report.healed += await replayParents(input.generation, early, deps, report);
   return report;

@@ -54,6 +54,9 @@ const PATIENCE_MS = 750;
 /** At the end, our keys are removed if Redis answers within this time, ms. */
 const GOODBYE_MS = 500;
 
+/** Jobs that the line of a blocked event loop names: one of them did it. */
+const BLOCKED_JOBS_MAX = 20;
+
 export interface ResilientTargetOptions {
   config: Pick<Config, 'redis' | 'resilience'>;
   log: Logger;
@@ -319,8 +322,11 @@ export class ResilientTarget implements RedisTarget, TargetCore {
 
   #tellEnd(): void {
     const { change, report } = this.#recovery!;
-    if (report.epochsGone > 0) this.outages.saw('data-lost', 'our keys are gone from the dataset');
-    else if ((change === 'restarted' || change === 'failed-over') && report.healed > 0) {
+    // A process younger than the moments that were lost has lost its keys, but not its jobs.
+    const found = report.locksRetaken + report.pulledBack + report.healed;
+    if (report.epochsGone > 0 && found === 0) {
+      this.outages.saw('data-lost', 'our keys are gone from the dataset');
+    } else if ((change === 'restarted' || change === 'failed-over') && report.healed > 0) {
       this.outages.saw('data-rolled-back', `${report.healed} outcomes were gone`);
     }
     this.outages.closed(change, {
@@ -429,7 +435,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   #loopBlocked(blockedMs: number): void {
     const jobs = [...this.#ledgers.values()]
       .flatMap(({ queue, held }) => [...held.values()].map(({ id }) => ({ queue, jobId: id })))
-      .slice(0, 5);
+      .slice(0, BLOCKED_JOBS_MAX);
     this.#log.warn(
       { event: 'event_loop.blocked', condition: 'event-loop-blocked', blockedMs, jobs },
       `the event loop stood still for ${Math.round(blockedMs)} ms; move computation of handlers to a worker thread`,

@@ -2,7 +2,6 @@
  * Sends the retake script for one queue and reads its answer. See `lua/retake.ts` for what it does.
  */
 import type { Instant } from '../time.ts';
-import { commandName } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
 import type { HeldJob, QueueLedger } from './ledger.ts';
 import type { Verdict } from './target-core.ts';
@@ -93,12 +92,10 @@ export async function retake(
     aliveFrom: Math.floor(request.aliveFrom),
     deadline: Math.ceil(generation.serverNow() + request.fenceMs),
   });
-  const [verdicts, handedBack, barrierMs, epochBefore, members] =
-    (await generation.adapted.runCommand(commandName('retake'), [
-      ...keys,
-      ledger.toKey(''),
-      body,
-    ])) as [string[], string[], number, string, number];
+  const [verdicts, handedBack, barrierMs, epochBefore, members] = (await generation.script(
+    'retake',
+    [...keys, ledger.toKey(''), body],
+  )) as [string[], string[], number, string, number];
   return {
     verdicts: verdicts as Verdict[],
     handedBack,

@@ -80,6 +80,8 @@ export class Settlements {
         this.counts.replayed += 1;
       }
       if (outcome.position !== undefined) positions.push(outcome.position);
+      // A replayed outcome can be lost with the server's next death like any other.
+      this.acknowledged(ledger, outcome);
     }
     if (positions.length > 0) await this.#journal.settle(positions);
   }

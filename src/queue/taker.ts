@@ -35,7 +35,10 @@ export async function blockingReply<T>(
     return await Promise.race([
       reply,
       new Promise<'overdue' | 'aborted'>((resolve) => {
-        cancel = core.clock.after(blockMs + core.patienceMs(), () => resolve('overdue'));
+        // After a sleep of ours timers come before sockets: what has arrived is read first.
+        cancel = core.clock.after(blockMs + core.patienceMs(), () => {
+          setImmediate(() => setImmediate(() => resolve('overdue')));
+        });
         onAbort = () => resolve('aborted');
         signal.addEventListener('abort', onAbort, { once: true });
       }),
