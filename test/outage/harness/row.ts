@@ -33,6 +33,8 @@ export interface Row {
   isAbsentAtStart?: true;
   /** The second worker starts only when the first has all that is in flight: it is idle. */
   hasIdleWorker?: true;
+  /** A scheduler's job is due each so often, ms; default 1,000. */
+  tickMs?: number;
   /** Jobs of this length are in flight, ms; default: some end within the outage, some after it. */
   inFlightMs?: readonly number[];
   cause(world: World): Promise<void>;
@@ -54,6 +56,8 @@ export interface Expectation {
   firstJobMs?: number;
   /** Runs that may be repeated, told by the row with its reason: those of a worker that died. */
   mayRepeat?(world: World): ReadonlySet<string>;
+  /** Progress and log lines of the lost moments may be gone; outcomes may not. */
+  mayLoseNotes?: true;
   /** Jobs that may be gone: the dataset was deleted. */
   mayLose?: true;
   /** Workers, by position, that are not there at the end or end otherwise. */

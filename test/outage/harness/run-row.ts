@@ -6,7 +6,7 @@ import type { Row, RowResult } from './row.ts';
 import { happens, until } from './until.ts';
 import { judge } from './verdict.ts';
 import type { Program } from './worker-process.ts';
-import { QUEUES } from './workload.ts';
+import { QUEUES, TICK_MS } from './workload.ts';
 import { singleStage, World } from './world.ts';
 
 const WORKERS = 2;
@@ -51,7 +51,9 @@ async function play(world: World): Promise<RowResult> {
     ledger.starts().some(({ queue, at }) => queue === 'ticks' && at > answersAt),
   );
   await workload.endSchedule();
-  await happens(5000, () => ledger.running().length === 0);
+  await happens(5000, async () => {
+    return ledger.running().length === 0 && (await workload.queues.ticks.getActiveCount()) === 0;
+  });
   const result = await judge(world, { answersAt, finished });
   if (!ticksOn && !row.expect?.mayLose) result.problems.push('the schedule did not go on');
   return result;
@@ -59,7 +61,7 @@ async function play(world: World): Promise<RowResult> {
 
 /** Everything waits, nothing was ever taken. */
 async function start(world: World): Promise<void> {
-  await world.workload.startSchedule();
+  await world.workload.startSchedule(world.row.tickMs ?? TICK_MS);
   await world.workload.waiting(world.row.outageMs);
   await world.startWorkers(WORKERS);
 }
@@ -68,7 +70,7 @@ async function before(world: World): Promise<void> {
   const { row, workload, ledger } = world;
   await world.startWorkers(row.hasIdleWorker ? 1 : WORKERS);
   for (let i = 0; i < WARM_UP.jobs; i++) await workload.plain(WARM_UP.ms);
-  await workload.startSchedule();
+  await workload.startSchedule(row.tickMs ?? TICK_MS);
   await until('the first jobs run', START_MS, () => ended(world) >= WARM_UP.jobs);
   await workload.inFlight(row.inFlightMs ?? lengths(row.outageMs));
   const slots = row.hasIdleWorker ? QUEUES.work : WORKERS * QUEUES.work;

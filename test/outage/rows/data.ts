@@ -13,6 +13,12 @@ const AROUND_THE_LOSS = [700, 1100, 1500, 1900, 3000, 4500, 6000, 9000, 13_000];
 /** The worker with jobs in flight comes back later than the idle one, ms. */
 const LATER_MS = 150;
 
+const ROLLBACK = {
+  // One run of the schedule lies in what is lost; a chain of two, run by two workers, is not healed.
+  tickMs: 2500,
+  expect: { conditions: ['refused'], detectMs: 500, mayLoseNotes: true },
+} as const;
+
 /** The server is back without its last 2 s, at the door and for the second worker first. */
 async function restartWithout(world: World): Promise<void> {
   const [busy] = world.proxies;
@@ -64,7 +70,7 @@ export const dataRows: readonly Row[] = [
     server: { aof: 'always' },
     cause: killAfterSnapshot,
     mend: restartWithout,
-    expect: { conditions: ['refused'], detectMs: 500 },
+    ...ROLLBACK,
   },
   {
     id: '9.2',
@@ -75,7 +81,7 @@ export const dataRows: readonly Row[] = [
     server: { aof: 'always' },
     cause: killAfterSnapshot,
     mend: restartWithout,
-    expect: { conditions: ['refused'], detectMs: 500 },
+    ...ROLLBACK,
   },
   {
     id: '9.3',
@@ -101,7 +107,7 @@ export const dataRows: readonly Row[] = [
       await replica.command('REPLICAOF', 'NO', 'ONE');
       world.stage.moveTo!(replica);
     },
-    expect: { conditions: ['refused'], detectMs: 500 },
+    ...ROLLBACK,
   },
   {
     id: '10.1',
@@ -146,6 +152,27 @@ export const dataRows: readonly Row[] = [
       await Promise.all(world.proxies.map((proxy) => proxy.heal()));
     },
     expect: { conditions: ['refused'], detectMs: 500 },
+  },
+  {
+    id: '10.4',
+    fault: 'black-holed for good in the middle of recovery, new sockets pass',
+    outageMs: 3000,
+    inFlightMs: [1000, 2000, 3000, 4000, 6000, 9000, 12_000],
+    cause: cutAll,
+    async mend(world) {
+      await Promise.all(
+        world.proxies.map(async (proxy) => {
+          await proxy.heal();
+          await until('a recovery begins', 10_000, () =>
+            proxy
+              .connections()
+              .some((connection) => /retake|evalsha/i.test(connection.recentRequests())),
+          );
+          proxy.blackHole({ new: false, forever: true });
+        }),
+      );
+    },
+    expect: { conditions: ['refused'], detectMs: 500, firstJobMs: 4500 },
   },
 ];
 

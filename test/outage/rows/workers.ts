@@ -93,7 +93,8 @@ function frozenWorker(id: string, full: { isFull?: true } = {}): Row {
         ? []
         : ['on wake no run was aborted and no outcome dropped'];
     },
-    expect: { opens: 'any', mayRepeat: remembered },
+    // Its own sleep is no outage.
+    expect: { opens: 'none', mayRepeat: remembered },
   };
   return full.isFull
     ? common

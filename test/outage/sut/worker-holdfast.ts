@@ -1,15 +1,18 @@
-/** BullMQ's Workers over Holdfast's backend, with a journal on disk. */
+/** The service's own parts as `service.ts` puts them together, without HTTP and schedules. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Job, Worker } from 'bullmq';
+import type { Job } from 'bullmq';
 import { openJournal } from '../../../src/journal/journal.ts';
+import { createClient } from '../../../src/queue/bullmq-client.ts';
 import { ResilientTarget } from '../../../src/queue/resilient-target.ts';
 import { systemClock } from '../../../src/time.ts';
+import { defineWorker } from '../../../src/worker/definition.ts';
+import { createWorkerRuntime } from '../../../src/worker/runtime.ts';
 import { testConfig } from '../../support/config.ts';
 import { createHandler } from './handler.ts';
 import { createLog, installHooks } from './process-hooks.ts';
 import { readSettings } from './settings.ts';
 
-/** What the target gets to say goodbye, ms. */
+/** What client and target get to say goodbye, ms. */
 const GOODBYE_MS = 1000;
 
 const settings = readSettings();
@@ -20,6 +23,9 @@ const config = testConfig({
   replica: settings.workerId,
   dataDir: settings.dataDir,
   redis: { ...base.redis, ...settings.redis },
+  lockDurationMs: settings.lockDurationMs,
+  stalledIntervalMs: settings.stalledIntervalMs,
+  shutdownGraceMs: settings.shutdownGraceMs,
 });
 
 const journal = await openJournal({
@@ -30,45 +36,33 @@ const journal = await openJournal({
   log,
 });
 const target = new ResilientTarget({ config, log, journal });
-await target.start();
-
-const runs = new Map<string, AbortController>();
-target.onLock(({ type, queue, jobId }) => {
-  const isAborted = type === 'lost' || settings.onLeaseLost === 'abort';
-  if (isAborted) runs.get(`${queue}:${jobId}`)?.abort(new Error(`lock ${type}`));
+const client = createClient({
+  target,
+  prefix: config.redis.prefix,
+  jobBytesMax: config.jobBytesMax,
+  log,
 });
-const run = async (job: Job): Promise<unknown> => {
-  const name = `${job.queueName}:${job.id}`;
-  const controller = new AbortController();
-  runs.set(name, controller);
-  try {
-    return await handler(job, controller.signal);
-  } finally {
-    if (runs.get(name) === controller) runs.delete(name);
-  }
-};
-
-const workers = Object.entries(settings.queues).map(([queue, concurrency]) => {
-  target.setLeasePolicy(queue, settings.onLeaseLost);
-  const worker = new Worker(
-    queue,
-    run,
-    {
-      connection: target.connection,
+const runtime = createWorkerRuntime({
+  definitions: Object.entries(settings.queues).map(([queue, concurrency]) =>
+    defineWorker({
+      queue,
       concurrency,
-      lockDuration: settings.lockDurationMs,
-      stalledInterval: settings.stalledIntervalMs,
-      maxStalledCount: 5,
-    },
-    target.backendFactory,
-  );
-  worker.on('error', (error) => log.error({ event: 'error', queue, err: error }, error.message));
-  return worker;
+      onLeaseLost: settings.onLeaseLost,
+      handler: (job: Job, ctx) => handler(job, ctx.signal),
+    }),
+  ),
+  config,
+  target,
+  client,
+  log,
+  clock: systemClock,
 });
+await target.start();
+await runtime.start();
 
 installHooks(settings, log, async () => {
-  const closed = Promise.all(workers.map((worker) => worker.close()));
-  await Promise.race([closed, sleep(settings.shutdownGraceMs)]);
+  await runtime.stop(systemClock.now() + settings.shutdownGraceMs);
+  await Promise.race([client.close(), sleep(GOODBYE_MS)]);
   await target.stop(systemClock.now() + GOODBYE_MS);
   await journal.close();
 });
