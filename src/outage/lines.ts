@@ -35,6 +35,11 @@ export class LineAllowance {
     return true;
   }
 
+  /** When a line may be written again, after one was refused. */
+  freeAt(): Instant {
+    return (this.#spoken[0] ?? Number.NEGATIVE_INFINITY) + 60_000;
+  }
+
   /** Lines that were not written since this was last asked. */
   unsaid(): number {
     const count = this.#unsaid;

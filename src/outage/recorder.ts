@@ -33,6 +33,12 @@ export interface RecorderOptions {
   keep?: number;
 }
 
+interface Line {
+  level: 'info' | 'warn' | 'error';
+  fields: object;
+  message: string;
+}
+
 /** Enough for a page's timeline of a day with an outage each half hour. */
 const KEEP = 50;
 
@@ -43,6 +49,9 @@ export class OutageRecorder {
   #openedAt: Instant = 0;
   #closedAt: Instant = 0;
   #cancelSummary: (() => void) | undefined;
+  /** The last line that was one too many: the log must not end with what is no longer so. */
+  #late: Line | undefined;
+  #cancelLate: (() => void) | undefined;
   readonly #ended: OutageRecord[] = [];
   readonly #listeners = new Set<(record: OutageRecord) => void>();
 
@@ -71,18 +80,17 @@ export class OutageRecorder {
 
   /** The breaker opened. */
   opened(condition: string, held: number): OutageRecord {
-    const { clock, describe, log } = this.#options;
+    const { clock, describe } = this.#options;
     const record = openRecord(randomUUID(), condition, clock.wall(), held);
     this.#current = record;
     this.#openedAt = clock.now();
-    this.#summariseLater();
-    if (this.#allowance.take(clock.now())) {
-      const { cause, meaning, remedy } = describe(condition);
-      log.error(
-        { event: 'outage.opened', outageId: record.id, condition, cause, held },
-        `Redis is away: ${meaning}. ${remedy}`,
-      );
-    }
+    this.#summariseAt(nextSummaryMs(0));
+    const { cause, meaning, remedy } = describe(condition);
+    this.#say({
+      level: 'error',
+      fields: { event: 'outage.opened', outageId: record.id, condition, cause, held },
+      message: `Redis is away: ${meaning}. ${remedy}`,
+    });
     this.#tell(record);
     return record;
   }
@@ -92,7 +100,6 @@ export class OutageRecorder {
     if (!this.#current) return;
     noteCondition(this.#current, condition, this.#options.clock.wall());
     noteEvidence(this.#current, evidence);
-    this.#current.counts.probes += 1;
   }
 
   count(what: keyof OutageCounts, by = 1): void {
@@ -102,7 +109,7 @@ export class OutageRecorder {
 
   /** The breaker closed: recovery is done, work goes on. */
   closed(identity: string, counts: Partial<OutageCounts>): void {
-    const { clock, log } = this.#options;
+    const { clock } = this.#options;
     const record = this.#current;
     if (!record) return;
     this.#cancelSummary?.();
@@ -116,10 +123,10 @@ export class OutageRecorder {
     this.#ended.push(record);
     if (this.#ended.length > (this.#options.keep ?? KEEP)) this.#ended.shift();
     this.#tell(record);
-    if (!this.#allowance.take(clock.now())) return;
-    const unsaid = this.#allowance.unsaid();
-    log.info(
-      {
+    const { locksRetaken, replayed, pulledBack } = record.counts;
+    this.#say({
+      level: 'info',
+      fields: {
         event: 'outage.closed',
         outageId: record.id,
         condition: record.conditions[0]?.name,
@@ -128,10 +135,9 @@ export class OutageRecorder {
         durationMs: lengthMs(record, clock.wall()),
         ...record.counts,
         evidence: record.evidence.slice(0, 3),
-        ...(unsaid > 0 ? { linesLeftOut: unsaid } : {}),
       },
-      `Redis is back after ${seconds(lengthMs(record, clock.wall()))}: ${record.counts.locksRetaken} locks taken back, ${record.counts.replayed} outcomes written, ${record.counts.pulledBack} jobs saved from a second run`,
-    );
+      message: `Redis is back after ${seconds(lengthMs(record, clock.wall()))}: ${locksRetaken} locks taken back, ${replayed} outcomes written, ${pulledBack} jobs saved from a second run`,
+    });
   }
 
   /** The first job that began after the last outage. Returns the ms since the breaker closed. */
@@ -143,30 +149,61 @@ export class OutageRecorder {
 
   stop(): void {
     this.#cancelSummary?.();
+    this.#cancelLate?.();
   }
 
-  #summariseLater(): void {
-    const { clock, log } = this.#options;
+  /** `dueMs` after the outage began; the next is counted from there, for timers fire a little early. */
+  #summariseAt(dueMs: number): void {
+    const { clock } = this.#options;
     this.#cancelSummary?.();
-    const since = clock.now() - this.#openedAt;
-    this.#cancelSummary = clock.after(nextSummaryMs(since) - since, () => {
+    this.#cancelSummary = clock.after(this.#openedAt + dueMs - clock.now(), () => {
       const record = this.#current;
       if (!record) return;
-      if (this.#allowance.take(clock.now())) {
-        log.warn(
-          {
-            event: 'outage.summary',
-            outageId: record.id,
-            condition: record.conditions.at(-1)?.name,
-            durationMs: Math.round(clock.now() - this.#openedAt),
-            ...record.counts,
-            evidence: record.evidence.slice(0, 3),
-          },
-          `Redis is still away after ${seconds(clock.now() - this.#openedAt)}; work is kept`,
-        );
-      }
-      this.#summariseLater();
+      const awayMs = Math.round(clock.now() - this.#openedAt);
+      this.#say({
+        level: 'warn',
+        fields: {
+          event: 'outage.summary',
+          outageId: record.id,
+          condition: record.conditions.at(-1)?.name,
+          durationMs: awayMs,
+          ...record.counts,
+          evidence: record.evidence.slice(0, 3),
+        },
+        message: `Redis is still away after ${seconds(awayMs)}; work is kept`,
+      });
+      this.#summariseAt(nextSummaryMs(dueMs));
     });
+  }
+
+  /** Writes a line if the allowance has one left, else later, unless a newer one comes before. */
+  #say(line: Line): void {
+    const { clock } = this.#options;
+    this.#cancelLate?.();
+    if (this.#allowance.take(clock.now())) {
+      this.#late = undefined;
+      this.#write(line, this.#allowance.unsaid());
+      return;
+    }
+    this.#late = line;
+    this.#sayLate();
+  }
+
+  #sayLate(): void {
+    const { clock } = this.#options;
+    this.#cancelLate = clock.after(this.#allowance.freeAt() - clock.now(), () => {
+      const late = this.#late;
+      if (!late) return;
+      // Timers fire a little early.
+      if (clock.now() < this.#allowance.freeAt()) return this.#sayLate();
+      this.#allowance.take(clock.now());
+      this.#late = undefined;
+      this.#write(late, this.#allowance.unsaid() - 1);
+    });
+  }
+
+  #write({ level, fields, message }: Line, leftOut: number): void {
+    this.#options.log[level](leftOut > 0 ? { ...fields, linesLeftOut: leftOut } : fields, message);
   }
 }
 
