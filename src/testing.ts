@@ -4,11 +4,10 @@
  */
 import type { JobProgress, JobsOptions } from 'bullmq';
 import pino from 'pino';
-import { HandlerFileError } from './errors.ts';
 import { payloadBytes } from './queue/payload.ts';
 import { systemClock } from './time.ts';
 import type { WorkerDefinition } from './worker/definition.ts';
-import { problemsOf } from './worker/definition-schema.ts';
+import { assertDefinitions } from './worker/definition-schema.ts';
 import { HookCaller } from './worker/hooks.ts';
 import { memoryJob } from './worker/memory-job.ts';
 import type { Outcome } from './worker/outcome.ts';
@@ -73,14 +72,7 @@ export async function runHandler<Data, Result, Resources>(
   data: unknown,
   options: RunHandlerOptions = {},
 ): Promise<HandlerRun<Result>> {
-  const [problem] = problemsOf(worker);
-  if (problem) {
-    throw new HandlerFileError(
-      'the worker',
-      `"${problem.option}" ${problem.what}.`,
-      problem.remedy,
-    );
-  }
+  assertDefinitions([worker]);
   payloadBytes(worker.queue, data, BYTES_MAX);
   const logs: Record<string, unknown>[] = [];
   const enqueued: HandlerRun['enqueued'] = [];

@@ -4,6 +4,7 @@
  */
 import { distance } from 'fastest-levenshtein';
 import { z } from 'zod';
+import { HandlerFileError, HandlerFilesError } from '../errors.ts';
 import { queueNameMistake } from '../queue/queue-name.ts';
 
 export interface DefinitionProblem {
@@ -104,6 +105,31 @@ export function problemsOf(value: unknown): DefinitionProblem[] {
   const parsed = definitionSchema.safeParse(value);
   return parsed.success ? [] : parsed.error.issues.flatMap(problemsOfIssue);
 }
+
+/** For definitions that come from code, not from a file. @throws HandlerFileError, HandlerFilesError */
+export function assertDefinitions(definitions: readonly unknown[]): void {
+  const queues = new Set<unknown>();
+  const errors = definitions.flatMap((definition, i) => {
+    const problems = problemsOf(definition);
+    const { queue } = (definition ?? {}) as { queue?: unknown };
+    if (problems.length === 0 && queues.has(queue)) {
+      problems.push({ option: 'queue', what: 'has another worker already', remedy: ONE_WORKER });
+    }
+    queues.add(queue);
+    return problems.map(
+      ({ option, what, remedy }) =>
+        new HandlerFileError(
+          `worker ${i + 1} (queue ${JSON.stringify(queue) ?? 'missing'})`,
+          option === '' ? `${what}.` : `"${option}" ${what}.`,
+          remedy,
+        ),
+    );
+  });
+  if (errors.length === 1) throw errors[0];
+  if (errors.length > 1) throw new HandlerFilesError(errors);
+}
+
+const ONE_WORKER = 'Put both into one worker with `handlers: { [jobName]: … }`.';
 
 function problemsOfIssue(issue: z.core.$ZodIssue): DefinitionProblem[] {
   const option = issue.path.map(String).join('.');

@@ -32,6 +32,7 @@ export interface HandlerContext<Resources = unknown> {
 
 // biome-ignore lint/suspicious/noExplicitAny: the data of a plain definition is the author's to know.
 export type Handler<Data = any, Result = unknown, Resources = any> = (
+  // biome-ignore lint/suspicious/noExplicitAny: an earlier result does not bind this one.
   job: Job<Data, any>,
   ctx: HandlerContext<Resources>,
 ) => Promise<Result> | Result;

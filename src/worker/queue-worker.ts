@@ -3,7 +3,7 @@
  *
  * 1. takes jobs once `setup()` is done;
  * 2. performs each as a run (`run.ts`) and tells BullMQ how it ended, one clause per outcome;
- * 3. writes one log line when the outcome is recorded, not before;
+ * 3. has the outcome told when it is recorded, not before (`outcome-report.ts`);
  * 4. stops in the order that never loses a job: no new jobs, wait, abort, hand back, close.
  *
  * What it must never do: wait for Redis without a deadline while it stops.
@@ -24,7 +24,7 @@ import type { Instant } from '../time.ts';
 import { settledBy } from './deadline.ts';
 import type { WorkerDefinition } from './definition.ts';
 import { type Outcome, unrecoverable } from './outcome.ts';
-import { logOutcome } from './outcome-log.ts';
+import { OutcomeReport } from './outcome-report.ts';
 import { Resources } from './resources.ts';
 import { perform, Run, type RunDeps } from './run.ts';
 
@@ -59,8 +59,7 @@ export class QueueWorker {
   readonly #resources: Resources;
   readonly #worker: BullWorker;
   readonly #runs = new Set<Run>();
-  /** How a job ended, until BullMQ says that it is recorded. */
-  readonly #outcomes = new WeakMap<Job, { run: Run; outcome: Outcome }>();
+  readonly #report: OutcomeReport;
   /** Runs whose handler goes on long after its timeout. */
   readonly #overdue = new Set<Run>();
   #isConsuming = false;
@@ -78,6 +77,7 @@ export class QueueWorker {
     this.definition = definition;
     this.#deps = deps;
     this.concurrency = concurrencyOf(definition, deps.config);
+    this.#report = new OutcomeReport(deps.log, deps.clock, deps.hooks);
     this.#resources = new Resources(definition, deps.log, deps.clock);
     this.#runDeps = {
       ...deps,
@@ -141,9 +141,9 @@ export class QueueWorker {
       },
       target.backendFactory,
     ) as unknown as BullWorker;
-    worker.on('completed', (job) => this.#recorded(job as Job));
+    worker.on('completed', (job) => this.#report.completed(job as Job));
     worker.on('failed', (job, error) => {
-      if (job) this.#recordedFailure(job as Job, error);
+      if (job) this.#report.failed(job as Job, error);
     });
     worker.on('lockRenewalFailed', (ids) => {
       for (const id of ids) this.abort(id, new LockLostError(queue, id));
@@ -171,7 +171,7 @@ export class QueueWorker {
   /** Tells BullMQ how a run ended; what it returns or throws is BullMQ's language. */
   async #acknowledge(run: Run, outcome: Outcome, token: string | undefined): Promise<unknown> {
     const { job } = run;
-    this.#outcomes.set(job, { run, outcome });
+    this.#report.ended(run, outcome);
     switch (outcome.type) {
       case 'completed':
         return outcome.result;
@@ -179,7 +179,7 @@ export class QueueWorker {
         throw outcome.isFinal ? unrecoverable(outcome.error) : outcome.error;
       case 'delayed':
         await job.moveToDelayed(this.#deps.clock.wall() + outcome.delayMs, token);
-        this.#log(run, 'job.delayed', 'delayed', 'info', { delayMs: outcome.delayMs });
+        this.#report.moved(run, 'job.delayed', 'delayed', 'info', { delayMs: outcome.delayMs });
         throw new DelayedError();
       case 'put-off':
         await this.#putOff(run, outcome, token);
@@ -188,10 +188,10 @@ export class QueueWorker {
         await this.#handBack(run, token);
         throw new WaitingError();
       case 'moved':
-        this.#log(run, 'job.moved', 'moved', 'info', { error: outcome.error });
+        this.#report.moved(run, 'job.moved', 'moved', 'info', { error: outcome.error });
         throw outcome.error;
       case 'dropped':
-        this.#log(run, 'job.dropped', 'dropped', 'warn', { error: outcome.error });
+        this.#report.moved(run, 'job.dropped', 'dropped', 'warn', { error: outcome.error });
         // The backend finds out that the job is another's and records nothing.
         throw outcome.error;
     }
@@ -209,7 +209,7 @@ export class QueueWorker {
         skipAttempt: true,
         fieldsToUpdate: { failedReason },
       });
-    this.#log(run, 'job.put_off', 'put-off', 'warn', { delayMs, error });
+    this.#report.moved(run, 'job.put_off', 'put-off', 'warn', { delayMs, error });
   }
 
   /** The job goes back to where it came from; a server that does not answer is not waited for. */
@@ -225,80 +225,13 @@ export class QueueWorker {
       clock,
     );
     if (isAnswered && failure === undefined) {
-      this.#log(run, 'job.returned', 'returned', 'info');
+      this.#report.moved(run, 'job.returned', 'returned', 'info');
       return;
     }
     log.warn(
       { event: 'job.not_returned', queue: this.definition.queue, jobId: run.job.id },
       `a job could not be handed back (${failure instanceof Error ? failure.message : 'no answer from Redis'}); it runs again elsewhere when its lock has expired`,
     );
-  }
-
-  // Outcomes that BullMQ has recorded --------------------------------------------------------------
-
-  #recorded(job: Job): void {
-    const known = this.#outcomes.get(job);
-    if (!known) return;
-    const { run } = known;
-    this.#log(run, 'job.completed', 'completed', 'info');
-    this.#deps.hooks.call('onCompleted', {
-      ...eventOf(run),
-      durationMs: this.#durationMs(run),
-      result: job.returnvalue,
-    });
-  }
-
-  /** Also of jobs that never began here: a job that stalled too often fails when it is taken. */
-  #recordedFailure(job: Job, error: Error): void {
-    const known = this.#outcomes.get(job);
-    if (known?.outcome.type === 'dropped') return;
-    const isFinal = job.finishedOn !== undefined;
-    const attempt = known?.run.attempt ?? job.attemptsMade;
-    const attemptsMax = known?.run.attemptsMax ?? Math.max(1, job.opts.attempts ?? 1);
-    const durationMs = known && this.#durationMs(known.run);
-    logOutcome(this.#deps.log, this.definition.queue, job, {
-      event: isFinal ? 'job.failed' : 'job.retried',
-      outcome: isFinal ? 'failed' : 'retried',
-      level: isFinal ? 'error' : 'warn',
-      attempt,
-      attemptsMax,
-      durationMs,
-      error,
-      delayMs: isFinal ? undefined : job.delay,
-    });
-    this.#deps.hooks.call('onFailed', {
-      queue: this.definition.queue,
-      jobId: job.id!,
-      jobName: job.name,
-      attempt,
-      attemptsMax,
-      durationMs: durationMs ?? 0,
-      error:
-        error.cause instanceof Error && error.name === 'UnrecoverableError' ? error.cause : error,
-      isFinal,
-    });
-  }
-
-  #log(
-    run: Run,
-    event: string,
-    outcome: string,
-    level: 'info' | 'warn',
-    more: { error?: Error; delayMs?: number } = {},
-  ): void {
-    logOutcome(this.#deps.log, this.definition.queue, run.job, {
-      event,
-      outcome,
-      level,
-      attempt: run.attempt,
-      attemptsMax: run.attemptsMax,
-      durationMs: this.#durationMs(run),
-      ...more,
-    });
-  }
-
-  #durationMs(run: Run): number {
-    return this.#deps.clock.now() - run.startedAt;
   }
 
   // Handlers that do not end -------------------------------------------------------------------------
@@ -417,8 +350,4 @@ function concurrencyOf(
   config: Pick<Config, 'concurrency'>,
 ): number {
   return config.concurrency.perQueue[queue] ?? concurrency ?? config.concurrency.default;
-}
-
-function eventOf({ definition, job, attempt, attemptsMax }: Run) {
-  return { queue: definition.queue, jobId: job.id!, jobName: job.name, attempt, attemptsMax };
 }

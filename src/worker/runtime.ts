@@ -13,6 +13,7 @@ import type { Client } from '../queue/client.ts';
 import type { RedisTarget, TargetState } from '../queue/target.ts';
 import type { Clock, Instant } from '../time.ts';
 import type { WorkerDefinition } from './definition.ts';
+import { assertDefinitions } from './definition-schema.ts';
 import { HookCaller, type Hooks } from './hooks.ts';
 import { QueueWorker } from './queue-worker.ts';
 
@@ -79,6 +80,7 @@ class Runtime implements WorkerRuntime {
   constructor(options: WorkerRuntimeOptions) {
     const { definitions, config, target, client, clock, log, telemetry } = options;
     this.#options = options;
+    assertDefinitions(definitions);
     assertQueuesExist(definitions, config.queues);
     const isHere = ({ queue }: WorkerDefinition) =>
       config.queues.length === 0 || config.queues.includes(queue);

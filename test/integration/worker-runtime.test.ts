@@ -296,6 +296,28 @@ describe('what handlers throw and return', () => {
   });
 });
 
+describe('definitions from code', () => {
+  it('are checked as those from files, all at once', async () => {
+    const handler = () => 1;
+    await expect(
+      startRuntime(server.url, [
+        { queue: name, handler },
+        { queue: name, handler, concurrency: 0 },
+        { queue: 'a:b', handler },
+      ]),
+    ).rejects.toThrow(/"concurrency" [\s\S]*"queue" contains ":"/);
+    await expect(
+      startRuntime(server.url, [
+        { queue: name, handler },
+        { queue: name, handler },
+      ]),
+    ).rejects.toThrow('"queue" has another worker already');
+    await expect(
+      startRuntime(server.url, [{ queue: name, handler }], { config: { queues: ['other'] } }),
+    ).rejects.toThrow(`QUEUES: other is not valid; the handlers name ${name}`);
+  });
+});
+
 describe('hooks', () => {
   it('hear of every job, and change nothing when they throw', async () => {
     await using queue = plainQueue(server.url, name);

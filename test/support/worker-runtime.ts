@@ -50,15 +50,23 @@ export async function startRuntime(
   const config = testConfig(options.config);
   const target = await startTarget(url, { resilience: options.resilience ?? {} });
   const client = createClient({ target, prefix: 'bull', jobBytesMax: config.jobBytesMax, log });
-  const runtime = createWorkerRuntime({
-    definitions,
-    config,
-    target,
-    client,
-    log,
-    clock: systemClock,
-    ...(options.hooks ? { hooks: options.hooks } : {}),
-  });
+  const create = () =>
+    createWorkerRuntime({
+      definitions,
+      config,
+      target,
+      client,
+      log,
+      clock: systemClock,
+      ...(options.hooks ? { hooks: options.hooks } : {}),
+    });
+  let runtime: WorkerRuntime;
+  try {
+    runtime = create();
+  } catch (error) {
+    await target.stop(systemClock.now());
+    throw error;
+  }
   await runtime.start();
   const stop = async (withinMs = 3000) => await runtime.stop(systemClock.now() + withinMs);
   return {
