@@ -104,10 +104,12 @@ export class Pulse {
       const before = clock.now();
       await Promise.race([reply, this.#delay(SLICE_MS)]);
       if (settled() || this.#stopped) break;
+      // Told before anything is read: then the job that did it is still known as in flight.
+      const blockedMs = clock.now() - before;
+      if (blockedMs > LOOP_BLOCKED_MS) onLoopBlocked(blockedMs);
       await nextPoll();
       await nextPoll();
       const passed = clock.now() - before;
-      if (passed > LOOP_BLOCKED_MS) onLoopBlocked(passed);
       silentMs += Math.min(passed, 2 * SLICE_MS);
     }
     return silentMs;
