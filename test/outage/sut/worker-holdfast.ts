@@ -57,6 +57,9 @@ const runtime = createWorkerRuntime({
   log,
   clock: systemClock,
 });
+for (const queue of Object.keys(settings.queues)) {
+  target.setLeasePolicy(queue, settings.onLeaseLost);
+}
 await target.start();
 await runtime.start();
 
