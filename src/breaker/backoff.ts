@@ -7,7 +7,8 @@
  * Full jitter alone still begins with a wave: replicas that open at the same moment all try within the
  * base. So the first delay is drawn from the equilibrium distribution of the later ones (density
  * `(1 - F) / mean`, Cox, "Renewal Theory", 1962), which makes the fleet's rate even from its first
- * second on, whenever and however often its replicas open.
+ * second on. A server that flaps makes replicas draw afresh before their pause is over: ten thousand
+ * then reach 1.4 times the budget in their worst second (test/simulation).
  */
 import type { Random } from '../time.ts';
 
