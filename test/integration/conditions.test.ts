@@ -245,9 +245,9 @@ describe('a server that cannot be reached is named', () => {
     await using server = await startRedis();
     const client = connect(server.url);
     await client.ping();
-    const waiting = client.blpop('a', 0);
+    const waiting = errorOf(client.blpop('a', 0));
     await server.kill();
-    expect(conditionOf(await errorOf(waiting))).toBe('refused');
+    expect(conditionOf(await waiting)).toBe('refused');
     expect(conditionOf(await errorOf(client.get('a')))).toBe('refused');
   });
 

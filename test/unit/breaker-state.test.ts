@@ -163,9 +163,10 @@ describe('Breaker', () => {
         rig.breaker.start();
         for (const [, act] of acts) {
           await act(rig);
-          // Somebody is always at work: a timer waits, or a probe or a recovery is under way.
+          // Away, somebody is always at work: a timer waits, or a probe or a recovery is under way.
           const { state } = rig.breaker.state;
-          if (state !== 'isolated') expect(rig.clock.pending, state).toBeGreaterThan(0);
+          if (state !== 'isolated' && state !== 'closed')
+            expect(rig.clock.pending, state).toBeGreaterThan(0);
         }
         rig.redis = 'up';
         rig.breaker.release();
@@ -175,7 +176,7 @@ describe('Breaker', () => {
         rig.breaker.stop();
         expect(rig.clock.pending).toBe(0);
       }),
-      { numRuns: 40 },
+      { numRuns: 100 },
     );
   });
 
