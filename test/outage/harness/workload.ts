@@ -10,8 +10,8 @@ export const QUEUES = { work: 10, parents: 2, ticks: 1 } as const;
 export type QueueName = keyof typeof QUEUES;
 /** A scheduler's job is due each so often, ms. */
 export const TICK_MS = 1000;
-/** Log lines of one job that may be there twice. */
-const IN_DOUBT_MAX = 3;
+/** Log lines of one job that may be there twice: those sent until an outage is seen. */
+const IN_DOUBT_MAX = 8;
 /** How long such a job runs, ms. */
 const TICK_RUN_MS = 500;
 
