@@ -102,7 +102,7 @@ describe('an outage is told', () => {
           if (endsClosed) expect(last).toBe('outage.closed');
           else expect(last).not.toBe('outage.closed');
           const leftOut = lines.reduce(
-            (sum, { fields }) => sum + Number(fields['linesLeftOut'] ?? 0),
+            (sum, { fields }) => sum + Number(fields.linesLeftOut ?? 0),
             0,
           );
           expect(
