@@ -42,6 +42,11 @@ export class Leases {
     this.#tell('lost', ledger, job);
   }
 
+  /** The outcome of a run was not recorded. */
+  dropped(ledger: QueueLedger, job: HeldJob): void {
+    this.#tell('dropped', ledger, job);
+  }
+
   /** While the breaker is not closed nobody renews: who must not overlap stops in time. */
   watch(): void {
     this.#cancel ??= this.#clock.after(LOOK_MS, () => {

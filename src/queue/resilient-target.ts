@@ -593,6 +593,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
 
   outcomeDropped(ledger: QueueLedger, job: HeldJob, verdict: Verdict): void {
     this.#settlements.dropped(ledger, job, verdict);
+    this.#leases.dropped(ledger, job);
   }
 
   // Recovery's tools ---------------------------------------------------------------------------------

@@ -13,9 +13,12 @@ export interface TargetState {
   since: number;
 }
 
-/** A lock that was lost to another worker, or is about to expire while Redis is away. */
+/**
+ * A lock that was `lost` to another worker, or is `expiring` while Redis is away, or an outcome that is
+ * `dropped` because the job was another's when it was to be recorded.
+ */
 export interface LockEvent {
-  type: 'lost' | 'expiring';
+  type: 'lost' | 'expiring' | 'dropped';
   prefix: string;
   queue: string;
   jobId: string;

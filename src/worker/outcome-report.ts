@@ -16,11 +16,18 @@ export class OutcomeReport {
   readonly #hooks: HookCaller;
   /** How a job ended, until BullMQ says that it is recorded. */
   readonly #ended = new WeakMap<Job, { run: Run; outcome: Outcome }>();
+  /** Jobs whose recording was dropped, until BullMQ tells of it, which follows at once. */
+  readonly #dropped = new Set<string>();
 
   constructor(log: Logger, clock: Clock, hooks: HookCaller) {
     this.#log = log;
     this.#clock = clock;
     this.#hooks = hooks;
+  }
+
+  /** The backend found the job in another's hands: what BullMQ takes for recorded is not. */
+  dropped(jobId: string): void {
+    this.#dropped.add(jobId);
   }
 
   /** A run has ended; nothing is told yet. */
@@ -32,6 +39,10 @@ export class OutcomeReport {
   completed(job: Job): void {
     const run = this.#ended.get(job)?.run;
     if (!run) return;
+    if (this.#dropped.delete(job.id ?? '')) {
+      this.moved(run, 'job.dropped', 'dropped', 'warn');
+      return;
+    }
     this.moved(run, 'job.completed', 'completed', 'info');
     this.#hooks.call('onCompleted', {
       ...eventOf(job, run),
@@ -43,7 +54,7 @@ export class OutcomeReport {
   /** BullMQ has recorded a failure, also of a job that never began: one that stalled too often. */
   failed(job: Job, error: Error): void {
     const known = this.#ended.get(job);
-    if (known?.outcome.type === 'dropped') return;
+    if (this.#dropped.delete(job.id ?? '') || known?.outcome.type === 'dropped') return;
     const isFinal = job.finishedOn !== undefined;
     const event = eventOf(job, known?.run);
     const durationMs = known && this.#durationMs(known.run);

@@ -45,6 +45,8 @@ const UNKNOWN_BACKOFF_MS = 1000;
 const OBEY_MS = 500;
 /** Without a deadline of a stop, a job that is handed back waits for Redis at most this long, ms. */
 const HAND_BACK_MS = 10_000;
+/** BullMQ's maximumRateLimitDelay, ms. */
+const RATE_LIMIT_MS_MAX = 30_000;
 /** Recording the outcomes and closing a Worker takes a round trip each; a share for each, ms. */
 const CLOSE_MS = 250;
 
@@ -57,7 +59,7 @@ export class QueueWorker {
   readonly #deps: QueueWorkerDeps;
   readonly #runDeps: RunDeps;
   readonly #resources: Resources;
-  readonly #worker: BullWorker;
+  #worker: BullWorker;
   readonly #runs = new Set<Run>();
   readonly #report: OutcomeReport;
   /** Runs whose handler goes on long after its timeout. */
@@ -115,6 +117,29 @@ export class QueueWorker {
 
   get overdue(): number {
     return this.#overdue.size;
+  }
+
+  /** Slots in which a job could begin. */
+  get freeSlots(): number {
+    return this.concurrency - this.#runs.size;
+  }
+
+  /** A limited queue may rightly not ask for work for so long, ms. */
+  get limitMs(): number {
+    return this.definition.limiter ? RATE_LIMIT_MS_MAX : 0;
+  }
+
+  /** The run's outcome is not recorded: another worker has the job. */
+  dropped(jobId: string): void {
+    this.#report.dropped(jobId);
+  }
+
+  /** A new Worker takes over; the old one drains beside it, its jobs' locks belong to the process. */
+  rebuild(): void {
+    const old = this.#worker;
+    this.#worker = this.#createWorker();
+    this.#worker.run().catch((error: Error) => this.#bullError(error));
+    old.close().catch((error: Error) => this.#bullError(error));
   }
 
   #createWorker(): BullWorker {
@@ -349,5 +374,7 @@ function concurrencyOf(
   { queue, concurrency }: WorkerDefinition,
   config: Pick<Config, 'concurrency'>,
 ): number {
-  return config.concurrency.perQueue[queue] ?? concurrency ?? config.concurrency.default;
+  const variable = queue.toUpperCase().replace(/[^A-Z0-9]+/g, '_');
+  const { perQueue } = config.concurrency;
+  return perQueue[variable] ?? perQueue[queue] ?? concurrency ?? config.concurrency.default;
 }

@@ -10,25 +10,20 @@ import type { Config } from '../config.ts';
 import { ConfigError, LockExpiringError, LockLostError } from '../errors.ts';
 import type { Part } from '../part.ts';
 import type { Client } from '../queue/client.ts';
-import type { RedisTarget, TargetState } from '../queue/target.ts';
+import type { LockEvent, RedisTarget, TargetState } from '../queue/target.ts';
 import type { Clock, Instant } from '../time.ts';
 import type { WorkerDefinition } from './definition.ts';
 import { assertDefinitions } from './definition-schema.ts';
 import { HookCaller, type Hooks } from './hooks.ts';
 import { QueueWorker } from './queue-worker.ts';
-
-/** Tells of locks lost to another worker, or about to expire while this process is cut off. */
-export interface LockSource {
-  onLock?(
-    listener: (event: { type: 'lost' | 'expiring'; queue: string; jobId: string }) => void,
-  ): () => void;
-}
+import { WedgeDetector } from './wedge.ts';
 
 export interface WorkerRuntimeOptions {
   definitions: readonly WorkerDefinition[];
   hooks?: Hooks;
   config: Config;
-  target: Pick<RedisTarget, 'backendFactory' | 'connection' | 'state' | 'onChange'> & LockSource;
+  target: Pick<RedisTarget, 'backendFactory' | 'connection' | 'state' | 'onChange'> &
+    Partial<Pick<RedisTarget, 'onLock' | 'setLeasePolicy' | 'sinceTakeAnsweredMs'>>;
   client: Client;
   log: Logger;
   clock: Clock;
@@ -73,6 +68,7 @@ class Runtime implements WorkerRuntime {
   readonly #workers: readonly QueueWorker[];
   readonly #elsewhere: readonly WorkerDefinition[];
   readonly #hooks: HookCaller;
+  readonly #wedges: WedgeDetector | undefined;
   #phase: Phase = 'new';
   #stopped: Promise<void> | undefined;
   #unlisten: (() => void) | undefined;
@@ -100,13 +96,19 @@ class Runtime implements WorkerRuntime {
           telemetry,
         }),
     );
+    this.#wedges = this.#detectWedges();
   }
 
   async start(): Promise<void> {
     if (this.#phase !== 'new') return;
     this.#phase = 'running';
     this.#unlisten = this.#options.target.onLock?.((event) => this.#lockEvent(event));
-    for (const worker of this.#workers) worker.start();
+    for (const worker of this.#workers) {
+      const { queue, onLeaseLost = 'continue' } = worker.definition;
+      this.#options.target.setLeasePolicy?.(queue, onLeaseLost);
+      worker.start();
+    }
+    this.#wedges?.start();
   }
 
   quiet(): void {
@@ -127,6 +129,7 @@ class Runtime implements WorkerRuntime {
 
   async #stop(deadline: Instant): Promise<void> {
     this.#phase = 'stopping';
+    this.#wedges?.stop();
     const graceMs = Math.max(0, deadline - this.#options.clock.now());
     const graceBy = deadline - Math.min(graceMs * RESERVE_SHARE, RESERVE_MS_MAX);
     await Promise.all(this.#workers.map((worker) => worker.stop(graceBy, deadline, graceMs)));
@@ -171,10 +174,43 @@ class Runtime implements WorkerRuntime {
     this.#hooks.call('onOutage', outage);
   }
 
-  #lockEvent(event: { type: 'lost' | 'expiring'; queue: string; jobId: string }): void {
+  /** Only where the target knows when work was last asked for. */
+  #detectWedges(): WedgeDetector | undefined {
+    const { target, client, clock, log, config } = this.#options;
+    const { sinceTakeAnsweredMs } = target;
+    if (!sinceTakeAnsweredMs) return undefined;
+    return new WedgeDetector({
+      clock,
+      log,
+      afterMs: config.resilience.wedgeAfterMs,
+      queues: () =>
+        this.#workers.map((worker) => ({
+          queue: worker.definition.queue,
+          isConsuming: worker.idleReason === undefined,
+          freeSlots: worker.freeSlots,
+          limitMs: worker.limitMs,
+          rebuild: () => worker.rebuild(),
+        })),
+      closedForMs: () => {
+        const { breaker, since } = target.state();
+        return breaker === 'closed' ? clock.wall() - since : undefined;
+      },
+      sinceTakeAnsweredMs: (queue) => sinceTakeAnsweredMs.call(target, queue),
+      dueJobs: async (queue) => {
+        const { waiting = 0, prioritized = 0 } = await client.counts(queue);
+        return waiting + prioritized;
+      },
+    });
+  }
+
+  #lockEvent(event: LockEvent): void {
     for (const worker of this.#workers) {
       const { queue, onLeaseLost } = worker.definition;
       if (queue !== event.queue) continue;
+      if (event.type === 'dropped') {
+        worker.dropped(event.jobId);
+        continue;
+      }
       // A lock that may expire is another's decision only where the handler asked for it.
       if (event.type === 'expiring' && onLeaseLost !== 'abort') continue;
       const Reason = event.type === 'lost' ? LockLostError : LockExpiringError;

@@ -1,0 +1,75 @@
+/** A Worker that fell silent is rebuilt in place, whatever made it silent. */
+import { Queue } from 'bullmq';
+import { defineWorker } from 'holdfast';
+import pino from 'pino';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { createClient } from '../../src/queue/bullmq-client.ts';
+import { systemClock } from '../../src/time.ts';
+import { createWorkerRuntime } from '../../src/worker/runtime.ts';
+import { isWedged } from '../../src/worker/wedge.ts';
+import { testConfig } from '../support/config.ts';
+import { type RedisServer, startRedis } from '../support/redis-server.ts';
+import { startTarget, type TestTarget } from '../support/target.ts';
+
+let server: RedisServer;
+let target: TestTarget;
+beforeAll(async () => {
+  server = await startRedis();
+  target = await startTarget(server.url);
+});
+afterAll(async () => {
+  await target.stop(systemClock.now() + 1000);
+  await server.stop();
+});
+
+it('is wedged only with due jobs, free slots and silence', () => {
+  const wedged = { dueJobs: 1, freeSlots: 1, silentMs: 1000 };
+  expect(isWedged(wedged, 1000)).toBe(true);
+  expect(isWedged({ ...wedged, dueJobs: 0 }, 1000)).toBe(false);
+  expect(isWedged({ ...wedged, freeSlots: 0 }, 1000)).toBe(false);
+  expect(isWedged({ ...wedged, silentMs: 999 }, 1000)).toBe(false);
+});
+
+it('takes work again after its requests for work went unanswered, and says so with evidence', async () => {
+  const lines: Record<string, unknown>[] = [];
+  const log = pino({ level: 'info' }, { write: (line) => lines.push(JSON.parse(line)) });
+  let made = 0;
+  // The first Worker's requests vanish; nothing of its connection shows it.
+  const deafFactory: TestTarget['backendFactory'] = (name, options, wants) => {
+    const backend = target.backendFactory(name, options, wants);
+    if (wants?.withBlockingConnection && made++ === 0) {
+      backend.moveToActive = () => new Promise(() => {});
+    }
+    return backend;
+  };
+  const deaf = new Proxy(target, {
+    get(of, property) {
+      if (property === 'backendFactory') return deafFactory;
+      const value = Reflect.get(of, property, of);
+      return typeof value === 'function' ? value.bind(of) : value;
+    },
+  });
+  const client = createClient({ target, prefix: 'bull', jobBytesMax: 1e6, log });
+  const config = testConfig();
+  const done = Promise.withResolvers<void>();
+  const runtime = createWorkerRuntime({
+    definitions: [defineWorker({ queue: 'wedged', handler: () => done.resolve() })],
+    config: { ...config, resilience: { ...config.resilience, wedgeAfterMs: 600 } },
+    target: deaf,
+    client,
+    log,
+    clock: systemClock,
+  });
+  await runtime.start();
+  const queue = new Queue('wedged', { connection: { host: server.host, port: server.port } });
+  await queue.add('x', {});
+  await done.promise;
+  expect(lines.find(({ event }) => event === 'worker.rebuilt')).toMatchObject({
+    queue: 'wedged',
+    dueJobs: 1,
+    freeSlots: 10,
+  });
+  await runtime.stop(systemClock.now() + 5000);
+  await queue.close();
+  await client.close();
+});
