@@ -42,7 +42,7 @@ export function createLogger(
   if (destination) return pino(options, destination);
   if (config.log.format === 'pretty') {
     const stream = pretty({
-      colorize: process.stdout.isTTY && !process.env['NO_COLOR'],
+      colorize: process.stdout.isTTY && !process.env.NO_COLOR,
       ignore: 'service,version,replica,hostname,pid,event',
       messageFormat: '{msg}',
       singleLine: true,

@@ -60,6 +60,8 @@ async function take(token: string): Promise<HeldJob> {
     lockedAt: systemClock.now(),
     renewedAt: systemClock.now(),
     notes: undefined,
+    writing: undefined,
+    isGone: false,
     schedulerUpdate: undefined,
   };
 }

@@ -18,7 +18,7 @@ export async function startTarget(
   url: string,
   options: TestTargetOptions = {},
 ): Promise<TestTarget> {
-  const log = options.log ?? pino({ level: process.env['TEST_LOG'] ?? 'silent' });
+  const log = options.log ?? pino({ level: process.env.TEST_LOG ?? 'silent' });
   const journal = await openJournal({
     dir: options.journalDir ?? '',
     replica: `test-${process.pid}`,
