@@ -204,8 +204,8 @@ export class ResilientBackend extends RedisQueueBackend {
   }
 
   /** A worker asks again after an outage; anybody else gets a typed error. */
-  async #ask(name: string, given: readonly unknown[]): Promise<unknown> {
-    const args = name === 'updateJobScheduler' ? this.#schedulerUpdate(given) : given;
+  async #ask(name: string, args: readonly unknown[]): Promise<unknown> {
+    if (name === 'updateJobScheduler') this.#noteSchedulerUpdate(args);
     const parent =
       name === 'moveToWaitingChildren'
         ? this.#ledger.held.get(String(args[keyCount(name) + 3]))
@@ -223,17 +223,10 @@ export class ResilientBackend extends RedisQueueBackend {
     }
   }
 
-  /**
-   * A scheduler's next run counts from the server's clock: from a host whose clock has jumped it would
-   * come an hour late. The job that makes that run is named last; a rollback may undo the run.
-   */
-  #schedulerUpdate(given: readonly unknown[]): readonly unknown[] {
-    const args = [...given];
-    const generation = this.#core.generation();
-    if (generation) args[keyCount('updateJobScheduler') + 4] = Math.round(generation.serverNow());
+  /** The job that makes its scheduler's next run is named last; a rollback may undo that run. */
+  #noteSchedulerUpdate(args: readonly unknown[]): void {
     const producer = this.#ledger.held.get(String(args.at(-1)));
     if (producer) producer.schedulerUpdate = withoutFetch('updateJobScheduler', args);
-    return args;
   }
 
   /** Sent once: it may have acted when an outage takes its reply. */

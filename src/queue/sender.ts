@@ -6,6 +6,7 @@ import type { RedisQueueBackend } from 'bullmq';
 import { commandName, fenceArgs, isFenced } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
 import type { QueueLedger } from './ledger.ts';
+import { onServerClock } from './server-clock.ts';
 import type { TargetCore } from './target-core.ts';
 
 /** The server answered: with a result or with BullMQ's own no. */
@@ -29,7 +30,14 @@ export class Sender {
     generation: Generation | undefined = this.#core.generation(),
   ): Promise<unknown> {
     if (!generation) return Promise.reject(this.#core.unavailable(script));
-    const send = () => this.#core.send(generation, this.#ledger, script, args);
+    const { clock } = this.#core;
+    const send = () =>
+      this.#core.send(
+        generation,
+        this.#ledger,
+        script,
+        onServerClock(script, args, clock, generation),
+      );
     return this.#ledger.readyIn === generation
       ? send()
       : this.#core.ready(this.#ledger, generation).then(send);
