@@ -61,6 +61,8 @@ export interface Service {
 
 /** After the handlers' grace, what remains (journal, connections, embedded Redis) has this long, ms. */
 const CLOSING_MS = 1500;
+/** The JavaScript store copies a stream at each access: short ones keep it usable. */
+const SLOW_STORE_EVENTS_MAX = 100;
 /** How often an empty queue is looked for in a burst, ms. */
 const BURST_LOOK_MS = 500;
 
@@ -152,6 +154,7 @@ class HoldfastService implements Service {
       prefix: config.redis.prefix,
       jobBytesMax: config.jobBytesMax,
       log,
+      eventsMax: this.#embedded?.durable === false ? SLOW_STORE_EVENTS_MAX : undefined,
     });
     this.#client = client;
     await this.#run({ name: 'client', start: async () => {}, stop: () => client.close() });
@@ -167,6 +170,10 @@ class HoldfastService implements Service {
     });
     const runtime = this.#runtime;
     const unlisten = target.onOutage((outage) => runtime.tellOutage(outage));
+    // Opening a queue writes its limits, before a worker would write BullMQ's.
+    if (this.#embedded?.durable === false) {
+      await Promise.allSettled(workers.map(({ queue }) => client.counts(queue)));
+    }
     await this.#run(runtime);
     this.#parts.push({ name: 'hooks', start: async () => {}, stop: async () => unlisten() });
     const queues = workers.map(({ queue }) => queue);

@@ -37,6 +37,8 @@ export interface BullmqClientOptions {
   prefix: string;
   jobBytesMax: number;
   log: Logger;
+  /** Entries of a queue's event stream that are kept; a slow embedded store wants few. */
+  eventsMax?: number | undefined;
   /** BullMQ's telemetry: a job carries the trace of what added it. */
   telemetry?: Telemetry | undefined;
 }
@@ -184,10 +186,15 @@ class BullmqClient implements Client {
       return known;
     }
     this.#makeRoom();
-    const { target, prefix, telemetry } = this.#options;
+    const { target, prefix, telemetry, eventsMax } = this.#options;
     const queue = new Queue(
       name,
-      { connection: target.connection, prefix, ...(telemetry ? { telemetry } : {}) },
+      {
+        connection: target.connection,
+        prefix,
+        ...(telemetry ? { telemetry } : {}),
+        ...(eventsMax ? { streams: { events: { maxLen: eventsMax } } } : {}),
+      },
       target.backendFactory,
     ) as unknown as OpenQueue['queue'];
     // A failed call rejects; what is only emitted concerns the connection, which the target tells.

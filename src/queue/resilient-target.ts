@@ -454,6 +454,10 @@ export class ResilientTarget implements RedisTarget, TargetCore {
 
   #troubleOf(error: unknown): Trouble {
     const name = this.#conditionOf(error) ?? 'refused';
+    // Absent since our start: that is an outage too, and told like one.
+    if (!this.#admission.everOpen && !this.outages.current) {
+      this.outages.opened(name, this.#heldCount());
+    }
     this.outages.saw(name, textOf(error));
     return { name, pace: conditions[name].pace };
   }
@@ -570,6 +574,10 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     } catch (error) {
       if (!this.isOutage(error, generation)) throw error;
     }
+  }
+
+  tookJob(): void {
+    this.outages.firstJob();
   }
 
   acknowledged(ledger: QueueLedger, settlement: Settlement): void {

@@ -106,7 +106,9 @@ export class Taker {
     const generation = this.#core.generation();
     if (generation && isSkewed(this.#core.clock, generation)) onOwnClock(reply, this.#core.clock);
     const job = heldFromReply(reply, token, this.#ledger.lockMs, this.#core.clock.now());
-    if (job) this.#ledger.held.set(job.id, job);
+    if (!job) return;
+    this.#ledger.held.set(job.id, job);
+    this.#core.tookJob();
   }
 
   async waitForJob(blockSeconds: number): Promise<Marker | null> {

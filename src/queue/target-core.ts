@@ -66,6 +66,8 @@ export interface TargetCore {
   blockingClient(generation: Generation, owner: object): Promise<Redis | Cluster>;
   dropBlockingClient(generation: Generation, owner: object): void;
 
+  /** A job begins here; the first after an outage is told in its record. */
+  tookJob(): void;
   /** Keeps an outcome on disk until Redis has it. */
   journalOutcome(ledger: QueueLedger, settlement: Settlement): Promise<void>;
   /** Redis has the outcome: remembered for the rollback window. */

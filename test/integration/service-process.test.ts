@@ -25,7 +25,10 @@ beforeAll(async () => {
     `export default { queue: 'careless', handler() { Promise.reject(new Error('nobody catches me')); } };`,
   );
 });
-afterEach(killServices);
+afterEach(async () => {
+  await killServices();
+  await server.command('FLUSHALL');
+});
 afterAll(() => server.stop());
 
 const start = (env: Record<string, string> = {}, args: string[] = []) =>
@@ -92,7 +95,6 @@ describe('a service', () => {
     expect(service.of('job.completed')).toHaveLength(1);
     const queue = new Queue('nap', { connection: { host: server.host, port: server.port } });
     expect(await queue.getWaitingCount()).toBe(1);
-    await queue.obliterate({ force: true });
     await queue.close();
   });
 

@@ -73,7 +73,7 @@ function record(rows: RowResult[]): void {
     [
       '# The outage matrix',
       '',
-      `What \`npm run test:outage -- --full --record\` saw on ${new Date().toISOString().slice(0, 10)}`,
+      `What \`npm run test:outage --${isFull ? ' --full' : ''} --record\` saw on ${new Date().toISOString().slice(0, 10)}`,
       `(Node ${process.versions.node}, Linux ${release()}, ${cpus().length} CPUs; real redis-servers, two`,
       'worker processes of 10 slots). "lines" are lines about the outage in the worst minute of one',
       'replica; "detect" and "first job" are of the slower worker and the first job of both.',
