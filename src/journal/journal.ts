@@ -6,16 +6,13 @@ import type { Journal, JournalOptions } from './contract.ts';
 import { openDiskJournal } from './disk-journal.ts';
 import { MemoryJournal } from './memory-journal.ts';
 
-export type { Adopted } from './adopt.ts';
-export type { Journal, JournalLog, JournalOptions, JournalStats } from './contract.ts';
+export type { Journal, JournalOptions } from './contract.ts';
 export type {
   Entry,
   JobEntry,
-  JobMark,
   Kept,
   OutcomeEntry,
   Position,
-  RefusedEntry,
 } from './entry.ts';
 
 /** @throws JournalError if the folder is in use, not writable, or of a newer format */
