@@ -40,7 +40,7 @@ const isWord = (word: string) => word.length > 1 && !STOP_WORDS.has(word);
 
 /** A crude stem, for plural and tense: the same for index and question, so it need not be right. */
 function stem(word: string): string {
-  return word.length > 4 ? word.replace(/(?:ies|ing|ed|es|s)$/, '') : word;
+  return word.length > 4 ? word.replace(/(?:ies|ing|ed|es|s|e)$/, '') : word;
 }
 
 export function bestPassages(question: string, passages: readonly Passage[]): Passage[] {
