@@ -15,11 +15,9 @@ import type { Config } from '../config.ts';
 import { RedisUnavailableError } from '../errors.ts';
 import type { Journal } from '../journal/journal.ts';
 import { OutageRecorder } from '../outage/recorder.ts';
-import { type ConditionName, conditionOf, conditions } from '../redis/conditions.ts';
-import { createRedisClient } from '../redis/connect.ts';
+import { type ConditionName, conditions } from '../redis/conditions.ts';
 import { compareIdentity, type IdentityChange, type ServerIdentity } from '../redis/identity.ts';
 import { destroyClient, type ProbePassed, probe } from '../redis/probe.ts';
-import { Pulse } from '../redis/pulse.ts';
 import { type Clock, type Random, systemClock, systemRandom } from '../time.ts';
 import { Admission } from './admission.ts';
 import { BlockingClients } from './blocking-clients.ts';
@@ -28,7 +26,6 @@ import { Generation } from './generation.ts';
 import { ALIVE_MS, Heartbeat } from './heartbeat.ts';
 import { Leases } from './leases.ts';
 import { type HeldJob, QueueLedger } from './ledger.ts';
-import { fencedReason } from './lua/fence.ts';
 import { writeNotes } from './notes.ts';
 import { QueueCare } from './queue-care.ts';
 import { type RecoveryDeps, type RecoveryReport, recover } from './recovery.ts';
@@ -36,6 +33,7 @@ import { type BackendOptions, ResilientBackend } from './resilient-backend.ts';
 import { Settlements } from './settlements.ts';
 import type { LockEvent, RedisTarget, TargetState } from './target.ts';
 import type { Settlement, TargetCore, Verdict } from './target-core.ts';
+import { conditionIn, Watch } from './watch.ts';
 
 /** A producer gets its answer within this time while Redis is away, ms. */
 const ANSWER_MS = 2000;
@@ -53,9 +51,6 @@ const FENCE_SLACK_MS = 500;
 const PATIENCE_MS = 750;
 /** At the end, our keys are removed if Redis answers within this time, ms. */
 const GOODBYE_MS = 500;
-
-/** Jobs that the line of a blocked event loop names: one of them did it. */
-const BLOCKED_JOBS_MAX = 20;
 
 export interface ResilientTargetOptions {
   config: Pick<Config, 'redis' | 'resilience'>;
@@ -89,20 +84,17 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   readonly #heartbeat: Heartbeat;
   readonly #leases: Leases;
   readonly #care: QueueCare;
+  readonly #watch: Watch;
   readonly #ledgers = new Map<string, QueueLedger>();
   readonly #stateListeners = new Set<(state: TargetState) => void>();
 
   #state: TargetState;
   #generation: Generation | undefined;
-  #pulse: Pulse | undefined;
-  #roundTripMs = 0;
   /** The identity that recovery has dealt with; committed only after healing. */
   #identity: ServerIdentity | undefined;
   #passed: ProbePassed | undefined;
   /** Server time (ms) of the last sign of life before the outage; 0 before the first connection. */
   #lastAliveAt = 0;
-  /** ioredis says why in an event and then only that the connection is closed. */
-  #lastError: unknown;
   #recovery: { change: IdentityChange; report: RecoveryReport } | undefined;
   #replicas = 1;
 
@@ -135,8 +127,15 @@ export class ResilientTarget implements RedisTarget, TargetCore {
       log,
     );
     this.#leases = new Leases(this.clock, log, ledgers);
+    this.#watch = new Watch({
+      clock: this.clock,
+      log,
+      config,
+      ledgers,
+      onError: (error, generation) => this.isOutage(error, generation),
+    });
     this.#blocking = new BlockingClients(
-      () => this.#connect('blocking'),
+      () => this.#watch.connect('blocking'),
       PROBE_STEP_MS,
       (error, generation) => this.isOutage(error, generation),
     );
@@ -267,13 +266,13 @@ export class ResilientTarget implements RedisTarget, TargetCore {
 
   /** One try of the real thing. */
   async #probe(signal: AbortSignal): Promise<void> {
-    this.#lastError = undefined;
+    this.#watch.takeReason();
     this.outages.count('probes');
     const passed = await probe({
-      connect: () => this.#connect('probe'),
+      connect: () => this.#watch.connect('probe'),
       clock: this.clock,
       probeKey: this.#probeKey(),
-      stepTimeoutMs: Math.max(PROBE_STEP_MS, 3 * this.#roundTripMs),
+      stepTimeoutMs: Math.max(PROBE_STEP_MS, 3 * this.#watch.roundTripMs),
       signal,
     });
     if (this.#passed) destroyClient(this.#passed.client);
@@ -286,10 +285,9 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     this.#generation?.destroy();
     const generation = new Generation(passed.client, passed.clockOffset, this.clock);
     this.#generation = generation;
-    this.#roundTripMs = passed.roundTripMs;
-    this.#listen(generation);
+    this.#watch.roundTripMs = passed.roundTripMs;
     // Recovery has no other deadline: a server that falls silent in the middle of it is seen by this.
-    this.#startPulse(generation);
+    this.#watch.begin(generation);
     // Before anybody recovers stalled jobs: what a dead replica finished must not run again.
     if ((await this.#journal.adoptOrphans()).length > 0) await this.#loadOutcomes();
     const change = compareIdentity(this.#identity, passed.identity);
@@ -304,7 +302,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
       },
       this.#recoveryDeps(),
     );
-    if (!generation.alive) throw this.#lastError ?? new Error('Connection is closed.');
+    if (!generation.alive) throw this.#watch.takeReason();
     this.#identity = passed.identity;
     this.#care.isReady(ledgers, generation);
     this.#replicas = Math.max(1, report.members);
@@ -342,13 +340,24 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   /** What nobody needs to wait for: notes of running jobs, and outcomes that came in meanwhile. */
   async #afterwards(generation: Generation): Promise<void> {
     const deps = this.#recoveryDeps();
-    try {
-      for (const ledger of this.#ledgers.values()) {
+    for (const ledger of this.#ledgers.values()) {
+      await this.#unlessOutage(generation, async () => {
         for (const job of ledger.held.values()) await writeNotes(generation, ledger, job, deps);
         await this.#care.drain(ledger, generation, deps);
-      }
+      });
+    }
+  }
+
+  /** What fails for another reason than an outage is tried again by the next recovery, and told. */
+  async #unlessOutage(generation: Generation, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
     } catch (error) {
-      if (!this.isOutage(error, generation)) throw error;
+      if (this.isOutage(error, generation)) return;
+      this.#log.error(
+        { event: 'outcome.delayed', err: error },
+        'outcomes could not be written to Redis; they stay in the journal until the next recovery',
+      );
     }
   }
 
@@ -356,8 +365,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   #endConnections(): void {
     this.#admission.hold();
     this.#leases.watch();
-    this.#pulse?.stop();
-    this.#pulse = undefined;
+    this.#watch.rest();
     const generation = this.#generation;
     if (!generation?.alive) return;
     this.#lastAliveAt = generation.serverNow();
@@ -389,62 +397,9 @@ export class ResilientTarget implements RedisTarget, TargetCore {
 
   // Watching -----------------------------------------------------------------------------------------
 
-  #connect(purpose: 'probe' | 'blocking'): Redis | Cluster {
-    return createRedisClient(this.#config.redis, purpose, {
-      retryPace: () => null,
-      overrides: { lazyConnect: true },
-      onError: (error) => {
-        this.#lastError = error;
-      },
-    });
-  }
-
-  #listen(generation: Generation): void {
-    generation.client.on('close', () => {
-      const error = this.#lastError ?? new Error('Connection is closed.');
-      this.#lastError = undefined;
-      this.isOutage(error, generation);
-    });
-  }
-
-  #startPulse(generation: Generation): void {
-    const { pulseIntervalMs, pulseTimeoutMs } = this.#config.resilience;
-    this.#pulse?.stop();
-    this.#pulse = new Pulse(
-      {
-        clock: this.clock,
-        intervalMs: pulseIntervalMs,
-        timeoutMs: pulseTimeoutMs,
-        ask: () => generation.serverTime(),
-        onAnswer: ({ clockOffset, roundTripMs }) => {
-          generation.setClockOffset(clockOffset);
-          this.#roundTripMs = roundTripMs;
-        },
-        onMissed: (silentMs) => {
-          const error = new Error(`no answer to a pulse for ${Math.round(silentMs)} ms`);
-          this.isOutage(Object.assign(error, { code: 'EFROZEN' }), generation);
-        },
-        onError: (error) => this.isOutage(error, generation),
-        onLoopBlocked: (blockedMs) => this.#loopBlocked(blockedMs),
-      },
-      this.#roundTripMs,
-    );
-    this.#pulse.start();
-  }
-
-  #loopBlocked(blockedMs: number): void {
-    const jobs = [...this.#ledgers.values()]
-      .flatMap(({ queue, held }) => [...held.values()].map(({ id }) => ({ queue, jobId: id })))
-      .slice(0, BLOCKED_JOBS_MAX);
-    this.#log.warn(
-      { event: 'event_loop.blocked', condition: 'event-loop-blocked', blockedMs, jobs },
-      `the event loop stood still for ${Math.round(blockedMs)} ms; move computation of handlers to a worker thread`,
-    );
-  }
-
   isOutage(error: unknown, generation: Generation): boolean {
     if (!generation.alive || generation !== this.#generation) return true;
-    const condition = this.#conditionOf(error);
+    const condition = conditionIn(error);
     if (condition === undefined) return false;
     const trouble = { name: condition, pace: conditions[condition].pace };
     this.#breaker.failure(trouble);
@@ -453,26 +408,13 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   }
 
   #troubleOf(error: unknown): Trouble {
-    const name = this.#conditionOf(error) ?? 'refused';
+    const name = conditionIn(error) ?? 'refused';
     // Absent since our start: that is an outage too, and told like one.
     if (!this.#admission.everOpen && !this.outages.current) {
       this.outages.opened(name, this.#heldCount());
     }
     this.outages.saw(name, textOf(error));
     return { name, pace: conditions[name].pace };
-  }
-
-  #conditionOf(error: unknown): ConditionName | undefined {
-    switch (fencedReason(error)) {
-      case 'epoch':
-        return 'data-lost';
-      case 'late':
-        return 'frozen';
-    }
-    const code = (error as { code?: unknown } | null)?.code;
-    if (code === 'EFROZEN') return 'frozen';
-    if (code === 'EBLOCKED') return 'half-open';
-    return conditionOf(error);
   }
 
   // For backends -------------------------------------------------------------------------------------
@@ -542,12 +484,11 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   }
 
   fenceMs(): number {
-    const { pulseIntervalMs, pulseTimeoutMs } = this.#config.resilience;
-    return pulseIntervalMs + (this.#pulse?.timeoutMs ?? pulseTimeoutMs) + FENCE_SLACK_MS;
+    return this.#config.resilience.pulseIntervalMs + this.#watch.timeoutMs + FENCE_SLACK_MS;
   }
 
   patienceMs(): number {
-    return Math.max(PATIENCE_MS, 3 * this.#roundTripMs);
+    return Math.max(PATIENCE_MS, 3 * this.#watch.roundTripMs);
   }
 
   unavailable(operation: string): RedisUnavailableError {
@@ -569,11 +510,9 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     const generation = this.generation();
     if (!generation) return;
     // The outage was over before this came in: nobody else would write it.
-    try {
-      await this.#care.drain(ledger, generation, this.#recoveryDeps());
-    } catch (error) {
-      if (!this.isOutage(error, generation)) throw error;
-    }
+    await this.#unlessOutage(generation, () =>
+      this.#care.drain(ledger, generation, this.#recoveryDeps()),
+    );
   }
 
   tookJob(): void {

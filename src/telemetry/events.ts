@@ -102,6 +102,10 @@ export const events: Readonly<Record<string, EventEntry>> = {
     says: 'Redis refuses an outcome for good; it stays in the journal',
     fields: ['queue', 'jobId', 'reason'],
   },
+  'outcome.delayed': {
+    says: 'outcomes could not be written now; the next recovery tries again',
+    fields: [],
+  },
   'journal.warning': { says: 'what to know about the place of the journal', fields: [] },
   'journal.append_failed': {
     says: 'an outcome could not be put on disk and is kept in memory',

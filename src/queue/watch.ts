@@ -1,0 +1,120 @@
+/**
+ * Watches one generation: its sockets, its pulse, and our own event loop. Says what it sees; what that
+ * means for the breaker is the target's to decide.
+ */
+import type { Cluster, Redis } from 'ioredis';
+import type { Logger } from 'pino';
+import type { Config } from '../config.ts';
+import { type ConditionName, conditionOf } from '../redis/conditions.ts';
+import { createRedisClient } from '../redis/connect.ts';
+import { Pulse } from '../redis/pulse.ts';
+import type { Clock } from '../time.ts';
+import type { Generation } from './generation.ts';
+import type { QueueLedger } from './ledger.ts';
+import { fencedReason } from './lua/fence.ts';
+
+export interface WatchOptions {
+  clock: Clock;
+  log: Logger;
+  config: Pick<Config, 'redis' | 'resilience'>;
+  ledgers(): Iterable<QueueLedger>;
+  /** Something went wrong on a connection of the generation. */
+  onError(error: unknown, generation: Generation): void;
+}
+
+/** Jobs that are named when the event loop was blocked: one of them did it. */
+const BLOCKED_JOBS_MAX = 20;
+
+export class Watch {
+  /** Milliseconds of the last round trip. */
+  roundTripMs = 0;
+  readonly #options: WatchOptions;
+  #pulse: Pulse | undefined;
+  /** ioredis says why in an event, and then only that the connection is closed. */
+  #lastError: unknown;
+
+  constructor(options: WatchOptions) {
+    this.#options = options;
+  }
+
+  /** A client that never reconnects by itself, and whose errors are heard. */
+  connect(purpose: 'probe' | 'blocking'): Redis | Cluster {
+    return createRedisClient(this.#options.config.redis, purpose, {
+      retryPace: () => null,
+      overrides: { lazyConnect: true },
+      onError: (error) => {
+        this.#lastError = error;
+      },
+    });
+  }
+
+  /** Why a connection ended, as far as it was said; asked once. */
+  takeReason(): unknown {
+    const error = this.#lastError ?? new Error('Connection is closed.');
+    this.#lastError = undefined;
+    return error;
+  }
+
+  begin(generation: Generation): void {
+    const { onError } = this.#options;
+    generation.client.on('close', () => onError(this.takeReason(), generation));
+    this.#startPulse(generation);
+  }
+
+  rest(): void {
+    this.#pulse?.stop();
+    this.#pulse = undefined;
+  }
+
+  /** Milliseconds that an answer may take now. */
+  get timeoutMs(): number {
+    return this.#pulse?.timeoutMs ?? this.#options.config.resilience.pulseTimeoutMs;
+  }
+
+  #startPulse(generation: Generation): void {
+    const { clock, config, onError } = this.#options;
+    this.rest();
+    this.#pulse = new Pulse(
+      {
+        clock,
+        intervalMs: config.resilience.pulseIntervalMs,
+        timeoutMs: config.resilience.pulseTimeoutMs,
+        ask: () => generation.serverTime(),
+        onAnswer: ({ clockOffset, roundTripMs }) => {
+          generation.setClockOffset(clockOffset);
+          this.roundTripMs = roundTripMs;
+        },
+        onMissed: (silentMs) => {
+          const error = new Error(`no answer to a pulse for ${Math.round(silentMs)} ms`);
+          onError(Object.assign(error, { code: 'EFROZEN' }), generation);
+        },
+        onError: (error) => onError(error, generation),
+        onLoopBlocked: (blockedMs) => this.#loopBlocked(blockedMs),
+      },
+      this.roundTripMs,
+    );
+    this.#pulse.start();
+  }
+
+  #loopBlocked(blockedMs: number): void {
+    const jobs = [...this.#options.ledgers()]
+      .flatMap(({ queue, held }) => [...held.values()].map(({ id }) => ({ queue, jobId: id })))
+      .slice(0, BLOCKED_JOBS_MAX);
+    this.#options.log.warn(
+      { event: 'event_loop.blocked', condition: 'event-loop-blocked', blockedMs, jobs },
+      `the event loop stood still for ${Math.round(blockedMs)} ms; move computation of handlers to a worker thread`,
+    );
+  }
+}
+
+/** The condition that an error tells of, our fence's among them; undefined when it is no outage. */
+export function conditionIn(error: unknown): ConditionName | undefined {
+  switch (fencedReason(error)) {
+    case 'epoch':
+      return 'data-lost';
+    case 'late':
+      return 'frozen';
+    default:
+      return conditionOf(error);
+  }
+}
