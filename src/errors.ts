@@ -307,6 +307,17 @@ export class ServiceBusyError extends HoldfastError {
   }
 }
 
+/** The service was stopped before its start was done; an instance starts once. */
+export class ServiceStoppedError extends HoldfastError {
+  constructor() {
+    super(
+      'HOLDFAST_SERVICE_STOPPED',
+      'The service was stopped before its start was done.',
+      'Create another one with createService() to start again.',
+    );
+  }
+}
+
 /** The command line found neither a running service nor a Redis. */
 export class NothingReachableError extends HoldfastError {
   constructor(tried: readonly string[]) {

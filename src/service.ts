@@ -8,6 +8,7 @@
  */
 import type { Logger } from 'pino';
 import { type Config, type LoadedConfig, loadConfig } from './config.ts';
+import { ServiceStoppedError } from './errors.ts';
 import { createHttpServer, type HttpServer } from './http/server.ts';
 import { type Journal, openJournal } from './journal/journal.ts';
 import type { Part } from './part.ts';
@@ -48,19 +49,22 @@ export interface Service {
   readonly embedded: { url: string; kind: string; durable: boolean } | undefined;
   /**
    * Starts everything; does not wait for Redis.
-   * @throws ConfigError, HandlerFilesError, HttpListenError, JournalError; nothing is left running then
+   * @throws ConfigError, HandlerFilesError, HttpListenError, JournalError, and ServiceStoppedError when
+   * `stop` was called meanwhile; nothing is left running then
    */
   start(): Promise<void>;
-  /** Stops within SHUTDOWN_GRACE; idempotent, allowed before `start`. */
+  /** Stops within SHUTDOWN_GRACE; idempotent, allowed before and during `start`. */
   stop(): Promise<void>;
   /** Takes no more jobs, goes on with those that run. */
   quiet(): void;
-  /** Resolves when no job is waiting or running here any more: for `--burst`. */
+  /** Resolves when no job is waiting or running here any more, or the service stops: for `--burst`. */
   drained(): Promise<void>;
 }
 
 /** After the handlers' grace, what remains (journal, connections, embedded Redis) has this long, ms. */
 const CLOSING_MS = 1500;
+/** A part is given up so long after its deadline, ms. */
+const OVERDUE_MS = 250;
 /** The JavaScript store copies a stream at each access: short ones keep it usable. */
 const SLOW_STORE_EVENTS_MAX = 100;
 /** How often an empty queue is looked for in a burst, ms. */
@@ -86,6 +90,7 @@ class HoldfastService implements Service {
   #runtime: WorkerRuntime | undefined;
   #http: HttpServer | undefined;
   #isStarted = false;
+  #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
 
   constructor(options: ServiceOptions, loaded: LoadedConfig) {
@@ -108,15 +113,21 @@ class HoldfastService implements Service {
     return this.#embedded;
   }
 
-  async start(): Promise<void> {
+  start(): Promise<void> {
+    this.#starting ??= this.#start();
+    return this.#starting;
+  }
+
+  async #start(): Promise<void> {
     const startedAt = systemClock.now();
     for (const warning of this.#warnings) {
       this.log.warn({ event: 'config.warning' }, warning);
     }
     try {
       await this.#startParts();
+      this.#goOn();
     } catch (error) {
-      await this.stop();
+      await this.#takeDown(systemClock.now());
       throw error;
     }
     this.#isStarted = true;
@@ -132,7 +143,13 @@ class HoldfastService implements Service {
     );
   }
 
+  /** A stop that comes during the start is obeyed before the next part. @throws ServiceStoppedError */
+  #goOn(): void {
+    if (this.#stopping) throw new ServiceStoppedError();
+  }
+
   async #startParts(): Promise<void> {
+    this.#goOn();
     // Files first: what cannot work must not have opened anything.
     const workers =
       this.#options.workers ??
@@ -244,6 +261,7 @@ class HoldfastService implements Service {
   }
 
   async #run(part: Part): Promise<void> {
+    this.#goOn();
     this.#parts.push(part);
     await part.start();
   }
@@ -255,43 +273,46 @@ class HoldfastService implements Service {
 
   async #stop(): Promise<void> {
     const graceBy = systemClock.now() + this.config.shutdownGraceMs;
-    const running = this.#runtime?.state().queues.reduce((sum, queue) => sum + queue.running, 0);
+    // What is being started must not be taken down under the feet of the start.
+    if (this.#starting && !this.#isStarted) {
+      await within(
+        this.#starting.catch(() => {}),
+        graceBy,
+      );
+    }
     if (this.#isStarted) {
+      const running = this.#runtime?.state().queues.reduce((sum, queue) => sum + queue.running, 0);
       this.log.info(
         { event: 'service.stopping', running },
         `stopping; ${running} jobs are running`,
       );
     }
-    for (const part of this.#parts.reverse()) {
+    await this.#takeDown(graceBy);
+    if (this.#isStarted) this.log.info({ event: 'service.stopped' }, 'stopped');
+  }
+
+  /** Stops what was started, in reverse; each part once. */
+  async #takeDown(graceBy: number): Promise<void> {
+    for (let part = this.#parts.pop(); part; part = this.#parts.pop()) {
       const deadline =
         part === this.#runtime ? graceBy : Math.max(graceBy, systemClock.now()) + CLOSING_MS;
       await this.#stopPart(part, deadline);
     }
-    if (this.#isStarted) this.log.info({ event: 'service.stopped' }, 'stopped');
   }
 
   /** A part that fails or does not come to its end must not keep the others from theirs. */
   async #stopPart(part: Part, deadline: number): Promise<void> {
-    let cancel: (() => void) | undefined;
-    const overdue = new Promise<'overdue'>((resolve) => {
-      const waitMs = Math.max(0, deadline - systemClock.now()) + 250;
-      cancel = systemClock.after(waitMs, () => resolve('overdue'));
-    });
     try {
-      const end = await Promise.race([part.stop(deadline), overdue]);
-      if (end === 'overdue') {
-        this.log.error(
-          { event: 'part.overdue', part: part.name },
-          `${part.name} did not stop in time`,
-        );
-      }
+      if ((await within(part.stop(deadline), deadline + OVERDUE_MS)) !== 'overdue') return;
+      this.log.error(
+        { event: 'part.overdue', part: part.name },
+        `${part.name} did not stop in time`,
+      );
     } catch (error) {
       this.log.error(
         { event: 'part.failed', part: part.name, err: error },
         `${part.name} failed to stop`,
       );
-    } finally {
-      cancel?.();
     }
   }
 
@@ -302,7 +323,7 @@ class HoldfastService implements Service {
   async drained(): Promise<void> {
     const runtime = this.#runtime;
     if (!runtime) return;
-    for (;;) {
+    while (!this.#stopping) {
       const here = runtime.state().queues.filter(({ concurrency }) => concurrency > 0);
       if (here.every(({ running }) => running === 0) && (await this.#nothingWaits(here))) return;
       await new Promise<void>((resolve) => systemClock.after(BURST_LOOK_MS, resolve));
@@ -319,5 +340,19 @@ class HoldfastService implements Service {
       // Redis is away: a burst waits for it like everything else.
       return false;
     }
+  }
+}
+
+/** The end of `work`, or `overdue` at an instant of the monotonic clock. */
+async function within(work: Promise<unknown>, deadline: number): Promise<unknown> {
+  let cancel: (() => void) | undefined;
+  const overdue = new Promise<'overdue'>((resolve) => {
+    const waitMs = Math.max(0, deadline - systemClock.now());
+    cancel = systemClock.after(waitMs, () => resolve('overdue'));
+  });
+  try {
+    return await Promise.race([work, overdue]);
+  } finally {
+    cancel?.();
   }
 }

@@ -61,6 +61,8 @@ async function start(options: StartOptions): Promise<void> {
   try {
     await service.start();
   } catch (error) {
+    // Told to stop while it started: the end is under way.
+    if (end.hasBegun) return;
     return refuse(error);
   }
   if (end.hasBegun) return;
