@@ -148,6 +148,8 @@ export class Breaker {
       await this.#options.probe(probing.signal);
       event = { type: 'probe-passed' };
     } catch (error) {
+      // A probe that we ended ourselves says nothing about Redis.
+      if (probing.signal.aborted) return;
       event = { type: 'probe-failed', trouble: this.#options.troubleOf(error) };
     }
     if (probing.signal.aborted) return;
@@ -163,6 +165,7 @@ export class Breaker {
       await this.#options.recover();
       event = { type: 'recovered' };
     } catch (error) {
+      if (this.#stopped) return;
       event = { type: 'recovery-failed', trouble: this.#options.troubleOf(error) };
     }
     if (recovery === this.#recovery && this.#state.state === 'recovering') this.#feed(event);
