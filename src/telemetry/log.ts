@@ -7,12 +7,15 @@ import { type DestinationStream, type Logger, type LoggerOptions, pino } from 'p
 import pretty from 'pino-pretty';
 import type { Config } from '../config.ts';
 
-/** Credentials in a URL, anywhere in a text. */
-const URL_PASSWORD = /\b([a-z][a-z0-9+.-]*:\/\/[^\s:/@]*):[^\s@]+@/gi;
+/**
+ * Credentials in a URL, anywhere in a text or a JSON line: up to the last @, since a password may hold
+ * one, but not beyond the JSON string that it stands in.
+ */
+const URL_PASSWORD = /\b([a-z][a-z0-9+.-]*:\/\/[^\s:/@"]*):(?:\\.|[^\s"\\])+@/gi;
 
 /** Hides what stands between a colon and an @ in every URL of a text. */
 export function redactText(text: string): string {
-  return text.replace(URL_PASSWORD, '$1:***@');
+  return text.includes('://') ? text.replace(URL_PASSWORD, '$1:***@') : text;
 }
 
 /** Names of fields that are never written, wherever they stand at the first two levels. */
@@ -32,12 +35,8 @@ export function createLogger(
     formatters: { level: (label) => ({ level: label }) },
     redact: { paths: SECRET_FIELDS, censor: '***' },
     serializers: { err: serializeError },
-    hooks: {
-      logMethod(args, method) {
-        const cleaned = args.map((arg) => (typeof arg === 'string' ? redactText(arg) : arg));
-        method.apply(this, cleaned as Parameters<typeof method>);
-      },
-    },
+    // The whole line, so that no field is forgotten.
+    hooks: { streamWrite: redactText },
   };
   if (destination) return pino(options, destination);
   if (config.log.format === 'pretty') {
@@ -55,13 +54,13 @@ export function createLogger(
 }
 
 function serializeError(error: unknown): Record<string, unknown> {
-  if (!(error instanceof Error)) return { message: redactText(String(error)) };
+  if (!(error instanceof Error)) return { message: String(error) };
   const { name, message, stack } = error;
   const code = (error as { code?: unknown }).code;
   return {
     type: name,
-    message: redactText(message),
+    message,
     ...(code === undefined ? {} : { code }),
-    stack: redactText(stack ?? ''),
+    stack: stack ?? '',
   };
 }

@@ -43,7 +43,13 @@ describe('the log', () => {
       command: { name: 'auth', args: ['hunter2'] },
     });
     log.error({ event: 'x', err: error, password: 'hunter2' }, 'no rediss://:hunter2@h/0 today');
+    log.child({ at: 'redis://u:hunter2@h' }).warn({
+      event: 'x',
+      deep: { evidence: ['redis://u:pa@hunter2@h and "redis://u:\\"hunter2\n"@h"'] },
+      error: 'redis://:hunt"hunter2@h',
+    });
     expect(lines.join()).not.toContain('hunter2');
+    for (const line of lines) expect(JSON.parse(line)).toMatchObject({ event: 'x' });
     expect(redactText('a redis://u:p@h b')).toBe('a redis://u:***@h b');
     expect(pino.levels.labels[50]).toBe('error');
   });
