@@ -1,13 +1,9 @@
 /** `holdfast quiet`: running services take no more jobs and go on with those that run. */
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Command } from 'commander';
-import { z } from 'zod';
+import { servicesHere } from '../service-note.ts';
 import { EXIT } from './exit-codes.ts';
 import { type ConfigSource, run } from './run.ts';
 import { note, print } from './terminal.ts';
-
-const noteSchema = z.object({ pid: z.int().positive(), replica: z.string().optional() });
 
 export function register(program: Command, source: ConfigSource): void {
   program
@@ -16,33 +12,33 @@ export function register(program: Command, source: ConfigSource): void {
     .action(async () => {
       await run(source, async ({ dataDir }) => {
         let told = 0;
-        for (const pid of await pids(dataDir)) {
-          try {
-            process.kill(pid, 'SIGTSTP');
-            print(`${pid} takes no more jobs`);
-            told += 1;
-          } catch {
-            // A note of a service that died.
+        for (const { pid, replica, obeysSignals } of await servicesHere(dataDir)) {
+          if (obeysSignals) {
+            told += tell(pid, replica);
+          } else {
+            // The signal would suspend an app that does not listen for it.
+            note(
+              `${replica} (process ${pid}) runs inside an app: call quiet() of its service there.`,
+            );
           }
         }
         if (told > 0) return EXIT.done;
         note(
-          `No service of ${dataDir} runs here. Start one with \`holdfast start\`, or set DATA_DIR.`,
+          `No service of ${dataDir} was told. Start one with \`holdfast start\`, or set DATA_DIR.`,
         );
         return EXIT.unavailable;
       });
     });
 }
 
-async function pids(dataDir: string): Promise<number[]> {
-  const found: number[] = [];
-  for (const file of await readdir(dataDir).catch(() => [])) {
-    if (!/^service-.*\.json$/.test(file)) continue;
-    try {
-      found.push(noteSchema.parse(JSON.parse(await readFile(join(dataDir, file), 'utf8'))).pid);
-    } catch {
-      // Half written, or not ours.
-    }
+/** How many were told: 0 when it ended meanwhile, or is another user's. */
+function tell(pid: number, replica: string): number {
+  try {
+    process.kill(pid, 'SIGTSTP');
+  } catch (error) {
+    note(`${replica} (process ${pid}) cannot be told (${(error as NodeJS.ErrnoException).code})`);
+    return 0;
   }
-  return found;
+  print(`${replica} (process ${pid}) takes no more jobs`);
+  return 1;
 }

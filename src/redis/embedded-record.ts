@@ -134,7 +134,8 @@ function recordPath(dataDir: string): string {
   return join(dataDir, 'redis.json');
 }
 
-function commandLine(pid: number): string {
+/** What a process was started with; empty when that cannot be told. */
+export function commandLine(pid: number): string {
   try {
     // Not `ps`: slim container images have none.
     if (process.platform === 'linux') return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
