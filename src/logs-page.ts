@@ -42,6 +42,8 @@ export function logsSchema(): object {
       msg: { type: 'string' },
     },
     oneOf: Object.entries(events).map(([name, { fields }]) => ({
+      type: 'object',
+      required: ['event'],
       properties: {
         event: { const: name },
         ...Object.fromEntries(
