@@ -31,7 +31,9 @@ const USAGE_CODES: ReadonlySet<string> = new Set([
 
 /** The exit code of an error of ours, also of one that came from the service over HTTP. */
 export function exitCodeOf({ code }: HoldfastError): number {
-  if (code === 'HOLDFAST_CONFIG_INVALID') return EXIT.config;
+  if (code === 'HOLDFAST_CONFIG_INVALID' || code === 'HOLDFAST_HANDLER_INVALID') {
+    return EXIT.config;
+  }
   if (code === 'HOLDFAST_ACCESS_DENIED') return EXIT.denied;
   return USAGE_CODES.has(code) ? EXIT.usage : EXIT.unavailable;
 }

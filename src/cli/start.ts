@@ -76,7 +76,7 @@ async function start(options: StartOptions): Promise<void> {
 function refuse(error: unknown): void {
   if (!(error instanceof HoldfastError)) throw error;
   note(`${styled('red', 'error', process.stderr)} ${error.message}`);
-  process.exit(error.code.startsWith('HOLDFAST_HANDLER') ? EXIT.config : exitCodeOf(error));
+  process.exit(exitCodeOf(error));
 }
 
 /** Decides when and with what the process ends. */
