@@ -29,7 +29,7 @@ export async function watch(args: readonly string[]): Promise<void> {
         process.stderr,
       ),
     );
-    if (child.exitCode === null && child.signalCode === null) {
+    if (isRunning(child)) {
       child.kill('SIGTERM');
       await once(child, 'exit');
     }
@@ -37,12 +37,13 @@ export async function watch(args: readonly string[]): Promise<void> {
   };
   for (const folder of [config.workersDir, config.configDir]) {
     try {
-      watchFolder(folder, { recursive: true }, (_event, file) => {
+      const watcher = watchFolder(folder, { recursive: true }, (_event, file) => {
         clearTimeout(timer);
         timer = setTimeout(() => {
           turning = turning.then(() => turn(file ?? folder));
         }, SETTLE_MS);
       });
+      watcher.on('error', (error) => note(`${folder} is watched no more: ${error.message}`));
     } catch {
       note(`${folder} cannot be watched; it does not exist`);
     }
@@ -50,11 +51,15 @@ export async function watch(args: readonly string[]): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
       isEnding = true;
-      if (child.exitCode !== null) process.exit(child.exitCode);
+      if (!isRunning(child)) process.exit(child.exitCode ?? 1);
       child.kill(signal);
       child.once('exit', (code) => process.exit(code ?? 0));
     });
   }
+}
+
+function isRunning({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode === null && signalCode === null;
 }
 
 function launch(args: readonly string[]): ChildProcess {

@@ -152,6 +152,20 @@ describe('a short life', () => {
     expect(await second.stop()).toBe(0);
   });
 
+  it('starts anew with --watch when a handler changes, and survives a broken one', async () => {
+    const folder = newFolder();
+    const write = (text: string) => writeFileSync(join(folder, 'late.mjs'), text);
+    writeFileSync(join(folder, 'sum.mjs'), `export default { queue: 'sum', handler() {} };`);
+    const service = start({ WORKERS_DIR: folder }, ['--watch']);
+    await service.until('service.started');
+    write('export default {');
+    await expect.poll(() => service.stderr, { timeout: 10_000 }).toContain('late.mjs:1');
+    write(`export default { queue: 'late', handler() {} };`);
+    expect(await service.until('service.started', 2)).toMatchObject({ queues: ['late', 'sum'] });
+    expect(await service.stop()).toBe(0);
+    expect(service.of('service.stopped')).toHaveLength(2);
+  });
+
   it('stops gracefully with 70 after an exception in a timer', async () => {
     const service = start();
     await service.until('service.started');
