@@ -10,6 +10,9 @@ import { destroyClient } from '../redis/probe.ts';
 import type { Clock } from '../time.ts';
 import { commandName, defineScripts } from './fenced-scripts.ts';
 
+/** Below this the clocks are as good as equal, ms: networks and NTP account for less. */
+const SKEW_MS = 2000;
+
 export class Generation {
   readonly client: Redis | Cluster;
   /** The same client behind BullMQ's adapter, with all scripts defined. */
@@ -64,6 +67,11 @@ export class Generation {
 
   setClockOffset(offset: number): void {
     this.#clockOffset = offset;
+  }
+
+  /** Whether this host's wall clock is far from the server's; asked each time, as clocks jump between pulses. */
+  get isSkewed(): boolean {
+    return Math.abs(this.#clock.wall() - this.serverNow()) > SKEW_MS;
   }
 
   addBlocking(client: Redis | Cluster): void {

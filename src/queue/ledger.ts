@@ -83,6 +83,8 @@ export class QueueLedger {
   lastTakeAnswered: Instant = 0;
   #epochKey: string | undefined;
   #window: Outcome[] = [];
+  /** Bytes of each, in the same places. */
+  #windowSizes: number[] = [];
   #windowHead = 0;
   #windowBytes = 0;
 
@@ -109,8 +111,10 @@ export class QueueLedger {
   /** Remembers an outcome that Redis has acknowledged, until the window has passed. */
   remember(outcome: Outcome, windowMs: number): void {
     this.forgetBefore(outcome.at - windowMs);
+    const bytes = bytesOf(outcome);
     this.#window.push(outcome);
-    this.#windowBytes += bytesOf(outcome);
+    this.#windowSizes.push(bytes);
+    this.#windowBytes += bytes;
     while (this.#windowBytes > WINDOW_BYTES_MAX && this.#windowHead < this.#window.length - 1) {
       this.#drop();
     }
@@ -127,18 +131,13 @@ export class QueueLedger {
     }
   }
 
-  clearWindow(): void {
-    this.#window = [];
-    this.#windowHead = 0;
-    this.#windowBytes = 0;
-  }
-
   /** The oldest goes; the array is cut now and then, since a shift would move all that is left. */
   #drop(): void {
-    this.#windowBytes -= bytesOf(this.#window[this.#windowHead]!);
+    this.#windowBytes -= this.#windowSizes[this.#windowHead]!;
     this.#windowHead += 1;
     if (this.#windowHead >= 1024 && this.#windowHead * 2 > this.#window.length) {
       this.#window = this.#window.slice(this.#windowHead);
+      this.#windowSizes = this.#windowSizes.slice(this.#windowHead);
       this.#windowHead = 0;
     }
   }

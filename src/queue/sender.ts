@@ -30,17 +30,13 @@ export class Sender {
     generation: Generation | undefined = this.#core.generation(),
   ): Promise<unknown> {
     if (!generation) return Promise.reject(this.#core.unavailable(script));
-    const { clock } = this.#core;
-    const send = () =>
-      this.#core.send(
-        generation,
-        this.#ledger,
-        script,
-        onServerClock(script, args, clock, generation),
-      );
-    return this.#ledger.readyIn === generation
-      ? send()
-      : this.#core.ready(this.#ledger, generation).then(send);
+    const timely = onServerClock(script, args, generation);
+    if (this.#ledger.readyIn === generation) {
+      return this.#core.send(generation, this.#ledger, script, timely);
+    }
+    return this.#core
+      .ready(this.#ledger, generation)
+      .then(() => this.#core.send(generation, this.#ledger, script, timely));
   }
 
   /**

@@ -7,9 +7,6 @@ import type { Clock } from '../time.ts';
 import { keyCount } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
 
-/** Below this the clocks are as good as equal, ms: networks and NTP account for less. */
-const SKEW_MS = 2000;
-
 /** Where a script's arguments behind its keys say what time it is (BullMQ 6.7). */
 const timeArgument: Readonly<Record<string, number>> = {
   moveToActive: 1,
@@ -19,20 +16,14 @@ const timeArgument: Readonly<Record<string, number>> = {
   updateJobScheduler: 4,
 };
 
-/** Whether this host's wall clock is far from the server's. */
-export function isSkewed(clock: Clock, generation: Generation): boolean {
-  return Math.abs(clock.wall() - generation.serverNow()) > SKEW_MS;
-}
-
 /** The arguments with the server's time, if ours is wrong. */
 export function onServerClock(
   script: string,
   args: readonly unknown[],
-  clock: Clock,
   generation: Generation,
 ): readonly unknown[] {
   const at = timeArgument[script];
-  if (at === undefined || !isSkewed(clock, generation)) return args;
+  if (at === undefined || !generation.isSkewed) return args;
   const corrected = [...args];
   corrected[keyCount(script) + at] = Math.round(generation.serverNow());
   return corrected;

@@ -65,10 +65,9 @@ export class Settlements {
 
   acknowledged(ledger: QueueLedger, settlement: Settlement): void {
     if (this.#windowMs > 0) {
-      ledger.remember(
-        { ...settlement, at: this.#clock.wall(), position: undefined },
-        this.#windowMs,
-      );
+      const { job, command, args } = settlement;
+      const at = this.#clock.wall();
+      ledger.remember({ job, command, args, at, position: undefined }, this.#windowMs);
     }
   }
 

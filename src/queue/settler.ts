@@ -39,8 +39,10 @@ export class Settler {
       return 0;
     }
     const generation = this.#core.generation() ?? this.#core.settlingGeneration();
-    if (!generation || !(await this.#notesFirst(job)))
+    if (!generation) return await this.#journal(job, script, args);
+    if (hasNotes(job) && !(await this.#notesFirst(job))) {
       return await this.#journal(job, script, args);
+    }
 
     const fetches = wantsNext(script, args) && this.#core.mayFetchWithSettle(this.#ledger);
     // Without a reply it is not known whether the next job came along: recovery hands it back.
@@ -61,7 +63,6 @@ export class Settler {
 
   /** False when an outage came between. While memory is full they are written afterwards. */
   async #notesFirst(job: HeldJob): Promise<boolean> {
-    if (!hasNotes(job)) return true;
     const generation = this.#core.generation();
     if (!generation) {
       this.#ledger.owed.add(job);

@@ -7,7 +7,7 @@ import { keyCount } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
 import { heldFromReply, type QueueLedger } from './ledger.ts';
 import type { Sender } from './sender.ts';
-import { isSkewed, onOwnClock } from './server-clock.ts';
+import { onOwnClock } from './server-clock.ts';
 import type { TargetCore } from './target-core.ts';
 
 /** A marker of BullMQ: which job, and when it is due. */
@@ -103,8 +103,7 @@ export class Taker {
 
   /** A script's reply that brought a job: it is in flight here from now on. */
   hold(reply: unknown, token: string): void {
-    const generation = this.#core.generation();
-    if (generation && isSkewed(this.#core.clock, generation)) onOwnClock(reply, this.#core.clock);
+    if (this.#core.generation()?.isSkewed) onOwnClock(reply, this.#core.clock);
     const job = heldFromReply(reply, token, this.#ledger.lockMs, this.#core.clock.now());
     if (!job) return;
     this.#ledger.held.set(job.id, job);
