@@ -46,7 +46,12 @@ export interface OutageRecord {
   counts: OutageCounts;
   /** What became of the server: same, restarted, failed-over. */
   identity: string | undefined;
-  /** ms from the breaker's closing to the first job that began afterwards. */
+  /**
+   * ms from Redis' last answer to the opening of the breaker, for what only silence told; 0 where a socket
+   * or an error reply told it at once.
+   */
+  detectMs: number;
+  /** ms from the first answer of Redis after the outage to the first job that began here. */
   firstJobMs: number | undefined;
 }
 
@@ -56,7 +61,13 @@ const EVIDENCE_MAX = 20;
 const CONDITIONS_MAX = 50;
 const TEXT_MAX = 300;
 
-export function openRecord(id: string, condition: string, at: number, held: number): OutageRecord {
+export function openRecord(
+  id: string,
+  condition: string,
+  at: number,
+  held: number,
+  detectMs = 0,
+): OutageRecord {
   return {
     id,
     startedAt: at,
@@ -75,6 +86,7 @@ export function openRecord(id: string, condition: string, at: number, held: numb
       probes: 0,
     },
     identity: undefined,
+    detectMs,
     firstJobMs: undefined,
   };
 }

@@ -39,6 +39,8 @@ interface Line {
   message: string;
 }
 
+/** The line at the end waits for the first job, to tell when it began, but no longer than this, ms. */
+export const FIRST_JOB_WAIT_MS = 2000;
 /** Enough for a page's timeline of a day with an outage each half hour. */
 const KEEP = 50;
 
@@ -47,7 +49,11 @@ export class OutageRecorder {
   readonly #allowance = new LineAllowance();
   #current: OutageRecord | undefined;
   #openedAt: Instant = 0;
-  #closedAt: Instant = 0;
+  /** When Redis first answered after the last outage. */
+  #answeredAt: Instant = 0;
+  /** The outage whose line at the end has yet to be written. */
+  #untold: OutageRecord | undefined;
+  #cancelUntold: (() => void) | undefined;
   #cancelSummary: (() => void) | undefined;
   /** The last line that was one too many: the log must not end with what is no longer so. */
   #late: Line | undefined;
@@ -78,17 +84,25 @@ export class OutageRecorder {
     for (const listener of this.#listeners) listener(record);
   }
 
-  /** The breaker opened. */
-  opened(condition: string, held: number): OutageRecord {
+  /** The breaker opened; `detectMs` after Redis' last answer, where only silence told it. */
+  opened(condition: string, held: number, detectMs = 0): OutageRecord {
     const { clock, describe } = this.#options;
-    const record = openRecord(randomUUID(), condition, clock.wall(), held);
+    this.#tellEnd();
+    const record = openRecord(randomUUID(), condition, clock.wall(), held, Math.round(detectMs));
     this.#current = record;
     this.#openedAt = clock.now();
     this.#summariseAt(nextSummaryMs(0));
     const { cause, meaning, remedy } = describe(condition);
     this.#say({
       level: 'error',
-      fields: { event: 'outage.opened', outageId: record.id, condition, cause, held },
+      fields: {
+        event: 'outage.opened',
+        outageId: record.id,
+        condition,
+        cause,
+        held,
+        detectMs: record.detectMs,
+      },
       message: `Redis is away: ${meaning}. ${remedy}`,
     });
     this.#tell(record);
@@ -107,14 +121,18 @@ export class OutageRecorder {
     if (record) record.counts[what] += by;
   }
 
-  /** The breaker closed: recovery is done, work goes on. */
-  closed(identity: string, counts: Partial<OutageCounts>): void {
+  /** The breaker closed: recovery is done, work goes on. `answeredAt`: Redis' first answer. */
+  closed(
+    identity: string,
+    counts: Partial<OutageCounts>,
+    answeredAt: Instant = this.#options.clock.now(),
+  ): void {
     const { clock } = this.#options;
     const record = this.#current;
     if (!record) return;
     this.#cancelSummary?.();
     this.#current = undefined;
-    this.#closedAt = clock.now();
+    this.#answeredAt = answeredAt;
     record.endedAt = clock.wall();
     record.identity = identity;
     for (const [name, count] of Object.entries(counts)) {
@@ -123,7 +141,33 @@ export class OutageRecorder {
     this.#ended.push(record);
     if (this.#ended.length > (this.#options.keep ?? KEEP)) this.#ended.shift();
     this.#tell(record);
-    const { locksRetaken, replayed, pulledBack } = record.counts;
+    this.#untold = record;
+    this.#cancelUntold = clock.after(FIRST_JOB_WAIT_MS, () => this.#tellEnd());
+  }
+
+  /** A job begins here; the first after an outage ends its account. */
+  firstJob(): void {
+    const record = this.#ended.at(-1);
+    if (!record || record.firstJobMs !== undefined || this.#current) return;
+    record.firstJobMs = Math.round(this.#options.clock.now() - this.#answeredAt);
+    this.#tellEnd();
+  }
+
+  stop(): void {
+    this.#tellEnd();
+    this.#cancelSummary?.();
+    this.#cancelLate?.();
+  }
+
+  /** The one line at the end of an outage, with all that is known by then. */
+  #tellEnd(): void {
+    const record = this.#untold;
+    if (!record) return;
+    this.#untold = undefined;
+    this.#cancelUntold?.();
+    const { firstJobMs, counts } = record;
+    const lastedMs = lengthMs(record, this.#options.clock.wall());
+    const first = firstJobMs === undefined ? '' : `, first job after ${firstJobMs} ms`;
     this.#say({
       level: 'info',
       fields: {
@@ -131,25 +175,15 @@ export class OutageRecorder {
         outageId: record.id,
         condition: record.conditions[0]?.name,
         conditions: record.conditions.map(({ name }) => name),
-        identity,
-        durationMs: lengthMs(record, clock.wall()),
-        ...record.counts,
+        identity: record.identity,
+        durationMs: lastedMs,
+        detectMs: record.detectMs,
+        ...(firstJobMs === undefined ? {} : { firstJobMs }),
+        ...counts,
         evidence: record.evidence.slice(0, 3),
       },
-      message: `Redis is back after ${seconds(lengthMs(record, clock.wall()))}: ${locksRetaken} locks taken back, ${replayed} outcomes written, ${pulledBack} jobs saved from a second run`,
+      message: `Redis is back after ${seconds(lastedMs)}: ${counts.locksRetaken} locks taken back, ${counts.replayed} outcomes written, ${counts.pulledBack} jobs saved from a second run${first}`,
     });
-  }
-
-  /** The first job that began after the last outage. Returns the ms since the breaker closed. */
-  firstJob(): void {
-    const record = this.#ended.at(-1);
-    if (!record || record.firstJobMs !== undefined || this.#current) return;
-    record.firstJobMs = Math.round(this.#options.clock.now() - this.#closedAt);
-  }
-
-  stop(): void {
-    this.#cancelSummary?.();
-    this.#cancelLate?.();
   }
 
   /** `dueMs` after the outage began; the next is counted from there, for timers fire a little early. */

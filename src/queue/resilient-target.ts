@@ -49,6 +49,8 @@ const GUARD_MS = 10 * 60_000;
 const FENCE_SLACK_MS = 500;
 /** A blocking read may be late by this much before its socket counts as dead, ms. */
 const PATIENCE_MS = 750;
+/** Conditions that no event tells of, only the want of an answer. */
+const SILENT: ReadonlySet<string> = new Set(['frozen', 'half-open', 'timeout']);
 /** At the end, our keys are removed if Redis answers within this time, ms. */
 const GOODBYE_MS = 500;
 
@@ -95,7 +97,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   #passed: ProbePassed | undefined;
   /** Server time (ms) of the last sign of life before the outage; 0 before the first connection. */
   #lastAliveAt = 0;
-  #recovery: { change: IdentityChange; report: RecoveryReport } | undefined;
+  #recovery: { change: IdentityChange; report: RecoveryReport; answeredAt: number } | undefined;
   #replicas = 1;
 
   constructor(options: ResilientTargetOptions) {
@@ -306,7 +308,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     this.#identity = passed.identity;
     this.#care.isReady(ledgers, generation);
     this.#replicas = Math.max(1, report.members);
-    this.#recovery = { change, report };
+    this.#recovery = { change, report, answeredAt: passed.answeredAt };
   }
 
   /** The breaker closed: everybody may go on. */
@@ -319,7 +321,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   }
 
   #tellEnd(): void {
-    const { change, report } = this.#recovery!;
+    const { change, report, answeredAt } = this.#recovery!;
     // A process younger than the moments that were lost has lost its keys, but not its jobs.
     const found = report.locksRetaken + report.pulledBack + report.healed;
     if (report.epochsGone > 0 && found === 0) {
@@ -327,14 +329,9 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     } else if ((change === 'restarted' || change === 'failed-over') && report.healed > 0) {
       this.outages.saw('data-rolled-back', `${report.healed} outcomes were gone`);
     }
-    this.outages.closed(change, {
-      replayed: report.replayed,
-      healed: report.healed,
-      locksRetaken: report.locksRetaken,
-      pulledBack: report.pulledBack,
-      handedBack: report.handedBack,
-      runsLost: report.runsLost,
-    });
+    const { replayed, healed, locksRetaken, pulledBack, handedBack, runsLost } = report;
+    const counts = { replayed, healed, locksRetaken, pulledBack, handedBack, runsLost };
+    this.outages.closed(change, counts, answeredAt);
   }
 
   /** What nobody needs to wait for: notes of running jobs, and outcomes that came in meanwhile. */
@@ -376,7 +373,8 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   #moved(from: BreakerState, to: BreakerState): void {
     const condition = to.state === 'closed' ? undefined : to.trouble.name;
     if (from.state === 'closed' && condition !== undefined) {
-      this.outages.opened(condition, this.#heldCount());
+      const silentMs = SILENT.has(condition) ? this.clock.now() - this.#watch.answeredAt : 0;
+      this.outages.opened(condition, this.#heldCount(), silentMs);
     }
     const breaker = to.state === 'recovering' ? 'half-open' : to.state;
     const changed = breaker !== this.#state.breaker || condition !== this.#state.condition;

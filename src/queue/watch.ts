@@ -28,6 +28,8 @@ const BLOCKED_JOBS_MAX = 20;
 export class Watch {
   /** Milliseconds of the last round trip. */
   roundTripMs = 0;
+  /** When a pulse was last answered, monotonic ms. */
+  answeredAt = 0;
   readonly #options: WatchOptions;
   #pulse: Pulse | undefined;
   /** ioredis says why in an event, and then only that the connection is closed. */
@@ -57,6 +59,7 @@ export class Watch {
 
   begin(generation: Generation): void {
     const { onError } = this.#options;
+    this.answeredAt = this.#options.clock.now();
     generation.client.on('close', () => onError(this.takeReason(), generation));
     this.#startPulse(generation);
   }
@@ -83,6 +86,7 @@ export class Watch {
         onAnswer: ({ clockOffset, roundTripMs }) => {
           generation.setClockOffset(clockOffset);
           this.roundTripMs = roundTripMs;
+          this.answeredAt = clock.now();
         },
         onMissed: (silentMs) => {
           const error = new Error(`no answer to a pulse for ${Math.round(silentMs)} ms`);

@@ -14,6 +14,8 @@ export interface ProbePassed {
   clockOffset: number;
   /** Milliseconds for the round trip of one TIME. */
   roundTripMs: number;
+  /** When the server first answered, monotonic ms. */
+  answeredAt: number;
 }
 
 export interface ProbeOptions {
@@ -74,6 +76,7 @@ export async function probe(options: ProbeOptions): Promise<ProbePassed> {
       identity,
       clockOffset: Number(seconds) * 1000 + Number(micros) / 1000 - (before + after) / 2,
       roundTripMs: after - before,
+      answeredAt: before,
     };
   } catch (error) {
     destroyClient(client);

@@ -68,7 +68,10 @@ export const events: Readonly<Record<string, EventEntry>> = {
     fields: ['tries'],
   },
   'embedded.left': { says: 'another service uses it: it goes on', fields: [] },
-  'outage.opened': { says: 'Redis is away', fields: ['outageId', 'condition', 'cause', 'held'] },
+  'outage.opened': {
+    says: 'Redis is away',
+    fields: ['outageId', 'condition', 'cause', 'held', 'detectMs'],
+  },
   'outage.summary': {
     says: 'it is still away: after 30 s, then every minute',
     fields: ['outageId', 'condition', 'durationMs', ...COUNTS, 'evidence', 'linesLeftOut'],
@@ -81,6 +84,8 @@ export const events: Readonly<Record<string, EventEntry>> = {
       'conditions',
       'identity',
       'durationMs',
+      'detectMs',
+      'firstJobMs',
       ...COUNTS,
       'evidence',
       'linesLeftOut',

@@ -9,7 +9,7 @@ import {
   SUMMARY_EVERY_MS,
 } from '../../src/outage/lines.ts';
 import { noteCondition, noteEvidence, openRecord } from '../../src/outage/record.ts';
-import { OutageRecorder } from '../../src/outage/recorder.ts';
+import { FIRST_JOB_WAIT_MS, OutageRecorder } from '../../src/outage/recorder.ts';
 import { VirtualClock } from '../simulation/virtual-clock.ts';
 
 interface Line {
@@ -52,6 +52,8 @@ describe('an outage is told', () => {
     recorder.count('journaled', 2);
     await clock.pass(8000);
     recorder.closed('restarted', { replayed: 2, locksRetaken: 5 });
+    await clock.pass(30);
+    recorder.firstJob();
     expect(lines.map(({ event, level }) => [event, level])).toEqual([
       ['outage.opened', 'error'],
       ['outage.closed', 'info'],
@@ -67,7 +69,28 @@ describe('an outage is told', () => {
       journaled: 2,
       replayed: 2,
       locksRetaken: 5,
+      detectMs: 0,
+      firstJobMs: 30,
     });
+    expect(clock.pending).toBe(0);
+  });
+
+  it('at its end without a first job when none begins, and before the next one begins', async () => {
+    const { clock, lines, recorder } = rig();
+    recorder.opened('frozen', 0, 2345.6);
+    recorder.closed('same', {});
+    await clock.pass(FIRST_JOB_WAIT_MS);
+    expect(lines[1]!.fields).toMatchObject({ event: 'outage.closed', detectMs: 2346 });
+    expect(lines[1]!.fields).not.toHaveProperty('firstJobMs');
+    recorder.firstJob();
+    recorder.opened('refused', 0);
+    recorder.closed('same', {});
+    recorder.opened('refused', 0);
+    recorder.closed('same', {});
+    recorder.stop();
+    expect(lines.map(({ event }) => event.slice('outage.'.length))).toEqual([
+      ...['opened', 'closed', 'opened', 'closed', 'opened', 'closed'],
+    ]);
     expect(clock.pending).toBe(0);
   });
 
@@ -128,8 +151,8 @@ describe('an outage is told', () => {
     const { clock, recorder } = rig();
     recorder.firstJob();
     recorder.opened('refused', 0);
-    recorder.closed('same', {});
-    await clock.pass(42);
+    recorder.closed('same', {}, clock.now() - 10);
+    await clock.pass(32);
     recorder.firstJob();
     await clock.pass(1000);
     recorder.firstJob();

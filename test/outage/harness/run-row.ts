@@ -112,6 +112,7 @@ function finishWithin({ row, program, workers }: World): number {
   const { lockDurationMs, stalledIntervalMs } = workers[0]!.settings;
   const stalledMs =
     program === 'plain' || row.expect?.mayRepeat ? lockDurationMs + 2 * stalledIntervalMs : 0;
-  const longestMs = Math.max(0, ...(row.inFlightMs ?? []));
+  // Jobs in flight that fail at first run for as long again.
+  const longestMs = Math.max(...(row.inFlightMs ?? lengths(row.outageMs)));
   return FINISH_MS + stalledMs + longestMs;
 }
