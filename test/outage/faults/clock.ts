@@ -1,6 +1,7 @@
 /**
- * Loaded first by workers of rows about the clock: the wall clock is ahead by what a file says, in ms.
- * The monotonic clock goes on, as it does when a host's clock is set.
+ * Loaded first by workers of rows about the clock where libfaketime is not installed: JavaScript's wall
+ * clock is ahead by what a file says, in seconds. The monotonic clock goes on, as it does when a host's
+ * clock is set.
  */
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -13,7 +14,7 @@ let aheadMs = 0;
 
 setInterval(() => {
   try {
-    aheadMs = Number(readFileSync(file, 'utf8'));
+    aheadMs = 1000 * Number(readFileSync(file, 'utf8'));
   } catch {
     aheadMs = 0;
   }

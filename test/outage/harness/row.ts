@@ -19,6 +19,8 @@ export interface Row {
   worker?: Partial<WorkerSettings>;
   /** Modules that the workers load first. */
   imports?: readonly string[];
+  /** The workers' wall clock can be set, with `setClock`. */
+  hasOwnClock?: true;
   /** Host name of Redis as the workers are told; default the proxy's address. */
   host?: string;
   /** What names resolve to at the start, for rows that load `hosts.ts`. */

@@ -174,7 +174,9 @@ export async function wrongWith(
   const found = await workload.queues[job.queue].getJob(job.id);
   if (!found) return `${job.id} is gone`;
   const state = await found.getState();
-  if (state !== job.state) return `${job.id} is ${state}, not ${job.state}`;
+  if (state !== job.state) {
+    return `${job.id} is ${state}, not ${job.state}: ${found.failedReason ?? ''}`;
+  }
   if (job.state === 'failed') return undefined;
   const value = found.returnvalue as { value?: string } | null;
   if (value?.value !== job.work.value) {

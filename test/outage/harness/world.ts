@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { type Cluster, Redis } from 'ioredis';
 import { startProxy, type TcpProxy } from '../../support/proxy.ts';
 import { type RedisServer, startRedis } from '../../support/redis-server.ts';
+import { clockHooks } from '../faults/host-clock.ts';
 import type { WorkerSettings } from '../sut/settings.ts';
 import type { Row } from './row.ts';
 import { RunLedger } from './run-ledger.ts';
@@ -89,12 +90,13 @@ export class World {
   /** Starts the worker of this position, again with the folder that it had. */
   startWorker(position: number): WorkerProcess {
     const { row, program, stage } = this;
+    const clock = row.hasOwnClock ? clockHooks(this.dir) : { imports: [], env: {} };
     const worker = new WorkerProcess({
       program,
-      imports: (row.imports ?? []).map((path) =>
+      imports: [...(row.imports ?? []), ...clock.imports].map((path) =>
         fileURLToPath(new URL(`../faults/${path}`, import.meta.url)),
       ),
-      env: { OUTAGE_HOSTS: join(this.dir, 'hosts.json') },
+      env: { OUTAGE_HOSTS: join(this.dir, 'hosts.json'), ...clock.env },
       settings: {
         workerId: `worker-${position}`,
         redis: {

@@ -1,7 +1,6 @@
 /** Rows 11 to 13: what happens to a worker, not to Redis. */
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { CLOCK_BY, setClock } from '../faults/host-clock.ts';
 import type { Row } from '../harness/row.ts';
 import { type LedgerLine, runOf } from '../harness/run-ledger.ts';
 import { until } from '../harness/until.ts';
@@ -104,15 +103,21 @@ function frozenWorker(id: string, full: { isFull?: true } = {}): Row {
 function clockJump(id: string, hours: number): Row {
   return {
     id,
-    fault: `the host's clock jumps by ${hours > 0 ? '+' : ''}${hours} h, and back`,
+    fault: `the host's clock jumps by ${hours > 0 ? '+' : ''}${hours} h, and back (${CLOCK_BY})`,
     outageMs: 8000,
-    imports: ['clock.ts'],
+    hasOwnClock: true,
     inFlightMs: [1000, 2000, 4000, 6000, 9000],
     async cause(world) {
-      writeFileSync(join(world.dir, 'clock'), `${hours * 3_600_000}`);
+      setClock(world.dir, hours * 3600);
     },
     async mend(world) {
-      writeFileSync(join(world.dir, 'clock'), '0');
+      setClock(world.dir, 0);
+    },
+    async verify({ workers }) {
+      const jumped = workers.filter(({ lines }) =>
+        lines.some(({ time }) => Math.abs(time - Date.now()) > (Math.abs(hours) * 3_600_000) / 2),
+      );
+      return jumped.length === workers.length ? [] : ['the clock of a worker did not jump'];
     },
     expect: { opens: 'none' },
   };
