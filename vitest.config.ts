@@ -1,6 +1,7 @@
 /**
  * The test tiers as Vitest projects: `unit` (pure, milliseconds), `integration` (real servers),
- * `outage` (real servers that are really broken) and `simulation` (the pure rooms under a seed).
+ * `outage` (real servers that are really broken), `simulation` (the pure rooms under a seed) and
+ * `docker` (the image and the compose file; `npm run test:docker` brings the engine).
  */
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
@@ -8,10 +9,11 @@ import { findRedisServer } from './src/redis/server-bin.ts';
 
 const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
 
-const tier = (name: string, timeoutMs: number) => ({
+const tier = (name: string, timeoutMs: number, globalSetup: string[] = []) => ({
   extends: true as const,
   test: {
     name,
+    globalSetup,
     include: [`test/${name}/**/*.test.ts`],
     testTimeout: timeoutMs,
     hookTimeout: timeoutMs,
@@ -36,6 +38,7 @@ export default defineConfig({
       // A row of the fault matrix takes its outage plus start and end.
       tier('outage', 240_000),
       tier('simulation', 120_000),
+      tier('docker', 300_000, [path('./test/docker/setup.ts')]),
     ],
   },
 });

@@ -1,0 +1,131 @@
+/**
+ * The compose file under fire: replicas in containers, thousands of jobs, a Redis container that is
+ * killed, or stopped and started, and replicas that are taken away. Every job that was accepted runs
+ * once.
+ */
+import { setTimeout as pause } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Fleet, type Replica, statusOf, until } from './support/fleet.ts';
+import { Traffic } from './support/traffic.ts';
+
+const OUTAGE_MS = 20_000;
+/** An answer from a replica that cannot ask Redis is due within 2 s; the rest is a busy machine's. */
+const ANSWER_MS_MAX = 5000;
+
+const perJob = (runs: { byJob: Map<string, number> }) => ({
+  jobs: runs.byJob.size,
+  runTwice: [...runs.byJob].filter(([, count]) => count > 1).map(([job]) => job),
+});
+
+describe('two replicas whose Redis is killed for 20 s', () => {
+  const fleet = new Fleet('two');
+  const ids: string[] = [];
+  let replicas: Replica[];
+  let traffic: Traffic;
+
+  beforeAll(async () => {
+    await fleet.scale(2);
+    replicas = await fleet.replicas();
+    ids.push(...(await fleet.enqueue(2000, 500)));
+    await until(async () => ((await fleet.counts())?.completed ?? 0) > 100, 'work goes on');
+    traffic = new Traffic(replicas, 100);
+    await fleet.killRedis();
+  });
+  afterAll(() => fleet.down());
+
+  it('stays alive, says that it is degraded, and answers every producer in time', async () => {
+    const began = performance.now();
+    await until(async () => {
+      const statuses = await Promise.all(replicas.map(({ url }) => readyStatus(url)));
+      return statuses.every((status) => status === 'degraded');
+    }, 'every replica is degraded');
+    await pause(OUTAGE_MS - (performance.now() - began));
+    for (const { id, url } of replicas) {
+      expect(await statusOf(`${url}/livez`)).toBe(200);
+      expect(await statusOf(`${url}/readyz`)).toBe(200);
+      expect(await fleet.health(id)).toBe('healthy');
+    }
+    expect(traffic.slowestMs).toBeLessThan(ANSWER_MS_MAX);
+  });
+
+  it('loses no job and runs none twice', async () => {
+    await fleet.startRedis();
+    await until(async () => (await fleet.counts()) !== null, 'Redis is back');
+    await traffic.stop();
+    ids.push(...traffic.accepted.map(({ id }) => id));
+    await fleet.finished(ids.length);
+    expect(perJob(await fleet.runs())).toEqual({ jobs: ids.length, runTwice: [] });
+    expect(await fleet.counts()).toMatchObject({ failed: 0, active: 0, waiting: 0, delayed: 0 });
+  });
+
+  it('has written nothing but JSON lines, with the outage and every outcome among them', async () => {
+    const lines = await fleet.logLines();
+    const of = (event: string) => lines.filter((line) => line.event === event);
+    expect(new Set(of('job.completed').map(({ jobId }) => jobId))).toEqual(new Set(ids));
+    for (const event of ['outage.opened', 'outage.closed']) {
+      expect(new Set(of(event).map(({ replica }) => replica)).size).toBe(2);
+    }
+  });
+
+  it('shows its state through docker compose exec', async () => {
+    const status = JSON.parse(await fleet.exec('holdfast', 'status', '--json'));
+    expect(status.services).toEqual([expect.objectContaining({ status: 'ok' })]);
+  });
+});
+
+describe('four replicas with 10,000 jobs', () => {
+  const JOBS = 10_000;
+  const fleet = new Fleet('four');
+  let done = 0;
+
+  beforeAll(() => fleet.scale(4));
+  afterAll(() => fleet.down());
+
+  it('does all of them once while the Redis container is stopped for 20 s and started', async () => {
+    const ids = await fleet.enqueue(JOBS, 200);
+    const traffic = new Traffic(await fleet.replicas(), 100);
+    await until(async () => ((await fleet.counts())?.completed ?? 0) > 1000, 'work goes on');
+    await fleet.stopRedis();
+    await pause(OUTAGE_MS);
+    await fleet.startRedis();
+    await until(async () => (await fleet.counts()) !== null, 'Redis is back');
+    await traffic.stop();
+    ids.push(...traffic.accepted.map(({ id }) => id));
+    await fleet.finished(ids.length);
+
+    const runs = await fleet.runs();
+    expect(perJob(runs)).toEqual({ jobs: ids.length, runTwice: [] });
+    expect(runs.byReplica.size).toBe(4);
+    expect(Math.min(...runs.byReplica.values())).toBeGreaterThan(JOBS / 20);
+    expect(traffic.slowestMs).toBeLessThan(ANSWER_MS_MAX);
+    await fleet.logLines();
+    done = ids.length;
+  });
+
+  it('loses nothing and runs nothing twice when three replicas are taken away in the middle', async () => {
+    const ids = await fleet.enqueue(2000, 200);
+    await until(async () => ((await fleet.counts())?.completed ?? 0) > done + 200, 'work goes on');
+    await fleet.scaleWorkersOnly(1);
+    expect(await fleet.replicas()).toHaveLength(1);
+    done += ids.length;
+    await fleet.finished(done);
+    expect(perJob(await fleet.runs())).toEqual({ jobs: done, runTwice: [] });
+  });
+
+  it('nor when they are taken away while Redis is stopped: the last one writes their outcomes', async () => {
+    await fleet.scale(4);
+    const ids = await fleet.enqueue(2000, 1000);
+    await until(async () => ((await fleet.counts())?.completed ?? 0) > done + 100, 'work goes on');
+    await fleet.stopRedis();
+    await fleet.scaleWorkersOnly(1);
+    await fleet.startRedis();
+    done += ids.length;
+    await fleet.finished(done);
+    expect(perJob(await fleet.runs())).toEqual({ jobs: done, runTwice: [] });
+  });
+});
+
+async function readyStatus(url: string): Promise<unknown> {
+  const response = await fetch(`${url}/readyz`);
+  return ((await response.json()) as { status: unknown }).status;
+}
