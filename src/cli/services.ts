@@ -54,11 +54,15 @@ export async function runningServices(
 }
 
 async function candidates({ dataDir, http }: Config): Promise<string[]> {
-  const noted = await notedUrls(dataDir);
-  const host = http.host === '0.0.0.0' ? '127.0.0.1' : http.host === '::' ? '::1' : http.host;
-  const name = host.includes(':') ? `[${host}]` : host;
-  if (http.enabled && http.port !== 0) noted.push(`http://${name}:${http.port}`);
-  return [...new Set(noted)];
+  const urls = await notedUrls(dataDir);
+  const name = http.host.includes(':') ? `[${http.host}]` : http.host;
+  if (http.enabled && http.port !== 0) urls.push(`http://${name}:${http.port}`);
+  return [...new Set(urls.map(fromHere))];
+}
+
+/** A service that listens on all addresses is asked on loopback. */
+function fromHere(url: string): string {
+  return url.replace('//0.0.0.0:', '//127.0.0.1:').replace('//[::]:', '//[::1]:');
 }
 
 async function notedUrls(dataDir: string): Promise<string[]> {

@@ -41,7 +41,7 @@ use_own_engine() {
 
 install_packages() {
   local missing=()
-  for name in docker.io docker-compose debootstrap; do
+  for name in docker.io docker-compose debootstrap unzip; do
     dpkg -s "$name" >/dev/null 2>&1 || missing+=("$name")
   done
   if ((${#missing[@]})); then
@@ -160,6 +160,8 @@ stop_engine() {
   # shellcheck disable=SC2086 # several ids
   [ -z "$containers" ] || docker rm -f -v $containers >/dev/null 2>&1 || true
   docker network prune -f >/dev/null 2>&1 || true
+  docker volume prune -f >/dev/null 2>&1 || true
+  docker image prune -f >/dev/null 2>&1 || true
   kill "$pid" 2>/dev/null || true
   for _ in $(seq 150); do
     [ -e "$dir/run/docker.pid" ] || break

@@ -35,6 +35,7 @@ export interface LogLine {
   event?: string;
   level: string;
   replica: string;
+  queue?: string;
   jobId?: string;
 }
 
