@@ -58,6 +58,8 @@ export interface Journal {
   readonly durable: boolean;
   /** This replica's folder; undefined in memory. */
   readonly path: string | undefined;
+  /** Names this journal in the `origin` of entries that another adopts. Another one after a rescue. */
+  readonly id: string;
   /** What the operator should know about the place; for the caller to log. */
   readonly warnings: readonly string[];
   /**
@@ -71,8 +73,14 @@ export interface Journal {
   append(entry: Entry): Promise<Position>;
   /** Outcomes in order, oldest first, read in pages; entries settled meanwhile do not come. */
   outcomes(queue?: string): AsyncIterable<Kept<OutcomeEntry>>;
-  /** Accepted jobs in the same way. */
-  jobs(queue?: string): AsyncIterable<Kept<JobEntry>>;
+  /** Accepted jobs in the same way; `after` a position, if one is given. */
+  jobs(queue?: string, after?: Position): AsyncIterable<Kept<JobEntry>>;
+  /**
+   * The accepted job of this id, refused ones too, if it is here. Reads through the queue's entries in
+   * the journal's thread, in pages between which others are served: about 20 ms for 100,000 entries.
+   * @throws JournalError if it is not done within 5 s
+   */
+  find(queue: string, jobId: string): Promise<Kept<JobEntry> | undefined>;
   /** Removes entries that Redis has. Unknown positions are fine. */
   settle(positions: readonly Position[]): Promise<void>;
   /** Notes on disk how far jobs are on their way to Redis. */

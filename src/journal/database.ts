@@ -60,6 +60,21 @@ export interface PageQuery {
   limit: number;
 }
 
+/** Where to look for a job. */
+export interface FindQuery {
+  queue: string;
+  jobId: string;
+  after: Position;
+  limit: number;
+}
+
+export interface FoundRow {
+  /** Rows that may be the job's. */
+  rows: Row[];
+  /** Where to go on; undefined at the end. */
+  next: Position | undefined;
+}
+
 export interface Counts {
   outcomes: number;
   jobs: number;
@@ -156,6 +171,16 @@ export class Database {
     this.#keepReserve();
   }
 
+  /** The highest position that was ever given. */
+  get last(): Position {
+    return this.#next - 1;
+  }
+
+  /** Gives no position up to `last` again: whoever was told of one would take the new entry for it. */
+  continueAfter(last: Position): void {
+    this.#next = Math.max(this.#next, last + 1);
+  }
+
   get counts(): Readonly<Counts> {
     return this.#counts;
   }
@@ -213,6 +238,27 @@ export class Database {
       if (found.length >= query.limit || bytes >= PAGE_BYTES_MAX) break;
     }
     return found;
+  }
+
+  /**
+   * Looks for the job of this id among the next `limit` rows of any kind after `after`; the caller
+   * checks what is found and goes on.
+   */
+  find(query: FindQuery): FoundRow {
+    const { queue, jobId, after, limit } = query;
+    const end = this.#db
+      .prepare('SELECT position FROM entry WHERE position > ? ORDER BY position LIMIT 1 OFFSET ?')
+      .get(after, limit - 1);
+    const next = end === undefined ? undefined : Number(end.position);
+    // The head holds the id as JSON text; whether that is the id or the name, `unpack` tells.
+    const rows = this.#db
+      .prepare(
+        `SELECT ${COLUMNS} FROM entry WHERE position > ? AND position <= ?
+           AND type = 'job' AND queue = ? AND instr(head, ?) > 0`,
+      )
+      .all(after, next ?? Number.MAX_SAFE_INTEGER, queue, JSON.stringify(jobId));
+    const found = rows as unknown as Row[];
+    return { rows: found.filter(({ position }) => !this.#unwritten.has(position)), next };
   }
 
   /** All rows in order, whatever their state; bounded by the journal's own bounds, not read ahead. */

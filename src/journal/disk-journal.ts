@@ -3,7 +3,8 @@
  * the bounds, reads in pages. The disk itself is behind the thread link; nothing here waits for it.
  */
 import { setImmediate } from 'node:timers/promises';
-import type { JournalFullError } from '../errors.ts';
+import { JournalError, type JournalFullError } from '../errors.ts';
+import type { Clock } from '../time.ts';
 import type { Adopted } from './adopt.ts';
 import { type Bounds, overBounds } from './bounds.ts';
 import type { Journal, JournalLog, JournalOptions, JournalStats } from './contract.ts';
@@ -29,6 +30,10 @@ const COMMIT_ENTRIES_MAX = 2_000;
 
 /** Entries that are read at once; a page of large ones ends earlier. */
 const PAGE_ENTRIES = 256;
+
+/** Entries that a search looks at before others are served: about 2 ms. */
+const FIND_ENTRIES = 10_000;
+const FIND_MS = 5_000;
 
 /** A replica's whole journal may have to be copied. */
 const ADOPT_MS = 120_000;
@@ -62,6 +67,7 @@ class DiskJournal implements Journal {
   readonly path: string;
   readonly warnings: readonly string[];
   readonly #bounds: Bounds;
+  readonly #clock: Clock;
   readonly #log: JournalLog;
   readonly #link: ThreadLink;
   /** Appended, but not in a commit yet. */
@@ -76,8 +82,13 @@ class DiskJournal implements Journal {
     this.path = path;
     this.warnings = warnings;
     this.#bounds = { bytesMax: options.bytesMax, entriesMax: options.entriesMax };
+    this.#clock = options.clock;
     this.#log = options.log;
     this.#link = link;
+  }
+
+  get id(): string {
+    return this.#link.id;
   }
 
   async append(entry: Entry): Promise<Position> {
@@ -97,12 +108,16 @@ class DiskJournal implements Journal {
     return this.#all('outcome', queue) as AsyncIterable<Kept<OutcomeEntry>>;
   }
 
-  jobs(queue?: string): AsyncIterable<Kept<JobEntry>> {
-    return this.#all('job', queue) as AsyncIterable<Kept<JobEntry>>;
+  jobs(queue?: string, after?: Position): AsyncIterable<Kept<JobEntry>> {
+    return this.#all('job', queue, after) as AsyncIterable<Kept<JobEntry>>;
   }
 
-  async *#all(type: EntryType, queue: string | undefined): AsyncGenerator<Kept> {
-    let after: Position = Number.MIN_SAFE_INTEGER;
+  async *#all(
+    type: EntryType,
+    queue: string | undefined,
+    from: Position = Number.MIN_SAFE_INTEGER,
+  ): AsyncGenerator<Kept> {
+    let after = from;
     for (;;) {
       this.#assertOpen();
       const page = await this.#link.ask('page', [{ type, queue, after, limit: PAGE_ENTRIES }]);
@@ -110,6 +125,25 @@ class DiskJournal implements Journal {
       if (last === undefined) return;
       yield* page;
       after = last.position;
+    }
+  }
+
+  async find(queue: string, jobId: string): Promise<Kept<JobEntry> | undefined> {
+    this.#assertOpen();
+    const giveUpAt = this.#clock.now() + FIND_MS;
+    let after: Position = Number.MIN_SAFE_INTEGER;
+    for (;;) {
+      this.#assertOpen();
+      const query = { queue, jobId, after, limit: FIND_ENTRIES };
+      const { entry, next } = await this.#link.ask('find', [query]);
+      if (entry !== undefined || next === undefined) return entry as Kept<JobEntry> | undefined;
+      if (this.#clock.now() >= giveUpAt)
+        throw new JournalError(
+          this.path,
+          `could not be searched within ${FIND_MS} ms`,
+          'Ask again; if that repeats, look at the disk.',
+        );
+      after = next;
     }
   }
 

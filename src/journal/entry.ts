@@ -55,7 +55,11 @@ export type Entry = OutcomeEntry | JobEntry;
 export type EntryType = Entry['type'];
 
 /** An entry with its place in the journal. */
-export type Kept<E extends Entry = Entry> = E & { position: Position };
+export type Kept<E extends Entry = Entry> = E & {
+  position: Position;
+  /** Of an entry that was first written to another journal: that one's id, "/", and its position there. */
+  origin?: string;
+};
 
 /** An entry that Redis refuses for good, kept until a person decides. */
 export type RefusedEntry = Kept & { reason: string; refusedAt: number };
@@ -129,9 +133,17 @@ export function checksum(row: Omit<Row, 'crc'>): number {
 /** The entry of a row, or undefined if the row is not what was written. */
 export function unpack(row: Row): Kept | undefined {
   if (checksum(row) !== row.crc) return undefined;
-  const { position, queue, args } = row;
+  const { position, queue, origin, args } = row;
   const [word, prefix, jobId, at, token, attemptsStarted, jobTimestamp] = JSON.parse(row.head);
-  const common = { position, queue, prefix, jobId, args, at };
+  const common = {
+    position,
+    queue,
+    prefix,
+    jobId,
+    args,
+    at,
+    ...(origin === null ? {} : { origin }),
+  };
   return row.type === 'outcome'
     ? { type: 'outcome', kind: word, token, attemptsStarted, jobTimestamp, ...common }
     : { type: 'job', name: word, mark: row.mark as JobMark, ...common };

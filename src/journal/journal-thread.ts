@@ -49,7 +49,7 @@ function open(): Store | undefined {
     lock = own(folder, options.ownWaitMs);
     const { database, damage } = openDatabase(folder, systemClock.wall());
     const warnings = verdict.type === 'warn' ? [verdict.warning] : [];
-    say({ type: 'opened', snapshot: snapshotOf(database), warnings, damage });
+    say({ type: 'opened', id: database.id, snapshot: snapshotOf(database), warnings, damage });
     return { database, lock };
   } catch (error) {
     lock?.release();
@@ -74,6 +74,11 @@ function operationsOn(store: Store): Operations {
         if (entry === undefined) throw new DamagedRowError(`entry ${row.position}`);
         return entry;
       }),
+    find: (query) => {
+      const { rows, next } = database.find(query);
+      const entry = rows.map(unpack).find((candidate) => candidate?.jobId === query.jobId);
+      return { entry, next };
+    },
     remove: (positions) => database.remove(positions),
     mark: (positions, mark) => database.mark(positions, mark),
     refuse: (position, reason) => database.refuse(position, reason, systemClock.wall()),
@@ -96,10 +101,12 @@ function carryOut(store: Store, request: Request): unknown {
     return run();
   } catch (error) {
     if (!isReadDamage(error) && !(error instanceof DamagedRowError)) throw error;
+    const { last } = store.database;
     store.database.close();
     const { database, damage } = openDatabase(folder, systemClock.wall());
+    database.continueAfter(last);
     store.database = database;
-    if (damage !== undefined) say({ type: 'damaged', damage });
+    if (damage !== undefined) say({ type: 'damaged', id: database.id, damage });
     return run();
   }
 }

@@ -2,6 +2,7 @@
  * The journal without a disk, for those who chose JOURNAL=memory: the same promises within the
  * life of the process and none beyond it. Also what the journal on disk is compared with in tests.
  */
+import { randomUUID } from 'node:crypto';
 import { JournalError } from '../errors.ts';
 import type { Clock } from '../time.ts';
 import type { Adopted } from './adopt.ts';
@@ -20,6 +21,7 @@ import {
 const PATH = '(memory)';
 
 export class MemoryJournal implements Journal {
+  readonly id: string = randomUUID();
   readonly durable = false;
   readonly path = undefined;
   readonly warnings = ['The journal is in memory: a crash loses what Redis does not have yet.'];
@@ -55,15 +57,29 @@ export class MemoryJournal implements Journal {
     return this.#all('outcome', queue) as AsyncIterable<Kept<OutcomeEntry>>;
   }
 
-  jobs(queue?: string): AsyncIterable<Kept<JobEntry>> {
-    return this.#all('job', queue) as AsyncIterable<Kept<JobEntry>>;
+  jobs(queue?: string, after?: Position): AsyncIterable<Kept<JobEntry>> {
+    return this.#all('job', queue, after) as AsyncIterable<Kept<JobEntry>>;
   }
 
-  async *#all(type: EntryType, queue: string | undefined): AsyncGenerator<Kept> {
+  async *#all(
+    type: EntryType,
+    queue: string | undefined,
+    after: Position = Number.MIN_SAFE_INTEGER,
+  ): AsyncGenerator<Kept> {
     this.#assertOpen();
     for (const entry of this.#entries.values()) {
-      if (entry.type === type && (queue === undefined || entry.queue === queue)) yield { ...entry };
+      if (entry.position <= after || entry.type !== type) continue;
+      if (queue === undefined || entry.queue === queue) yield { ...entry };
     }
+  }
+
+  async find(queue: string, jobId: string): Promise<Kept<JobEntry> | undefined> {
+    this.#assertOpen();
+    for (const entry of [...this.#entries.values(), ...this.#refused.values()]) {
+      if (entry.type !== 'job' || entry.queue !== queue || entry.jobId !== jobId) continue;
+      return { ...entry };
+    }
+    return undefined;
   }
 
   async settle(positions: readonly Position[]): Promise<void> {

@@ -4,12 +4,14 @@
  * quarantine as evidence, carry every row that is provably what was written into a new database,
  * and put that in its place. Never repairs in place, never lets a doubtful row through.
  */
+import { randomUUID } from 'node:crypto';
 import { copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { validate } from 'uuid';
 import { createDatabase, Database, putInPlace, syncPath } from './database.ts';
-import type { Row } from './entry.ts';
-import { examineDatabase, refuseNewerFormat } from './examine.ts';
+import { checksum, type Row } from './entry.ts';
+import { examineDatabase, refuseNewerFormat, whileReadable } from './examine.ts';
 import { type Folder, makePrivateFile, makePrivateFolder } from './folder.ts';
 import { collectRows } from './salvage.ts';
 import { examineLog, type LogVerdict } from './wal.ts';
@@ -69,7 +71,7 @@ function rescue(folder: Folder, reasons: string[], log: LogVerdict, at: number):
   const { rows, damaged } = collectRows(work, join(quarantine, 'template.db'));
   const fresh = `${folder.database}.new`;
   createDatabase(fresh);
-  fill(fresh, rows);
+  fill(fresh, rows.map(withOrigin(readId(work))));
   const report: DamageReport = { quarantine, reasons, rescued: rows.length, damaged, at };
   const reportFile = join(quarantine, 'report.json');
   makePrivateFile(reportFile);
@@ -83,6 +85,28 @@ function rescue(folder: Folder, reasons: string[], log: LogVerdict, at: number):
   // From here on the rescue is complete, and finished by whoever opens the folder next.
   putInPlaceViaRescued(folder, fresh);
   return report;
+}
+
+/**
+ * A rescued journal gets a new id, as nobody knows for sure which positions of the old one were given
+ * away; its entries say where they come from, so that whoever has some of them knows the others.
+ */
+function withOrigin(id: string): (row: Row) => Row {
+  return (row) => {
+    if (row.origin !== null) return row;
+    const rescued = { ...row, origin: `${id}/${row.position}` };
+    return { ...rescued, crc: checksum(rescued) };
+  };
+}
+
+/** The damaged journal's id; where it cannot be read any more, one that no other journal has. */
+function readId(work: string): string {
+  const id = whileReadable(
+    work,
+    (db) => db.prepare("SELECT value FROM meta WHERE key = 'id'").get()?.value,
+  );
+  const isSound = typeof id === 'string' && validate(id);
+  return isSound ? id : `lost-${randomUUID()}`;
 }
 
 function rescuedFile(folder: Folder): string {
@@ -122,7 +146,7 @@ function fill(file: string, rows: readonly Row[]): void {
   const db = new DatabaseSync(file);
   try {
     db.exec('PRAGMA synchronous = FULL; BEGIN');
-    const insert = db.prepare('INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)');
+    const insert = db.prepare('INSERT OR IGNORE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)');
     for (const row of rows) {
       const { position, type, queue, mark, refusal, bytes, crc, origin, head, args } = row;
       insert.run(...[position, type, queue, mark, refusal, bytes, crc, origin, head, args]);

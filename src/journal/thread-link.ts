@@ -41,6 +41,8 @@ const OPEN_MS = 60_000;
 const TERMINATE_MS = 1_000;
 
 export class ThreadLink {
+  /** The journal's own id. */
+  id: string;
   /** What the store held after the last reply. */
   snapshot: Snapshot;
   /** How long the last write took, ms. */
@@ -70,6 +72,7 @@ export class ThreadLink {
   private constructor(options: ThreadLinkOptions, worker: Worker, opening: Opening) {
     this.#options = options;
     this.#worker = worker;
+    this.id = opening.id;
     this.snapshot = opening.snapshot;
     worker.on('message', (reply: Reply) => this.#onReply(reply));
     worker.on('error', (error) => this.#end(error));
@@ -123,7 +126,10 @@ export class ThreadLink {
   }
 
   #onReply(reply: Reply): void {
-    if (reply.type === 'damaged') this.#options.onDamage(reply.damage);
+    if (reply.type === 'damaged') {
+      this.id = reply.id;
+      this.#options.onDamage(reply.damage);
+    }
     if (reply.type !== 'done' && reply.type !== 'failed') return;
     const waiting = this.#waiting.get(reply.id);
     if (waiting === undefined) return;

@@ -3,7 +3,7 @@
  * both typed by it. Values cross by structured clone, so they are plain data.
  */
 import type { Adoption } from './adopt.ts';
-import type { PageQuery } from './database.ts';
+import type { FindQuery, PageQuery } from './database.ts';
 import type { Kept, Packed, Position, RefusedEntry } from './entry.ts';
 import type { Fault } from './fault.ts';
 import type { DamageReport } from './rescue.ts';
@@ -11,6 +11,7 @@ import type { DamageReport } from './rescue.ts';
 export interface Operations {
   append(entries: readonly Packed[]): Position;
   page(query: PageQuery): Kept[];
+  find(query: FindQuery): { entry: Kept | undefined; next: Position | undefined };
   remove(positions: readonly Position[]): void;
   mark(positions: readonly Position[], mark: string): void;
   refuse(position: Position, reason: string): void;
@@ -39,13 +40,19 @@ export interface Snapshot {
 
 export type Reply =
   /** The folder is ours and open. */
-  | { type: 'opened'; snapshot: Snapshot; warnings: string[]; damage: DamageReport | undefined }
+  | {
+      type: 'opened';
+      id: string;
+      snapshot: Snapshot;
+      warnings: string[];
+      damage: DamageReport | undefined;
+    }
   /** The folder cannot be had; the thread ends. */
   | { type: 'not-opened'; fault: Fault }
   | { type: 'done'; id: number; value: unknown; tookMs: number; snapshot: Snapshot }
   | { type: 'failed'; id: number; fault: Fault; snapshot: Snapshot }
   /** Damage met while running: already quarantined, the rest goes on. */
-  | { type: 'damaged'; damage: DamageReport };
+  | { type: 'damaged'; id: string; damage: DamageReport };
 
 export interface ThreadOptions {
   base: string;

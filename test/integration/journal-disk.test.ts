@@ -260,6 +260,36 @@ describe.each(['disk', 'memory'] as const)('the journal with mode %s', (mode) =>
     expect(journal.stats()).toMatchObject({ entries: 12, outcomes: 6, jobs: 6 });
   });
 
+  it('finds an accepted job by its id, in its queue only, wherever it stands', async () => {
+    const journal = await open();
+    // Names that hold the id of another, and an outcome of the same job: neither is the job.
+    await journal.append({ ...jobNumber(1), name: 'job-2' });
+    await journal.append({ ...outcomeNumber(2), queue: 'mail' });
+    await journal.append({ ...jobNumber(2), queue: 'faq' });
+    await Promise.all(Array.from({ length: 900 }, (_, n) => journal.append(jobNumber(n + 10))));
+    const position = await journal.append(jobNumber(2));
+    expect(await journal.find('mail', 'job-2')).toEqual({ ...jobNumber(2), position });
+    expect(await journal.find('mail', 'job-909')).toMatchObject(jobNumber(909));
+    expect(await journal.find('mail', 'job-9999')).toBeUndefined();
+    await journal.refuse(position, 'missing parent');
+    expect(await journal.find('mail', 'job-2')).toMatchObject({ position });
+    await journal.settle([position]);
+    expect(await journal.find('mail', 'job-2')).toBeUndefined();
+  });
+
+  it('goes on behind a position', async () => {
+    const journal = await open();
+    const first = await journal.append(jobNumber(1));
+    await journal.append(jobNumber(2));
+    const behind: string[] = [];
+    for await (const { jobId } of journal.jobs(undefined, first)) behind.push(jobId);
+    expect(behind).toEqual(['job-2']);
+  });
+
+  it('has an id of its own', async () => {
+    expect((await open()).id).not.toBe((await open()).id);
+  });
+
   it('reads more than a page while what was read is settled', async () => {
     const journal = await open();
     await Promise.all(Array.from({ length: 700 }, (_, n) => journal.append(outcomeNumber(n))));

@@ -1,5 +1,5 @@
 /** Adoption that is cut short, and what it may not touch. */
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { expect, it } from 'vitest';
@@ -53,6 +53,24 @@ it('adds nothing twice and keeps the order when an adoption was cut short by a c
   });
   expect(jobIds(database)).toEqual(numbers(1_100));
   expect(existsSync(folder.path)).toBe(false);
+  database.close();
+});
+
+it('adds nothing twice when the rest of a half-adopted journal was rescued from damage', async () => {
+  const { base, ours, database } = await place();
+  const folder = orphan(base, 'dead', 60);
+  const theirs = openDatabase(folder, 1).database;
+  database.adopt([...theirs.rows()].slice(40), theirs.id);
+  theirs.close();
+  const bytes = readFileSync(folder.database);
+  bytes[bytes.indexOf('job-30"')] = 0x20;
+  writeFileSync(folder.database, bytes);
+  const { adopted } = adoptOrphans(ours, database, 1);
+  expect(adopted).toMatchObject([{ entries: 39, damage: { rescued: 59 } }]);
+  expect(jobIds(database)).toEqual(numbers(60).filter((id) => id !== 'job-30'));
+  // A reader sees where an entry was first written.
+  const [first] = [...database.rows()].map((row) => unpack(row));
+  expect(first?.origin).toMatch(/^[\da-f-]{36}\/1$/);
   database.close();
 });
 

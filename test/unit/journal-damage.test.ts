@@ -25,6 +25,8 @@ import { journalFolder } from '../support/journal-folder.ts';
 let base: string;
 /** The files of a killed process: some entries in the database, some in the log, some settled. */
 let image: Folder;
+/** The id of that journal. */
+let imageId: string;
 const written = new Map<Position, Kept>();
 const live = new Set<Position>();
 let copies = 0;
@@ -34,6 +36,7 @@ beforeEach(async () => {
   const folder = layout(join(base, 'living'));
   mkdirSync(folder.path);
   const { database } = openDatabase(folder, 1);
+  imageId = database.id;
   written.clear();
   live.clear();
   const append = (from: number, to: number) => {
@@ -93,7 +96,13 @@ function openAndRead(folder: Folder): Found {
 }
 
 function expectHonest({ entries, reported }: Found): void {
-  for (const entry of entries) expect(entry).toEqual(written.get(entry.position));
+  for (const { origin, ...entry } of entries) {
+    expect(entry).toEqual(written.get(entry.position));
+    // Rescued entries say where they come from, so that who has some of them knows the others; where
+    // the journal's id was lost, they say that.
+    if (reported) expect(origin).toMatch(new RegExp(`^(${imageId}|lost-.*)/${entry.position}$`));
+    else expect(origin).toBeUndefined();
+  }
   const positions = entries.map(({ position }) => position);
   expect(positions).toEqual([...new Set(positions)].sort((a, b) => a - b));
   if (!reported) expect(new Set(positions)).toEqual(live);
@@ -174,6 +183,24 @@ describe('a damaged journal', () => {
     expect(found.reported).toBe(true);
     expectHonest(found);
     expect(found.entries.length).toBe(live.size);
+  });
+
+  it('knows its entries again after a rescue, and gives none of their places away', () => {
+    const folder = damagedCopy();
+    const bytes = readFileSync(folder.database);
+    const leaf = bytes.indexOf('job-30"');
+    bytes.fill(0x5a, leaf - (leaf % 4096), leaf - (leaf % 4096) + 4096);
+    writeFileSync(folder.database, bytes);
+    const { database, damage } = openDatabase(folder, 1);
+    try {
+      expect(damage).toBeDefined();
+      expect(database.id).not.toBe(imageId);
+      for (const row of database.rows()) expect(row.origin).toBe(`${imageId}/${row.position}`);
+      database.continueAfter(5000);
+      expect(database.append([pack(outcomeNumber(1000))])).toBe(5001);
+    } finally {
+      database.close();
+    }
   });
 
   it('gives back what was committed after a damaged page of the log', () => {
