@@ -33,6 +33,7 @@ export class Leases {
   }
 
   lost(ledger: QueueLedger, job: HeldJob, verdict: Verdict): void {
+    job.isLost = true;
     if (this.#told.has(job)) return;
     this.#told.add(job);
     this.#log.warn(

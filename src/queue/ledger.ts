@@ -30,6 +30,14 @@ export interface HeldJob {
   isGone: boolean;
   /** Arguments of the scheduler's update that this job caused, to be repeated after a rollback. */
   schedulerUpdate: unknown[] | undefined;
+  /** BullMQ's `stc` when we took it; undefined of an outcome from disk. */
+  stalls: number | undefined;
+  /** Another lock of ours that it may bear: we took the job from ourselves. See `Taker.hold`. */
+  alias: string | undefined;
+  /** Another worker has the job. */
+  isLost: boolean;
+  /** A run here that had lost the job before we took it anew, and may not have ended yet. */
+  earlier: HeldJob | undefined;
 }
 
 /** Annotations kept while Redis is away: the latest progress and data, bounded log lines. */
@@ -142,6 +150,11 @@ export class QueueLedger {
     }
   }
 
+  /** The run is over. Another run of the same job may have begun here. */
+  release(job: HeldJob): void {
+    if (this.held.get(job.id) === job) this.held.delete(job.id);
+  }
+
   doubt(token: string): void {
     if (this.doubtful.size < DOUBTFUL_MAX) this.doubtful.add(token);
   }
@@ -167,6 +180,7 @@ export function heldFromReply(
   let attemptsStarted = 0;
   let attemptsMade = 0;
   let name = '';
+  let stalls = 0;
   for (let i = 0; i + 1 < fields.length; i += 2) {
     switch (fields[i]) {
       case 'timestamp':
@@ -178,6 +192,9 @@ export function heldFromReply(
       case 'atm':
       case 'attemptsMade':
         attemptsMade = Number(fields[i + 1]);
+        break;
+      case 'stc':
+        stalls = Number(fields[i + 1]);
         break;
       case 'name':
         name = String(fields[i + 1]);
@@ -198,5 +215,9 @@ export function heldFromReply(
     writing: undefined,
     isGone: false,
     schedulerUpdate: undefined,
+    stalls,
+    alias: undefined,
+    isLost: false,
+    earlier: undefined,
   };
 }

@@ -63,6 +63,10 @@ export function fromEntry(entry: Kept<OutcomeEntry>): Outcome {
       renewedAt: Number.NEGATIVE_INFINITY,
       writing: undefined,
       isGone: false,
+      stalls: undefined,
+      alias: undefined,
+      isLost: false,
+      earlier: undefined,
     },
   };
 }

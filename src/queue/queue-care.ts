@@ -105,7 +105,10 @@ export class QueueCare {
     await this.ready(ledger, generation);
     const reply = await this.#retake(ledger, generation, [job], 'held');
     const verdict = reply.verdicts[0]!;
-    if (verdict === 'kept' || verdict === 'pulled') job.lockedAt = this.#deps.clock.now();
+    if (verdict === 'kept' || verdict === 'pulled') {
+      job.lockedAt = this.#deps.clock.now();
+      job.alias = undefined;
+    }
     return verdict;
   }
 

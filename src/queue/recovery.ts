@@ -164,6 +164,7 @@ async function retakeQueue(
     }
     if (ours) {
       job.lockedAt = clock.now();
+      job.alias = undefined;
       if (verdict === 'pulled') report.pulledBack += 1;
       else report.locksRetaken += 1;
     }
@@ -184,7 +185,7 @@ function judgeHeld(
   deps: RecoveryDeps,
   report: RecoveryReport,
 ): void {
-  if (verdict === 'settled') ledger.held.delete(job.id);
+  if (verdict === 'settled') ledger.release(job);
   if (verdict === 'missing') job.isGone = true;
   if (verdict === 'foreign' || verdict === 'replaced') {
     report.runsLost += 1;
@@ -211,7 +212,7 @@ async function judgeUnsettled(
 function handBackUnstarted(ledger: QueueLedger, now: number): void {
   for (const job of ledger.held.values()) {
     if (now - job.renewedAt > 3 * job.lockMs && now - job.lockedAt > 3 * job.lockMs) {
-      ledger.held.delete(job.id);
+      ledger.release(job);
       ledger.doubt(job.token);
     }
   }

@@ -303,7 +303,10 @@ export class ResilientBackend extends RedisQueueBackend {
 
   /** An expired lock is taken back when the job is free; only a job that is another's is lost. */
   async #isLost(job: HeldJob): Promise<boolean> {
+    const { attemptsStarted } = job;
     const verdict = await this.#core.verdictOn(this.#ledger, job);
+    // Taken from ourselves meanwhile: who took it gives it back to its run.
+    if (job.attemptsStarted !== attemptsStarted) return false;
     if (verdict === 'kept' || verdict === 'pulled' || verdict === 'unknown') return false;
     this.#core.lockLost(this.#ledger, job, verdict);
     return true;

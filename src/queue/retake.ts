@@ -78,6 +78,8 @@ export async function retake(
       job.attemptsMade,
       mode,
       job.lockMs,
+      job.alias ?? '',
+      job.stalls ?? Number.MAX_SAFE_INTEGER,
     ]),
     doubtful: request.doubtful,
     epoch: request.epoch,

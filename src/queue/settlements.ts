@@ -40,7 +40,7 @@ export class Settlements {
     const at = this.#clock.wall();
     const outcome: Outcome = { ...settlement, at, position: undefined };
     ledger.unsettled.set(job.id, outcome);
-    ledger.held.delete(job.id);
+    ledger.release(job);
     this.counts.journaled += 1;
     try {
       outcome.position = await this.#journal.append(
@@ -96,7 +96,7 @@ export class Settlements {
   }
 
   dropped(ledger: QueueLedger, job: HeldJob, verdict: Verdict): void {
-    ledger.held.delete(job.id);
+    ledger.release(job);
     this.counts.dropped += 1;
     this.#log.warn(
       { event: 'outcome.dropped', queue: ledger.queue, jobId: job.id, jobName: job.name, verdict },

@@ -2,6 +2,7 @@
  * Outcomes of jobs, from BullMQ's settling scripts to Redis or to the journal. Whatever happens, BullMQ
  * hears that the job is settled, which is as true as it will be, and nobody runs it again.
  */
+import { unpack } from 'msgpackr';
 import { keyCount } from './fenced-scripts.ts';
 import type { HeldJob, QueueLedger } from './ledger.ts';
 import { hasNotes, writeNotes } from './notes.ts';
@@ -12,6 +13,9 @@ import type { TargetCore } from './target-core.ts';
 
 /** BullMQ's codes for "this job is no longer yours to settle" (enums/error-code.js). */
 const REFUSALS: ReadonlySet<unknown> = new Set([-1, -2, -3, -6]);
+
+/** Where moveToFinished has its packed options, behind its keys. */
+const FINISH_OPTIONS = 7;
 
 export class Settler {
   readonly #core: TargetCore;
@@ -29,7 +33,9 @@ export class Settler {
   /** The job that a settling script speaks of, if it is in flight here. */
   jobOf(script: string, args: readonly unknown[]): HeldJob | undefined {
     const at = settleArguments[script]!;
-    return this.#ledger.held.get(String(args[keyCount(script) + at.jobId]));
+    const job = this.#ledger.held.get(String(args[keyCount(script) + at.jobId]));
+    if (job?.earlier === undefined || tokenOf(script, args) === job.token) return job;
+    return job.earlier;
   }
 
   /** @returns what the script would answer, with the next job if it brought one */
@@ -57,8 +63,7 @@ export class Settler {
     if (REFUSALS.has(reply)) return await this.#refused(job, script, args, reply);
     if (typeof reply === 'number' && reply < 0) return reply;
     this.#acknowledged(job, script, args);
-    if (fetches) this.#taker.hold(reply, job.token);
-    return reply;
+    return fetches ? this.#taker.hold(reply, job.token, 0) : reply;
   }
 
   /** False when an outage came between. While memory is full they are written afterwards. */
@@ -81,7 +86,7 @@ export class Settler {
   }
 
   #acknowledged(job: HeldJob, script: string, args: readonly unknown[]): void {
-    this.#ledger.held.delete(job.id);
+    this.#ledger.release(job);
     this.#core.acknowledged(this.#ledger, { job, command: script, args });
   }
 
@@ -101,14 +106,23 @@ export class Settler {
         return await this.#journal(job, script, args);
       case 'missing':
         // Removed by its owner, or lost with the dataset: BullMQ's own answer says it best.
-        this.#ledger.held.delete(job.id);
+        this.#ledger.release(job);
         return reply;
       default:
-        this.#ledger.held.delete(job.id);
+        this.#ledger.release(job);
         this.#core.outcomeDropped(this.#ledger, job, verdict);
         return 0;
     }
   }
+}
+
+/** In whose name a settle was sent. */
+function tokenOf(script: string, args: readonly unknown[]): string {
+  const { token } = settleArguments[script]!;
+  if (token !== undefined) return String(args[keyCount(script) + token]);
+  return String(
+    (unpack(args[keyCount(script) + FINISH_OPTIONS] as Buffer) as { token: unknown }).token,
+  );
 }
 
 function wantsNext(script: string, args: readonly unknown[]): boolean {

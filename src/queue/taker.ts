@@ -5,7 +5,7 @@
 import { unpack } from 'msgpackr';
 import { keyCount } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
-import { heldFromReply, type QueueLedger } from './ledger.ts';
+import { type HeldJob, heldFromReply, type QueueLedger } from './ledger.ts';
 import type { Sender } from './sender.ts';
 import { onOwnClock } from './server-clock.ts';
 import type { TargetCore } from './target-core.ts';
@@ -55,6 +55,23 @@ export function overdueError(): Error {
   return Object.assign(new Error('no answer to a blocking read'), { code: 'EBLOCKED' });
 }
 
+/** The job of an outcome that Redis does not have yet and that ends the job. */
+function finished(ledger: QueueLedger, id: string): HeldJob | undefined {
+  const outcome = ledger.unsettled.get(id);
+  return outcome?.command === 'moveToFinished' ? outcome.job : undefined;
+}
+
+/** Whether a job that was taken is one whose run has not ended: only a stalled check gave it back. */
+function isSameRun(before: HeldJob, taken: HeldJob): boolean {
+  return (
+    !before.isLost &&
+    before.timestamp === taken.timestamp &&
+    before.attemptsMade === taken.attemptsMade &&
+    before.stalls !== undefined &&
+    taken.stalls! > before.stalls
+  );
+}
+
 export class Taker {
   readonly #core: TargetCore;
   readonly #ledger: QueueLedger;
@@ -97,17 +114,37 @@ export class Taker {
     if (!outcome) return undefined;
     ledger.doubtful.delete(token);
     ledger.lastTakeAnswered = this.#core.clock.now();
-    this.hold(outcome.reply, token);
-    return outcome.reply;
+    return this.hold(outcome.reply, token, undefined);
   }
 
-  /** A script's reply that brought a job: it is in flight here from now on. */
-  hold(reply: unknown, token: string): void {
+  /**
+   * A script's reply that may have brought a job: it is in flight here from now on. A job whose run
+   * goes on here is no new one: it was given up for stalled while this process stood still. Its run
+   * keeps it, and the answer is `none`.
+   */
+  hold(reply: unknown, token: string, none: unknown): unknown {
     if (this.#core.generation()?.isSkewed) onOwnClock(reply, this.#core.clock);
-    const job = heldFromReply(reply, token, this.#ledger.lockMs, this.#core.clock.now());
-    if (!job) return;
-    this.#ledger.held.set(job.id, job);
+    const ledger = this.#ledger;
+    const job = heldFromReply(reply, token, ledger.lockMs, this.#core.clock.now());
+    if (!job) return reply;
+    const before = ledger.held.get(job.id) ?? finished(ledger, job.id);
+    if (before) {
+      if (isSameRun(before, job)) return this.#keep(before, job).then(() => none);
+      if (ledger.held.has(job.id)) job.earlier = before;
+    }
+    ledger.held.set(job.id, job);
     this.#core.tookJob();
+    return reply;
+  }
+
+  /** Gives the job that we took from ourselves back to the run that has it. */
+  async #keep(before: HeldJob, taken: HeldJob): Promise<void> {
+    before.attemptsStarted = taken.attemptsStarted;
+    before.alias = taken.token;
+    const verdict = await this.#core.verdictOn(this.#ledger, before);
+    if (verdict === 'foreign' || verdict === 'replaced') {
+      this.#core.lockLost(this.#ledger, before, verdict);
+    }
   }
 
   async waitForJob(blockSeconds: number): Promise<Marker | null> {

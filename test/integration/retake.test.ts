@@ -63,6 +63,10 @@ async function take(token: string): Promise<HeldJob> {
     writing: undefined,
     isGone: false,
     schedulerUpdate: undefined,
+    stalls: 0,
+    alias: undefined,
+    isLost: false,
+    earlier: undefined,
   };
 }
 

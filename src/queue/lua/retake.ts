@@ -5,7 +5,7 @@
  *         9 waiting-children  10 meta  11 marker  12 epoch  13 members  14 our stalled-check  15 barrier
  *         16 barrier's run id  17 recovered  18 BullMQ's stalled-check
  *   ARGV  1 key prefix of the queue ("bull:q:")   2 JSON of the request:
- *         { jobs = [[id, token, timestamp, ats, atm, mode, lockMs]…], doubtful = [token…],
+ *         { jobs = [[id, token, timestamp, ats, atm, mode, lockMs, alias, stc]…], doubtful = [token…],
  *           epoch, member, runId, identityChanged (0|1), expired (0|1: an own lock had expired),
  *           holdMs, barrierMs, guardMs, keepMs, aliveFrom, deadline }
  *   mode  'held' in flight here, 'unsettled' finished here and not yet in Redis,
@@ -40,7 +40,7 @@ for _, id in ipairs(redis.call('LRANGE', active, 0, -1)) do activeIds[id] = true
 local mine = {}
 local verdicts = {}
 
-local function take(id, token, ats, lockMs)
+local function take(id, token, ats, lockMs, stalls)
   local jobKey = prefix .. id
   if not activeIds[id] then
     redis.call('LPUSH', active, id)
@@ -49,12 +49,16 @@ local function take(id, token, ats, lockMs)
   redis.call('SET', jobKey .. ':lock', token, 'PX', lockMs)
   redis.call('HSET', jobKey, 'ats', ats)
   redis.call('HDEL', jobKey, 'defa')
+  -- its worker lives: what was counted since then was no crash
+  if (tonumber(redis.call('HGET', jobKey, 'stc') or '0') or 0) > stalls then
+    redis.call('HSET', jobKey, 'stc', stalls)
+  end
   redis.call('SREM', stalled, id)
 end
 
 for i, job in ipairs(q.jobs) do
-  local id, token, timestamp, ats, atm, mode, lockMs =
-    job[1], job[2], job[3], job[4], job[5], job[6], job[7]
+  local id, token, timestamp, ats, atm, mode, lockMs, alias, stalls =
+    job[1], job[2], job[3], job[4], job[5], job[6], job[7], job[8], job[9]
   local jobKey = prefix .. id
   local f = redis.call('HMGET', jobKey, 'timestamp', 'ats', 'atm')
   local storedAts, storedAtm = tonumber(f[2] or '0'), tonumber(f[3] or '0')
@@ -67,10 +71,10 @@ for i, job in ipairs(q.jobs) do
     verdict = 'foreign'
   elseif activeIds[id] then
     local lock = redis.call('GET', jobKey .. ':lock')
-    if lock and lock ~= token and storedAts == ats then
+    if lock and lock ~= token and lock ~= alias and storedAts == ats then
       verdict = 'foreign'
     else
-      take(id, token, ats, lockMs)
+      take(id, token, ats, lockMs, stalls)
       verdict = 'kept'
     end
   elseif redis.call('ZSCORE', completed, id) or redis.call('ZSCORE', failed, id) then
@@ -89,7 +93,7 @@ for i, job in ipairs(q.jobs) do
     redis.call('ZREM', waitingChildren, id)
     redis.call('LREM', wait, 0, id)
     redis.call('LREM', paused, 0, id)
-    take(id, token, ats, lockMs)
+    take(id, token, ats, lockMs, stalls)
     verdict = 'pulled'
   end
   if verdict == 'kept' or verdict == 'pulled' then mine[id] = true end
