@@ -8,6 +8,7 @@
  */
 import { once } from 'node:events';
 import { createServer, type Server, Socket } from 'node:net';
+import { Tripwire } from './tripwire.ts';
 
 export interface BlackHole {
   /** Swallow the connections that exist now (default true). */
@@ -63,6 +64,7 @@ export class TcpProxy {
   #replies: Flow = 'pass';
   #latencyMs = 0;
   #jitterMs = 0;
+  #tripwire: Tripwire | undefined;
 
   /** Use `startProxy`. */
   constructor(targetPort: number) {
@@ -115,6 +117,14 @@ export class TcpProxy {
     this.#jitterMs = jitterMs;
   }
 
+  /**
+   * Acts when so many more commands were sent through, counted over all connections, before any byte
+   * that was sent after them passes. With `isWithin` half of what follows passes first.
+   */
+  afterCommands(commands: number, isWithin: boolean, act: () => void): void {
+    this.#tripwire = new Tripwire(commands, isWithin, act);
+  }
+
   /** All is well again: held bytes arrive, new connections pass. */
   async heal(): Promise<void> {
     this.#requests = this.#replies = 'pass';
@@ -152,11 +162,15 @@ export class TcpProxy {
       delayMs: () =>
         Math.max(0, this.#latencyMs / 2 + (Math.random() - 0.5) * (this.#jitterMs / 2)),
       ended: () => this.#pairs.delete(pair),
+      onRequests: (chunk) => this.#tripwire?.onRequests(pair, chunk) ?? { passes: chunk },
     });
     this.#pairs.add(pair);
     pair.flow(this.#requests, this.#replies);
   }
 }
+
+/** Lets a chunk pass, or a part of it, and says what is to be done then. */
+type Gate = (chunk: Buffer) => { passes: Buffer; act?: () => void };
 
 /** One client connection and its connection to the server. */
 class Pair implements ProxiedConnection {
@@ -169,13 +183,13 @@ class Pair implements ProxiedConnection {
     id: number,
     client: Socket,
     targetPort: number,
-    hooks: { delayMs: () => number; ended: () => void },
+    hooks: { delayMs: () => number; ended: () => void; onRequests: Gate },
   ) {
     this.id = id;
     const upstream = new Socket({ allowHalfOpen: true });
     upstream.setNoDelay(true);
     upstream.connect(targetPort, HOST);
-    this.#requests = new Direction(client, upstream, hooks.delayMs);
+    this.#requests = new Direction(client, upstream, hooks.delayMs, hooks.onRequests);
     this.#replies = new Direction(upstream, client, hooks.delayMs);
     client.prependListener('data', (chunk) => {
       this.#recent = (this.#recent + chunk.toString('latin1')).slice(-RECENT_BYTES);
@@ -216,11 +230,18 @@ class Direction {
   #notBefore = 0;
   readonly #pending: { act: () => void; at: number }[] = [];
 
-  constructor(from: Socket, to: Socket, delayMs: () => number) {
+  constructor(from: Socket, to: Socket, delayMs: () => number, gate?: Gate) {
     this.#from = from;
     this.#to = to;
     this.#delayMs = delayMs;
-    from.on('data', (chunk) => this.#later(() => this.#to.write(chunk)));
+    from.on('data', (chunk) => {
+      const { passes, act } = gate?.(chunk) ?? { passes: chunk };
+      this.#later(() => this.#to.write(passes));
+      if (act === undefined) return;
+      act();
+      const rest = chunk.subarray(passes.length);
+      if (rest.length > 0 && !from.destroyed) from.unshift(rest);
+    });
     from.on('end', () => this.#later(() => this.#to.end()));
   }
 

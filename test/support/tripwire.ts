@@ -1,0 +1,61 @@
+/**
+ * A wire across a proxy's requests: when so many commands have passed it, on all connections together,
+ * something happens. Exact to the byte, so that a fault can strike between any two commands, or within
+ * one.
+ */
+
+/** Finds the ends of commands in the bytes that a client sends. */
+class CommandEnds {
+  #argumentsLeft = 0;
+  #bytesLeft = 0;
+  #line = '';
+
+  /** True when this byte is the last one of a command. */
+  takes(byte: number): boolean {
+    if (this.#bytesLeft > 0) {
+      this.#bytesLeft -= 1;
+      return this.#bytesLeft === 0 && this.#argumentsLeft === 0;
+    }
+    const char = String.fromCharCode(byte);
+    if (char !== '\n') {
+      this.#line += char;
+      return false;
+    }
+    const length = Number(this.#line.slice(1));
+    if (this.#line.startsWith('*')) this.#argumentsLeft = length;
+    else {
+      this.#argumentsLeft -= 1;
+      this.#bytesLeft = length + 2;
+    }
+    this.#line = '';
+    return false;
+  }
+}
+
+export class Tripwire {
+  readonly #act: () => void;
+  readonly #isWithin: boolean;
+  readonly #connections = new WeakMap<object, CommandEnds>();
+  #left: number;
+  #isTripped = false;
+
+  /** `isWithin`: in the middle of the command that follows. */
+  constructor(commands: number, isWithin: boolean, act: () => void) {
+    this.#left = commands;
+    this.#isWithin = isWithin;
+    this.#act = act;
+  }
+
+  /** How much of a chunk passes, and what is to be done when it has. */
+  onRequests(connection: object, chunk: Buffer): { passes: Buffer; act?: () => void } {
+    if (this.#isTripped) return { passes: chunk };
+    const ends = this.#connections.get(connection) ?? new CommandEnds();
+    this.#connections.set(connection, ends);
+    let at = 0;
+    while (this.#left > 0 && at < chunk.length) if (ends.takes(chunk[at++]!)) this.#left -= 1;
+    if (this.#left > 0 || (this.#isWithin && at === chunk.length)) return { passes: chunk };
+    this.#isTripped = true;
+    const half = this.#isWithin ? Math.ceil((chunk.length - at) / 2) : 0;
+    return { passes: chunk.subarray(0, at + half), act: this.#act };
+  }
+}
