@@ -102,7 +102,7 @@ export class Pulse {
     let silentMs = 0;
     while (!settled() && !this.#stopped && silentMs < this.timeoutMs) {
       const before = clock.now();
-      await Promise.race([reply, this.#delay(SLICE_MS)]);
+      await Promise.race([reply, this.#delay(Math.min(SLICE_MS, this.timeoutMs - silentMs))]);
       if (settled() || this.#stopped) break;
       // Told before anything is read: then the job that did it is still known as in flight.
       const blockedMs = clock.now() - before;
