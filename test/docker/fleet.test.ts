@@ -118,10 +118,12 @@ describe('four replicas with 10,000 jobs', () => {
     await until(async () => ((await fleet.counts())?.completed ?? 0) > done + 100, 'work goes on');
     await fleet.stopRedis();
     await fleet.scaleWorkersOnly(1);
+    expect(await fleet.journals()).toHaveLength(4);
     await fleet.startRedis();
     done += ids.length;
     await fleet.finished(done);
     expect(perJob(await fleet.runs())).toEqual({ jobs: done, runTwice: [] });
+    expect(await fleet.journals()).toHaveLength(1);
   });
 });
 

@@ -105,6 +105,14 @@ describe('a container without any right, on a read-only root file system', () =>
     await until(async () => (await zombies()) === '', 'no zombie is left', zombies);
   });
 
+  it('can be told from outside to take no more jobs', async () => {
+    await exec('holdfast', 'quiet');
+    await until(
+      async () => (await docker(['logs', id])).includes('"workers.quiet"'),
+      'the service has heard it',
+    );
+  });
+
   it('passes SIGTERM on: the service stops gracefully, and the container ends with 0', async () => {
     await docker(['stop', '--time', '30', id]);
     expect((await inspect<ContainerFacts>(id)).State.ExitCode).toBe(0);

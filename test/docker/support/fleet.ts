@@ -158,6 +158,12 @@ export class Fleet {
     return lines.map((line) => JSON.parse(line) as LogLine);
   }
 
+  /** Folders of replicas on the volume of the journals. */
+  async journals(): Promise<string[]> {
+    const listing = await this.exec('sh', '-c', 'cd /data/journal && echo */');
+    return listing.trim().split(' ');
+  }
+
   async down(): Promise<void> {
     await this.compose('down', '--volumes', '--timeout', '5');
   }
