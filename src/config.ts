@@ -81,6 +81,10 @@ export interface Config {
     backoffCapMaxMs: number;
     /** How long an outage in-flight jobs are to survive with plain BullMQ workers in the fleet. */
     rollbackWindowMs: number;
+    /** Whoever enqueues is answered within this time, whatever Redis does. */
+    enqueueTimeoutMs: number;
+    /** strict: every accepted job goes through the journal and stays there for the rollback window. */
+    durability: 'normal' | 'strict';
     slowStartMs: number;
     wedgeAfterMs: number;
     journal: { dir: string; bytesMax: number; entriesMax: number; mode: 'disk' | 'memory' };
@@ -328,6 +332,8 @@ function assemble(
       backoffCapMinMs: get('BACKOFF_CAP_MIN'),
       backoffCapMaxMs: get('BACKOFF_CAP_MAX'),
       rollbackWindowMs: get('ROLLBACK_WINDOW'),
+      enqueueTimeoutMs: get('ENQUEUE_TIMEOUT'),
+      durability: get('DURABILITY'),
       slowStartMs: get('SLOW_START'),
       wedgeAfterMs: get('WEDGE_AFTER'),
       journal: {

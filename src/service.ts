@@ -174,7 +174,11 @@ class HoldfastService implements Service {
       eventsMax: this.#embedded?.durable === false ? SLOW_STORE_EVENTS_MAX : undefined,
     });
     this.#client = client;
-    await this.#run({ name: 'client', start: async () => {}, stop: () => client.close() });
+    await this.#run({
+      name: 'client',
+      start: async () => {},
+      stop: async () => void (await client.close()),
+    });
 
     this.#runtime = createWorkerRuntime({
       definitions: workers,

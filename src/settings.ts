@@ -274,7 +274,17 @@ export const settings: Readonly<Record<string, Setting>> = {
     ROLLBACK_WINDOW: {
       ...kinds.duration,
       default: '10s',
-      text: 'Outcomes of this time are written again if a restart or failover lost them.',
+      text: 'Jobs and outcomes of this time are written again if a restart or failover lost them.',
+    },
+    ENQUEUE_TIMEOUT: {
+      ...kinds.duration,
+      default: '2s',
+      text: 'Whoever enqueues is answered within this time, whatever Redis does.',
+    },
+    DURABILITY: {
+      ...oneOf('normal', 'strict'),
+      default: 'normal',
+      text: 'strict: accepted jobs are written to the journal first and kept there for the rollback window.',
     },
     SLOW_START: {
       ...kinds.duration,
@@ -291,7 +301,7 @@ export const settings: Readonly<Record<string, Setting>> = {
     JOURNAL: {
       ...oneOf('disk', 'memory'),
       default: 'disk',
-      text: 'Where outcomes wait while Redis is away; memory does not survive the process.',
+      text: 'Where jobs and outcomes wait while Redis is away; memory does not survive the process.',
     },
     JOURNAL_DIR: { ...kinds.text, text: 'Default: the folder `journal` in DATA_DIR.' },
     JOURNAL_BYTES_MAX: { ...kinds.bytes, default: '256M', text: 'All entries together.' },

@@ -21,6 +21,8 @@ export interface OutageCounts {
   held: number;
   /** Outcomes put on disk. */
   journaled: number;
+  /** Jobs that were accepted into the journal. */
+  accepted: number;
   /** Outcomes written to Redis on recovery. */
   replayed: number;
   /** Outcomes that the dataset had lost, written again. */
@@ -77,6 +79,7 @@ export function openRecord(
     counts: {
       held,
       journaled: 0,
+      accepted: 0,
       replayed: 0,
       healed: 0,
       locksRetaken: 0,

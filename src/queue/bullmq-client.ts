@@ -16,9 +16,12 @@ import {
 import type { Logger } from 'pino';
 import { v7 as uuid } from 'uuid';
 import { HoldfastError, InvalidInputError } from '../errors.ts';
+import type { JobEntry, Kept } from '../journal/journal.ts';
 import { systemClock } from '../time.ts';
-import type { Accepted, Client, FlowInput, JobView } from './client.ts';
+import { withReceipts } from './accepting-backend.ts';
+import type { Accepted, Client, FlowInput, JobView, Left } from './client.ts';
 import { payloadBytes } from './payload.ts';
+import { checkedData, type QueueDefinition } from './queue-definition.ts';
 import { assertQueueName } from './queue-name.ts';
 import type { RedisTarget } from './target.ts';
 
@@ -32,7 +35,7 @@ const CLOSE_MS = 1000;
 const PRIORITY_MAX = 2_097_152;
 
 export interface BullmqClientOptions {
-  target: Pick<RedisTarget, 'backendFactory' | 'connection'>;
+  target: Pick<RedisTarget, 'producerFactory' | 'connection' | 'journal' | 'state'>;
   /** BullMQ's key prefix. */
   prefix: string;
   jobBytesMax: number;
@@ -43,8 +46,10 @@ export interface BullmqClientOptions {
   telemetry?: Telemetry | undefined;
 }
 
+type OwnQueue = Queue<unknown, unknown, string, unknown, unknown, string, RedisQueueBackend>;
+
 interface OpenQueue {
-  queue: Queue<unknown, unknown, string, unknown, unknown, string, RedisQueueBackend>;
+  queue: OwnQueue;
   /** Calls under way: a queue in use is never closed to make room. */
   calls: number;
 }
@@ -63,15 +68,27 @@ class BullmqClient implements Client {
     this.#options = options;
   }
 
-  async enqueue(
+  async enqueue(queue: string | QueueDefinition, ...rest: readonly unknown[]): Promise<Accepted> {
+    if (typeof queue === 'string') {
+      const [name, data, options] = rest as [string, unknown, JobsOptions?];
+      return await this.#enqueue(queue, name, data, options ?? {});
+    }
+    const [data, options] = rest as [unknown, JobsOptions?];
+    const checked = await checkedData(queue, data);
+    return await this.#enqueue(queue.queue, queue.name, checked, options ?? {});
+  }
+
+  async #enqueue(
     queue: string,
     name: string,
     data: unknown,
-    options: JobsOptions = {},
+    options: JobsOptions,
   ): Promise<Accepted> {
     const opts = this.#checked(queue, name, data, options, '');
-    const job = await this.#with(queue, (q) => q.add(name, data, opts));
-    return { id: job.id!, stored: 'redis' };
+    const { receipts } = await withReceipts(() =>
+      this.#with(queue, (q) => q.add(name, data, opts)),
+    );
+    return receipts[0]!;
   }
 
   async enqueueMany(
@@ -83,18 +100,38 @@ class BullmqClient implements Client {
       data,
       opts: this.#checked(queue, name, data, options ?? {}, `jobs[${i}].`),
     }));
-    const added = await this.#with(queue, (q) => q.addBulk(entries));
-    return added.map((job) => ({ id: job.id!, stored: 'redis' }));
+    const { receipts } = await withReceipts(() => this.#with(queue, (q) => q.addBulk(entries)));
+    return receipts;
   }
 
   async flow(flow: FlowInput): Promise<Accepted> {
     const tree = this.#flowJob(flow);
-    const { job } = await translated(this.#flowProducer().add(tree));
-    return { id: job.id!, stored: 'redis' };
+    const { receipts } = await withReceipts(() => translated(this.#flowProducer().add(tree)));
+    return receipts[0]!;
+  }
+
+  queue(name: string): Queue {
+    assertQueueName(name);
+    const open = this.#open(name);
+    // Whoever holds it may call it at any time: it is never closed to make room.
+    open.calls = Number.POSITIVE_INFINITY;
+    return open.queue as unknown as Queue;
   }
 
   async job(queue: string, id: string): Promise<JobView | undefined> {
     assertQueueName(queue);
+    if (this.#options.target.journal.stats().jobs === 0) return await this.#jobInRedis(queue, id);
+    // Redis first: it may have the job already, and then knows more.
+    const known =
+      this.#options.target.state().breaker === 'closed'
+        ? await this.#jobInRedis(queue, id).catch(() => undefined)
+        : undefined;
+    if (known) return known;
+    const entry = await this.#options.target.journal.find(queue, id);
+    return entry ? journaledView(entry) : await this.#jobInRedis(queue, id);
+  }
+
+  async #jobInRedis(queue: string, id: string): Promise<JobView | undefined> {
     return await this.#with(queue, async (q) => {
       // The state first: read after the hash, it would show a finished job without its result.
       const state = await q.getJobState(id);
@@ -109,7 +146,7 @@ class BullmqClient implements Client {
     return await this.#with(queue, (q) => q.getJobCounts());
   }
 
-  async close(): Promise<void> {
+  async close(): Promise<Left> {
     const parts: { close(): Promise<unknown> }[] = [...this.#queues.values()].map((o) => o.queue);
     if (this.#flows) parts.push(this.#flows);
     this.#queues.clear();
@@ -121,6 +158,8 @@ class BullmqClient implements Client {
     });
     await Promise.race([closed, late]);
     cancel?.();
+    const { journal } = this.#options.target;
+    return { jobs: journal.stats().jobs, path: journal.path };
   }
 
   /** BullMQ's options of a job that may be added. `at` is where the job stands in the input. */
@@ -195,8 +234,8 @@ class BullmqClient implements Client {
         ...(telemetry ? { telemetry } : {}),
         ...(eventsMax ? { streams: { events: { maxLen: eventsMax } } } : {}),
       },
-      target.backendFactory,
-    ) as unknown as OpenQueue['queue'];
+      target.producerFactory,
+    ) as unknown as OwnQueue;
     // A failed call rejects; what is only emitted concerns the connection, which the target tells.
     queue.on('error', (error) =>
       this.#options.log.debug({ event: 'client.error', queue: name, error: error.message }),
@@ -225,7 +264,7 @@ class BullmqClient implements Client {
       const { target, prefix, telemetry } = this.#options;
       this.#flows = new FlowProducer(
         { connection: target.connection, prefix, ...(telemetry ? { telemetry } : {}) },
-        target.backendFactory,
+        target.producerFactory,
       );
       this.#flows.on('error', (error) =>
         this.#options.log.debug({ event: 'client.error', error: error.message }),
@@ -280,6 +319,23 @@ async function translated<T>(call: Promise<T>): Promise<T> {
       { cause: error },
     );
   }
+}
+
+/** A job that only the journal has. */
+function journaledView(entry: Kept<JobEntry>): JobView {
+  return {
+    id: entry.jobId,
+    queue: entry.queue,
+    name: entry.name,
+    state: 'journaled',
+    progress: 0,
+    result: undefined,
+    failedReason: undefined,
+    attemptsMade: 0,
+    createdAt: entry.at,
+    startedAt: undefined,
+    finishedAt: undefined,
+  };
 }
 
 function viewOf(queue: string, job: Job<unknown, unknown>, state: string): JobView {

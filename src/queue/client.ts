@@ -2,7 +2,8 @@
  * The producer's side: what adds jobs and asks for their state. Handlers, HTTP and the command line
  * all enqueue through this one interface.
  */
-import type { JobsOptions } from 'bullmq';
+import type { JobsOptions, Queue } from 'bullmq';
+import type { QueueDefinition } from './queue-definition.ts';
 
 /** Where an accepted job is kept. */
 export type Stored = 'redis' | 'journal';
@@ -31,20 +32,36 @@ export interface JobView {
 
 export interface Client {
   /**
-   * Adds a job and resolves once it is kept. The id is the caller's `options.jobId`, else a UUIDv7.
-   * @throws JobTooLargeError, QueueNameError, RedisUnavailableError
+   * Adds a job and resolves once it is kept, in Redis or, while Redis is away or slow, in the journal.
+   * The id is the caller's `options.jobId`, else a UUIDv7. Of a deduplicated job that Redis took it is
+   * the id of the job that was there.
+   * @throws JobTooLargeError, QueueNameError, InvalidInputError, JournalFullError, JournalError
    */
   enqueue(queue: string, name: string, data: unknown, options?: JobsOptions): Promise<Accepted>;
+  /** A queue of `defineQueue`: its data is checked, by type and against its schema. */
+  enqueue<Data>(queue: QueueDefinition<Data>, data: Data, options?: JobsOptions): Promise<Accepted>;
+  /** All of one queue, in order; each is kept for itself. */
   enqueueMany(
     queue: string,
     jobs: readonly { name: string; data: unknown; options?: JobsOptions }[],
   ): Promise<Accepted[]>;
   /** Adds a parent with its children, all or none; resolves with the parent's id. */
   flow(flow: FlowInput): Promise<Accepted>;
+  /** BullMQ's own Queue, whose `add` and `addBulk` are kept as `enqueue` keeps. Owned by the client. */
+  queue(name: string): Queue;
   job(queue: string, id: string): Promise<JobView | undefined>;
   /** Waiting, active, delayed, completed, failed … of a queue. */
   counts(queue: string): Promise<Record<string, number>>;
-  close(): Promise<void>;
+  /** Waits for nothing that Redis owes; tells what the journal still holds, and where. */
+  close(): Promise<Left>;
+}
+
+/** What a closed client left in its journal for the next one with the same folder. */
+export interface Left {
+  /** Accepted jobs that Redis may not have. */
+  jobs: number;
+  /** The journal's folder; undefined in memory. */
+  path: string | undefined;
 }
 
 export interface FlowInput {

@@ -7,7 +7,8 @@
  */
 import { createRequire } from 'node:module';
 import type { Cluster, Redis } from 'ioredis';
-import { FENCE_PRELUDE } from './lua/fence.ts';
+import { CLAIM, CLAIM_KEY_COUNT } from './lua/claim.ts';
+import { FENCE_PRELUDE, NUMBERED_PRELUDE } from './lua/fence.ts';
 import { HEARTBEAT, HEARTBEAT_KEY_COUNT } from './lua/heartbeat.ts';
 import { RETAKE, RETAKE_KEY_COUNT } from './lua/retake.ts';
 
@@ -41,6 +42,14 @@ const READ_ONLY: ReadonlySet<string> = new Set([
   'paginate',
 ]);
 
+/** Scripts that add a job: for a Holdfast client they also run with a number. */
+const NUMBERED: ReadonlySet<string> = new Set([
+  'addDelayedJob',
+  'addParentJob',
+  'addPrioritizedJob',
+  'addStandardJob',
+]);
+
 const keyCounts: ReadonlyMap<string, number> = new Map(
   Object.values(scripts).map((script) => [script.name, script.keys]),
 );
@@ -61,6 +70,11 @@ export function commandName(command: string): string {
   return name;
 }
 
+/** The form of an adding script that takes a number; `undefined` for any other script. */
+export function numberedName(command: string): string | undefined {
+  return NUMBERED.has(command) ? `numbered:${command}` : undefined;
+}
+
 /** Number of KEYS of BullMQ's script, which precede its ARGV in `args`. */
 export function keyCount(command: string): number {
   const count = keyCounts.get(command);
@@ -77,11 +91,46 @@ export function defineScripts(client: Redis | Cluster): void {
       lua: fenced ? FENCE_PRELUDE + script.content : script.content,
     });
   }
+  for (const name of NUMBERED) {
+    const script = Object.values(scripts).find((one) => one.name === name)!;
+    client.defineCommand(commandName(numberedName(name)!), {
+      numberOfKeys: script.keys + 2,
+      lua: NUMBERED_PRELUDE + script.content,
+    });
+  }
   client.defineCommand(commandName('retake'), { numberOfKeys: RETAKE_KEY_COUNT, lua: RETAKE });
+  client.defineCommand(commandName('claim'), { numberOfKeys: CLAIM_KEY_COUNT, lua: CLAIM });
   client.defineCommand(commandName('heartbeat'), {
     numberOfKeys: HEARTBEAT_KEY_COUNT,
     lua: HEARTBEAT,
   });
+}
+
+/** What a series of numbers puts beside the fence. */
+export interface NumberArgs {
+  key: string;
+  before: number;
+  number: number;
+}
+
+/** As `fenceArgs`, with the number of the request in its series. */
+export function numberedArgs(
+  command: string,
+  args: readonly unknown[],
+  fence: { epochKey: string; deadline: number; epoch: string },
+  number: NumberArgs,
+): unknown[] {
+  const keys = keyCount(command);
+  return [
+    ...args.slice(0, keys),
+    fence.epochKey,
+    number.key,
+    ...args.slice(keys),
+    Math.ceil(fence.deadline),
+    fence.epoch,
+    String(number.before),
+    String(number.number),
+  ];
 }
 
 /**

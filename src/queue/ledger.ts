@@ -61,6 +61,15 @@ export interface Outcome {
   position: number | undefined;
 }
 
+/** A job that runs here, or whose outcome is known here, and that the dataset has forgotten. */
+export interface Undone {
+  job: HeldJob;
+  /** Undefined while the handler runs. */
+  outcome: Outcome | undefined;
+  /** Monotonic instant until which its add may come again. */
+  until: Instant;
+}
+
 /** Log lines of one job that are kept while Redis is away. */
 export const LOG_LINES_MAX = 1000;
 /** Bytes of outcomes kept for the rollback window; the oldest go first. */
@@ -76,6 +85,8 @@ export class QueueLedger {
   readonly doubtful = new Set<string>();
   /** Settled while memory was full, when their notes could not be written. */
   readonly owed = new Set<HeldJob>();
+  /** What a rollback undid together with its add: ours again if the producer adds it again. */
+  readonly undone = new Map<string, Undone>();
   /** Epoch that this process's commands carry; undefined until a recovery has set it in Redis. */
   epoch: string | undefined;
   /** The generation in which the epoch is set: commands need not wait for it. */

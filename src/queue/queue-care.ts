@@ -61,12 +61,13 @@ export class QueueCare {
     });
     return generation.script(script, fenced).catch(async (error: unknown) => {
       if (fencedReason(error) !== 'late' || tries >= LATE_RETRIES) throw error;
-      await this.#compareClocks(generation);
+      await this.compareClocks(generation);
       return await this.#sendFenced(generation, ledger, script, args, tries + 1);
     });
   }
 
-  async #compareClocks(generation: Generation): Promise<void> {
+  /** A command came late: perhaps the clocks are further apart than was thought. */
+  async compareClocks(generation: Generation): Promise<void> {
     const before = this.#deps.clock.now();
     const serverMs = await generation.serverTime();
     generation.setClockOffset(serverMs - (before + this.#deps.clock.now()) / 2);
@@ -146,6 +147,44 @@ export class QueueCare {
     const early: Early[] = [];
     await replay(generation, ledger, ours, deps, { refused: 0 }, early);
     if (early.length > 0) this.#drainLater(ledger, generation, deps);
+  }
+
+  /**
+   * Looks again for jobs that a rollback undid together with their add: a producer that adds one again
+   * hands it to us (`lua/claim.ts`). Resolves when nothing is left to wait for.
+   */
+  async watchUndone(
+    ledger: QueueLedger,
+    generation: Generation,
+    deps: RecoveryDeps,
+  ): Promise<void> {
+    while (ledger.undone.size > 0 && generation.alive) {
+      await new Promise<void>((resolve) => this.#deps.clock.after(LOOK_AGAIN_MS, resolve));
+      if (generation.alive) await this.#lookForUndone(ledger, generation, deps);
+    }
+  }
+
+  async #lookForUndone(
+    ledger: QueueLedger,
+    generation: Generation,
+    deps: RecoveryDeps,
+  ): Promise<void> {
+    const waiting = [...ledger.undone.values()];
+    if (waiting.length === 0) return;
+    const jobs = waiting.map(({ job }) => job);
+    const reply = await this.#retake(ledger, generation, jobs, 'settled');
+    const now = this.#deps.clock.now();
+    const found: Outcome[] = [];
+    for (const [i, { job, outcome, until }] of waiting.entries()) {
+      const verdict = reply.verdicts[i]!;
+      if (verdict !== 'missing' || now > until) ledger.undone.delete(job.id);
+      if (verdict !== 'kept' && verdict !== 'pulled') continue;
+      job.lockedAt = now;
+      job.isGone = false;
+      // Of a handler that runs, or that ended meanwhile, its own settle writes the outcome.
+      if (outcome) found.push(outcome);
+    }
+    await replay(generation, ledger, found, deps, { refused: 0 }, []);
   }
 
   /** Parents wait until the replica that has their children's outcomes has written them. */

@@ -20,7 +20,7 @@ import type { Generation } from './generation.ts';
 import type { HeldJob, Outcome, QueueLedger } from './ledger.ts';
 import { writeNotes } from './notes.ts';
 import { withoutFetch } from './policy.ts';
-import { lockExpired, type RetakeMode, retake } from './retake.ts';
+import { lockExpired, RAN_MS, type RetakeMode, retake } from './retake.ts';
 import type { Verdict } from './target-core.ts';
 
 export interface RecoveryDeps {
@@ -158,6 +158,10 @@ async function retakeQueue(
   for (const [i, { job, mode }] of jobs.entries()) {
     const verdict = reply.verdicts[i]!;
     const ours = verdict === 'kept' || verdict === 'pulled';
+    if (verdict === 'missing' && identityChanged) {
+      const outcome = ledger.unsettled.get(job.id) ?? window.find((settled) => settled.job === job);
+      ledger.undone.set(job.id, { job, outcome, until: now + RAN_MS });
+    }
     if (mode === 'settled') {
       if (ours) reverted.push(window.find((outcome) => outcome.job === job)!);
       continue;

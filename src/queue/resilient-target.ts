@@ -27,6 +27,7 @@ import { ALIVE_MS, Heartbeat } from './heartbeat.ts';
 import { Leases } from './leases.ts';
 import { type HeldJob, QueueLedger } from './ledger.ts';
 import { writeNotes } from './notes.ts';
+import { Producing } from './producing.ts';
 import { QueueCare } from './queue-care.ts';
 import { type RecoveryDeps, type RecoveryReport, recover } from './recovery.ts';
 import { type BackendOptions, ResilientBackend } from './resilient-backend.ts';
@@ -74,11 +75,12 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   readonly clock: Clock;
   readonly connection: ConnectionOptions = {};
   readonly backendFactory: BackendFactory<RedisQueueBackend>;
+  readonly producerFactory: BackendFactory<RedisQueueBackend>;
+  readonly journal: Journal;
   readonly outages: OutageRecorder;
 
   readonly #config: Pick<Config, 'redis' | 'resilience'>;
   readonly #log: Logger;
-  readonly #journal: Journal;
   readonly #breaker: Breaker;
   readonly #admission: Admission;
   readonly #settlements: Settlements;
@@ -87,6 +89,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   readonly #leases: Leases;
   readonly #care: QueueCare;
   readonly #watch: Watch;
+  readonly #producing: Producing;
   readonly #ledgers = new Map<string, QueueLedger>();
   readonly #stateListeners = new Set<(state: TargetState) => void>();
 
@@ -105,7 +108,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     const { resilience, redis } = config;
     this.#config = config;
     this.#log = log;
-    this.#journal = options.journal;
+    this.journal = options.journal;
     this.clock = options.clock ?? systemClock;
     this.#state = {
       breaker: 'open',
@@ -122,12 +125,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     this.#admission = new Admission(this.clock, resilience.slowStartMs, (ledger, generation) =>
       this.#barrierStands(ledger, generation),
     );
-    this.#settlements = new Settlements(
-      this.#journal,
-      this.clock,
-      resilience.rollbackWindowMs,
-      log,
-    );
+    this.#settlements = new Settlements(this.journal, this.clock, resilience.rollbackWindowMs, log);
     this.#leases = new Leases(this.clock, log, ledgers);
     this.#watch = new Watch({
       clock: this.clock,
@@ -176,6 +174,19 @@ export class ResilientTarget implements RedisTarget, TargetCore {
       admit: () => this.#admit(),
       onTransition: (from, to) => this.#moved(from, to),
     });
+    this.#producing = new Producing({
+      core: this,
+      journal: this.journal,
+      log,
+      prefix: redis.prefix,
+      rollbackWindowMs: resilience.rollbackWindowMs,
+      enqueueTimeoutMs: resilience.enqueueTimeoutMs,
+      compareClocks: (generation) => this.#care.compareClocks(generation),
+      roundTripMs: () => this.#watch.roundTripMs,
+      isConnecting: () => !this.#admission.everOpen && !this.outages.current,
+      onAccepted: () => this.outages.count('accepted'),
+    });
+    this.producerFactory = this.#producing.factory(resilience.durability);
     this.backendFactory = ((name: string, opts: BackendOptions, wants: Wants = {}) =>
       new ResilientBackend(
         this,
@@ -195,6 +206,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
 
   async stop(deadline: number): Promise<void> {
     this.#heartbeat.stop();
+    await this.#producing.stop();
     this.#leases.rest();
     this.outages.stop();
     this.#breaker.stop();
@@ -221,7 +233,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   }
 
   async #loadOutcomes(): Promise<void> {
-    for await (const entry of this.#journal.outcomes()) {
+    for await (const entry of this.journal.outcomes()) {
       this.#settlements.adopt((prefix, queue) => this.ledger(prefix, queue), entry);
     }
   }
@@ -291,7 +303,10 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     // Recovery has no other deadline: a server that falls silent in the middle of it is seen by this.
     this.#watch.begin(generation);
     // Before anybody recovers stalled jobs: what a dead replica finished must not run again.
-    if ((await this.#journal.adoptOrphans()).length > 0) await this.#loadOutcomes();
+    if ((await this.journal.adoptOrphans()).length > 0) {
+      await this.#loadOutcomes();
+      this.#producing.adopted();
+    }
     const change = compareIdentity(this.#identity, passed.identity);
     const ledgers = [...this.#ledgers.values()];
     const report = await recover(
@@ -317,6 +332,8 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     this.#leases.rest();
     this.#tellEnd();
     this.#admission.admit(generation);
+    const { change } = this.#recovery!;
+    void this.#producing.admitted(generation, change === 'same');
     void this.#afterwards(generation);
   }
 
@@ -338,6 +355,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   async #afterwards(generation: Generation): Promise<void> {
     const deps = this.#recoveryDeps();
     for (const ledger of this.#ledgers.values()) {
+      void this.#unlessOutage(generation, () => this.#care.watchUndone(ledger, generation, deps));
       await this.#unlessOutage(generation, async () => {
         for (const job of ledger.held.values()) await writeNotes(generation, ledger, job, deps);
         await this.#care.drain(ledger, generation, deps);
@@ -361,6 +379,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   /** The breaker opened: nothing is sent any more, and what was sent gets its end. */
   #endConnections(): void {
     this.#admission.hold();
+    this.#producing.interrupted();
     this.#leases.watch();
     this.#watch.rest();
     const generation = this.#generation;
@@ -385,6 +404,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
       since: changed ? this.clock.wall() : this.#state.since,
     };
     for (const listener of this.#stateListeners) listener(this.#state);
+    this.#producing.changed();
   }
 
   #heldCount(): number {

@@ -38,6 +38,9 @@ export interface RetakeReply {
   members: number;
 }
 
+/** A job that a rollback undid may be added again within this time, ms; its worker waits for it. */
+export const RAN_MS = 60_000;
+
 /** Our keys outlive any outage that we promise to survive, and then go by themselves. */
 export const KEEP_MS = 7 * 24 * 3600 * 1000;
 
@@ -67,6 +70,7 @@ export async function retake(
     ledger.key('barrier:run-id'),
     ledger.key('barrier:recovered'),
     ledger.toKey('stalled-check'),
+    ledger.key('ran'),
   );
   // JSON, not msgpack: an empty list must stay a list on the Lua side only where its length is asked.
   const body = JSON.stringify({
@@ -91,6 +95,7 @@ export async function retake(
     barrierMs: Math.ceil(request.barrierMs),
     guardMs: request.guardMs,
     keepMs: KEEP_MS,
+    ranMs: RAN_MS,
     aliveFrom: Math.floor(request.aliveFrom),
     deadline: Math.ceil(generation.serverNow() + request.fenceMs),
   });

@@ -3,6 +3,7 @@
  * BullMQ's Worker, Queue and FlowProducer are built with. Shared by all queues of the process.
  */
 import type { BackendFactory, ConnectionOptions, RedisQueueBackend } from 'bullmq';
+import type { Journal } from '../journal/journal.ts';
 
 export interface TargetState {
   breaker: 'closed' | 'open' | 'half-open' | 'isolated';
@@ -28,6 +29,13 @@ export interface LockEvent {
 export interface RedisTarget {
   /** Third or fourth argument of BullMQ's constructors. */
   readonly backendFactory: BackendFactory<RedisQueueBackend>;
+  /**
+   * As `backendFactory`, for a Queue or FlowProducer whose jobs are kept whatever Redis does: in the
+   * journal while it is away; with DURABILITY=strict in the journal first, always.
+   */
+  readonly producerFactory: BackendFactory<RedisQueueBackend>;
+  /** Where accepted jobs wait for Redis. */
+  readonly journal: Pick<Journal, 'find' | 'stats' | 'path'>;
   /** BullMQ's `connection` option; an opaque value that only `backendFactory` reads. */
   readonly connection: ConnectionOptions;
   state(): TargetState;

@@ -26,6 +26,7 @@ const FAILED = [...JOB, 'errorCode', 'error', 'delayMs', 'stack'] as const;
 const COUNTS = [
   'held',
   'journaled',
+  'accepted',
   'replayed',
   'healed',
   'locksRetaken',
@@ -53,6 +54,19 @@ export const events: Readonly<Record<string, EventEntry>> = {
   'service.stopped': { says: 'everything has ended', fields: [] },
   'service.forced': { says: 'a second signal ended the process', fields: ['signal'] },
   'service.unhandled': { says: 'an error that nobody handled; the process stops', fields: [] },
+  'journal.replayed': { says: 'all accepted jobs of the journal are in Redis', fields: ['jobs'] },
+  'enqueue.redone': {
+    says: 'Redis had lost jobs that it had acknowledged; they were added again',
+    fields: ['queue', 'jobs'],
+  },
+  'enqueue.delayed': {
+    says: 'accepted jobs could not be written to Redis and wait in the journal',
+    fields: ['queue'],
+  },
+  'enqueue.window_full': {
+    says: 'more jobs are added within the rollback window than memory keeps',
+    fields: ['queue'],
+  },
   'part.overdue': { says: 'a part did not stop in time', fields: ['part'] },
   'part.failed': { says: 'a part failed to stop', fields: ['part'] },
   'config.warning': { says: 'a variable looks like a setting and is none', fields: [] },

@@ -14,10 +14,10 @@ import {
   ShutdownError,
   UnknownJobNameError,
 } from '../errors.ts';
-import type { Client } from '../queue/client.ts';
+
 import type { Clock, Instant } from '../time.ts';
 import { createContext } from './context.ts';
-import type { Handler, WorkerDefinition } from './definition.ts';
+import type { Handler, HandlerContext, WorkerDefinition } from './definition.ts';
 import type { HookCaller } from './hooks.ts';
 import { Notes } from './notes.ts';
 import { type Ending, type Outcome, outcomeOf } from './outcome.ts';
@@ -26,7 +26,7 @@ import { type Ending, type Outcome, outcomeOf } from './outcome.ts';
 export interface RunDeps {
   clock: Clock;
   log: Logger;
-  client: Pick<Client, 'enqueue'>;
+  client: { enqueue: HandlerContext['enqueue'] };
   hooks: HookCaller;
   /** What `setup()` returned. */
   resources: () => unknown;

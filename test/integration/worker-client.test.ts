@@ -114,20 +114,20 @@ describe('the client', () => {
     expect(await client.counts(queueName)).toMatchObject({ waiting: 0, delayed: 0 });
   });
 
-  it('answers within its deadline that Redis is not there', async () => {
+  it('keeps jobs in the journal and refuses questions when Redis is not there', async () => {
     const away = await startTarget(`redis://127.0.0.1:${await freePort()}`);
     const lost = createClient({ target: away, ...options });
-    const calls = [
-      lost.enqueue('q', 'a', {}),
-      lost.enqueueMany('q', [{ name: 'a', data: {} }]),
-      lost.flow({ queue: 'q', name: 'a', data: {} }),
-      lost.counts('q'),
-      lost.job('q', 'x'),
-    ];
-    for (const result of await Promise.allSettled(calls)) {
+    const kept = { stored: 'journal' };
+    const first = await lost.enqueue('q', 'a', {});
+    expect(first).toMatchObject(kept);
+    expect(await lost.enqueueMany('q', [{ name: 'a', data: {} }])).toMatchObject([kept]);
+    const flow = { queue: 'q', name: 'a', data: {}, options: { jobId: 'root' } };
+    expect(await lost.flow(flow)).toEqual({ id: 'root', stored: 'journal' });
+    expect(await lost.job('q', first.id)).toMatchObject({ id: first.id, state: 'journaled' });
+    for (const result of await Promise.allSettled([lost.counts('q'), lost.job('q', 'x')])) {
       expect(result).toMatchObject({ reason: { code: 'HOLDFAST_REDIS_UNAVAILABLE' } });
     }
-    await lost.close();
+    expect(await lost.close()).toEqual({ jobs: 3, path: undefined });
     await away.stop(systemClock.now() + 1000);
   });
 

@@ -49,6 +49,8 @@ export function testConfig(overrides: Partial<Config> = {}): Config {
       backoffCapMinMs: 250,
       backoffCapMaxMs: 15_000,
       rollbackWindowMs: 10_000,
+      enqueueTimeoutMs: 2000,
+      durability: 'normal',
       slowStartMs: 3000,
       wedgeAfterMs: 30_000,
       journal: {

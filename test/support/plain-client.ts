@@ -2,7 +2,7 @@
  * A producer over plain BullMQ, for tests of what stands above the client: real jobs in a real
  * Redis, and a switch that makes every call fail as it would in an outage.
  */
-import { Queue } from 'bullmq';
+import { type JobsOptions, Queue } from 'bullmq';
 import { v7 as uuid } from 'uuid';
 import type { HoldfastError } from '../../src/errors.ts';
 import type { Client, JobView } from '../../src/queue/client.ts';
@@ -25,10 +25,14 @@ export function plainClient(url: string): PlainClient {
   };
   const client: PlainClient = {
     failure: undefined,
-    async enqueue(queue, name, data, options = {}) {
-      const job = await queueOf(queue).add(name, data, { jobId: uuid(), ...options });
-      return { id: job.id!, stored: 'redis' };
+    async enqueue(queue: unknown, name: unknown, data: unknown, options: JobsOptions = {}) {
+      const job = await queueOf(String(queue)).add(String(name), data, {
+        jobId: uuid(),
+        ...options,
+      });
+      return { id: job.id!, stored: 'redis' as const };
     },
+    queue: queueOf,
     async enqueueMany(queue, jobs) {
       const added = await queueOf(queue).addBulk(
         jobs.map(({ name, data, options }) => ({
@@ -62,6 +66,7 @@ export function plainClient(url: string): PlainClient {
     counts: async (queue) => queueOf(queue).getJobCounts(),
     async close() {
       await Promise.all([...queues.values()].map((queue) => queue.close()));
+      return { jobs: 0, path: undefined };
     },
   };
   return client;

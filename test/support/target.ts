@@ -63,6 +63,8 @@ export function testConfig(url: string, resilience: Partial<Config['resilience']
       backoffCapMinMs: 250,
       backoffCapMaxMs: 15_000,
       rollbackWindowMs: 10_000,
+      enqueueTimeoutMs: 2000,
+      durability: 'normal',
       slowStartMs: 3000,
       wedgeAfterMs: 30_000,
       journal: { dir: '', bytesMax: 1e9, entriesMax: 1e6, mode: 'memory' },

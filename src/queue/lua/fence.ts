@@ -28,9 +28,46 @@ export const FENCE_PRELUDE = `do
 end
 `;
 
+/** A number's key outlives every outage worth waiting for, seconds: a week. */
+const NUMBER_SECONDS = 7 * 24 * 3600;
+
+/**
+ * The same fence with a number: the script acts only if the last one of its series that acted is the
+ * one before it, and then stands as the last. Redis answers from the dataset that also has the jobs, so
+ * the key's value tells after any outage, restart or rollback which requests acted (design: as in
+ * Kafka's idempotent producer).
+ *
+ *   KEYS[last]    the series' key; the epoch key stands before it
+ *   ARGV[last-1]  the number before; ARGV[last]: this number. Both the same: a further script of one
+ *                 transaction, which acts if the first one did
+ */
+export const NUMBERED_PRELUDE = `do
+  local n, k = #ARGV, #KEYS
+  local number, before, epoch, deadline = ARGV[n], ARGV[n - 1], ARGV[n - 2], tonumber(ARGV[n - 3])
+  local numberKey, epochKey = KEYS[k], KEYS[k - 1]
+  for i = 0, 3 do ARGV[n - i] = nil end
+  KEYS[k] = nil
+  KEYS[k - 1] = nil
+  local t = redis.call('TIME')
+  if t[1] * 1000 + math.floor(t[2] / 1000) > deadline then
+    return redis.error_reply('FENCED late')
+  end
+  if redis.call('GET', epochKey) ~= epoch then
+    return redis.error_reply('FENCED epoch')
+  end
+  local last = redis.call('GET', numberKey) or '0'
+  if last ~= before then
+    return redis.error_reply('FENCED number ' .. last)
+  end
+  if number ~= before then
+    redis.call('SET', numberKey, number, 'EX', ${NUMBER_SECONDS})
+  end
+end
+`;
+
 /** Why a fenced script did nothing, or undefined for any other error. */
-export function fencedReason(error: unknown): 'late' | 'epoch' | undefined {
+export function fencedReason(error: unknown): 'late' | 'epoch' | 'number' | undefined {
   if (!(error instanceof Error)) return undefined;
-  const match = /FENCED (late|epoch)/.exec(error.message);
-  return match ? (match[1] as 'late' | 'epoch') : undefined;
+  const match = /FENCED (late|epoch|number)/.exec(error.message);
+  return match ? (match[1] as 'late' | 'epoch' | 'number') : undefined;
 }

@@ -3,10 +3,10 @@
  *
  *   KEYS  1 wait  2 paused  3 active  4 prioritized  5 delayed  6 stalled  7 completed  8 failed
  *         9 waiting-children  10 meta  11 marker  12 epoch  13 members  14 our stalled-check  15 barrier
- *         16 barrier's run id  17 recovered  18 BullMQ's stalled-check
+ *         16 barrier's run id  17 recovered  18 BullMQ's stalled-check  19 ran
  *   ARGV  1 key prefix of the queue ("bull:q:")   2 JSON of the request:
  *         { jobs = [[id, token, timestamp, ats, atm, mode, lockMs, alias, stc]…], doubtful = [token…],
- *           epoch, member, runId, identityChanged (0|1), expired (0|1: an own lock had expired),
+ *           epoch, member, runId, ranMs, identityChanged (0|1), expired (0|1: an own lock had expired),
  *           holdMs, barrierMs, guardMs, keepMs, aliveFrom, deadline }
  *   mode  'held' in flight here, 'unsettled' finished here and not yet in Redis,
  *         'settled' finished here within the rollback window
@@ -65,6 +65,11 @@ for i, job in ipairs(q.jobs) do
   local verdict
   if not f[1] then
     verdict = redis.call('EXISTS', jobKey) == 1 and 'replaced' or 'missing'
+    if verdict == 'missing' and q.identityChanged == 1 then
+      -- its producer may add it again: then it is ours, see claim.ts
+      redis.call('HSET', KEYS[19], id, cjson.encode({ token, timestamp, ats, lockMs }))
+      redis.call('PEXPIRE', KEYS[19], q.ranMs)
+    end
   elseif tonumber(f[1]) ~= timestamp then
     verdict = 'replaced'
   elseif storedAts > ats then
@@ -177,4 +182,4 @@ return { verdicts, handedBack, barrier, before or '', members }
 `;
 
 /** Keys of {@link RETAKE}, in its order, for a queue whose keys are made by `toKey`. */
-export const RETAKE_KEY_COUNT = 18;
+export const RETAKE_KEY_COUNT = 19;

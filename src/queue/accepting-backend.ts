@@ -1,0 +1,101 @@
+/**
+ * The backend of a Holdfast client: BullMQ's own Queue and FlowProducer over it add jobs that are kept
+ * whatever Redis does. Everything but adding is the resilient backend's.
+ */
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type { JobJson, ParentKeyOpts } from 'bullmq';
+import { v7 as uuid } from 'uuid';
+import { flowWork, jobWork } from './add-work.ts';
+import type { Intake, Receipt } from './intake.ts';
+import type { QueueLedger } from './ledger.ts';
+import { type BackendOptions, ResilientBackend } from './resilient-backend.ts';
+import type { FlowEntries } from './sender.ts';
+import type { TargetCore } from './target-core.ts';
+
+const receipts = new AsyncLocalStorage<Receipt[]>();
+
+/** Runs an add of BullMQ's and tells where its jobs are kept, in order. */
+export async function withReceipts<T>(
+  add: () => Promise<T>,
+): Promise<{ result: T; receipts: Receipt[] }> {
+  const given: Receipt[] = [];
+  const result = await receipts.run(given, add);
+  return { result, receipts: given };
+}
+
+export class AcceptingBackend extends ResilientBackend {
+  readonly #core: TargetCore;
+  readonly #intake: Intake;
+  readonly #isStrict: boolean;
+  readonly #own: QueueLedger;
+
+  constructor(
+    core: TargetCore,
+    name: string,
+    options: BackendOptions,
+    intake: Intake,
+    isStrict: boolean,
+  ) {
+    super(core, name, options, 'producer');
+    this.#core = core;
+    this.#intake = intake;
+    this.#isStrict = isStrict;
+    this.#own = core.ledger(options.prefix ?? 'bull', name);
+  }
+
+  /** A job is accepted before Redis has ever answered. */
+  override async waitUntilReady(): Promise<void> {}
+
+  override async addJob(job: JobJson, jobId: string, parent: ParentKeyOpts = {}): Promise<string> {
+    const given = receipts.getStore();
+    const receipt = await this.#accept(job, jobId, parent);
+    given?.push(receipt);
+    return receipt.id;
+  }
+
+  override async addJobs(
+    entries: { job: JobJson; jobId: string; parentKeyOpts?: ParentKeyOpts }[],
+  ): Promise<string[]> {
+    const given = receipts.getStore();
+    const accepted = await Promise.all(
+      entries.map(({ job, jobId, parentKeyOpts }) => this.#accept(job, jobId, parentKeyOpts ?? {})),
+    );
+    given?.push(...accepted);
+    return accepted.map(({ id }) => id);
+  }
+
+  override async addFlow(entries: FlowEntries): Promise<[Error | null, string | number][]> {
+    const given = receipts.getStore();
+    const root = entries[0]!;
+    const work = await flowWork(this.#core, entries);
+    const receipt = await this.#intake.accept({
+      ledger: this.#core.ledger(root.prefix, root.queueName),
+      job: { jobId: root.jobId, name: root.jobData.name, flow: entries },
+      work: () => work,
+      isStrict: this.#isStrict,
+      refusal: (code) => this.#refusal(code, root.parentKeyOpts),
+    });
+    given?.push(receipt);
+    return entries.map(({ jobId }, i) => [null, i === 0 ? receipt.id : jobId]);
+  }
+
+  #accept(job: JobJson, wanted: string | undefined, parent: ParentKeyOpts): Promise<Receipt> {
+    // Before it is sent, so that a request without an answer can be sent again.
+    const jobId = wanted || uuid();
+    return this.#intake.accept({
+      ledger: this.#own,
+      job: { jobId, name: job.name, single: { job, parent } },
+      work: () => jobWork(this.#core, this.#own, job, jobId, parent),
+      isStrict: this.#isStrict,
+      refusal: (code) => this.#refusal(code, parent),
+    });
+  }
+
+  #refusal(code: number, parent: ParentKeyOpts): Error {
+    return this.finishedErrors({
+      code,
+      ...(parent.parentKey ? { parentKey: parent.parentKey } : {}),
+      command: 'addJob',
+    } as never);
+  }
+}

@@ -1,0 +1,283 @@
+/**
+ * The adds of this process to one queue, numbered. A request is sent with its number and acts only if
+ * it is the next of its series (`lua/fence.ts`), and the number stands in the dataset that also has the
+ * jobs. So after an outage, a restart or a rollback one `GET` says which of the adds Redis has: those up
+ * to the key's value. All above it are sent again, in order, under their numbers; nothing else is.
+ *
+ * What it must never do: send an add that has acted, or forget one that was acknowledged within the
+ * rollback window.
+ */
+import type { Clock, Instant } from '../time.ts';
+import type { NumberArgs } from './fenced-scripts.ts';
+import type { Generation } from './generation.ts';
+import type { QueueLedger } from './ledger.ts';
+import { fencedReason } from './lua/fence.ts';
+
+/** An add that can be sent under a number, and again under the same one. */
+export interface AddWork {
+  /** Rough size in memory, bytes. */
+  readonly bytes: number;
+  /** Resolves with Redis' reply. */
+  send(generation: Generation, number: NumberArgs): Promise<unknown>;
+  /** As `send`, after a rollback: jobs that a living worker ran go back to it. */
+  sendAgain(generation: Generation, number: NumberArgs): Promise<unknown>;
+}
+
+/** Whoever waits for an add. Each is called at most once, `doubted` before the others or never. */
+export interface AddListener {
+  /** Redis has it; the reply is undefined when an outage took it and the number tells. */
+  acted(reply: unknown): void;
+  /** Redis refuses it for good. */
+  refused(error: unknown): void;
+  /** Redis does not answer: what became of it is decided later. */
+  doubted(record: AddRecord): void;
+}
+
+export interface AddRecord {
+  readonly number: number;
+  readonly work: AddWork;
+  readonly listener: AddListener;
+  readonly sentAt: Instant;
+  state: 'sent' | 'acted' | 'refused';
+  isDoubted: boolean;
+  actedAt: Instant;
+}
+
+export interface AddSeriesDeps {
+  clock: Clock;
+  windowMs: number;
+  ready(ledger: QueueLedger, generation: Generation): Promise<void>;
+  isOutage(error: unknown, generation: Generation): boolean;
+  compareClocks(generation: Generation): Promise<void>;
+  /** The window's adds are more than may be kept in memory: the oldest are forgotten. */
+  onWindowFull(ledger: QueueLedger): void;
+  /** Adds that a rollback had undone were sent again. */
+  onRedone(ledger: QueueLedger, count: number): void;
+  /** Redis answers, but not so that the adds can be decided: they wait for the next recovery. */
+  onTrouble(ledger: QueueLedger, error: unknown): void;
+}
+
+/** Bytes of adds kept for the rollback window; the oldest go first. */
+const WINDOW_BYTES_MAX = 32 * 1024 * 1024;
+/** Sent at once when they are sent again. */
+const REDO_BATCH = 256;
+/** A series that is still wrong after so many looks is left to the next recovery. */
+const LOOKS_MAX = 10;
+
+export class AddSeries {
+  readonly key: string;
+  readonly #ledger: QueueLedger;
+  readonly #deps: AddSeriesDeps;
+  /** In order of their numbers: the unanswered, and the acknowledged of the rollback window. */
+  #records: AddRecord[] = [];
+  #head = 0;
+  #bytes = 0;
+  readonly #unanswered = new Set<AddRecord>();
+  /** Requests on the wire, whatever their records' state. */
+  #underWay = 0;
+  #allAnswered: (() => void) | undefined;
+  #lastGiven = 0;
+  /** What the key holds once all that was sent has acted. */
+  #lastSent = 0;
+  #openIn: Generation | undefined;
+  #settling: { generation: Generation; done: Promise<void> } | undefined;
+
+  constructor(ledger: QueueLedger, processId: string, deps: AddSeriesDeps) {
+    this.#ledger = ledger;
+    this.#deps = deps;
+    this.key = ledger.key(`adds:${processId}`);
+  }
+
+  /** Whether an add may be sent on this generation now. */
+  isOpenIn(generation: Generation): boolean {
+    return this.#openIn === generation;
+  }
+
+  /** Adds whose fate a settling has yet to decide. */
+  get hasUnanswered(): boolean {
+    return this.#unanswered.size > 0;
+  }
+
+  /** Whether this series has ever sent anything. */
+  get isUsed(): boolean {
+    return this.#lastGiven > 0;
+  }
+
+  /** When the oldest unanswered add was sent; undefined when all are answered. */
+  get unansweredSince(): Instant | undefined {
+    return this.#unanswered.values().next().value?.sentAt;
+  }
+
+  /** Only while the series is open in this generation. */
+  add(generation: Generation, work: AddWork, listener: AddListener): AddRecord {
+    const now = this.#deps.clock.now();
+    this.#forget(now);
+    this.#lastGiven += 1;
+    const record: AddRecord = {
+      number: this.#lastGiven,
+      work,
+      listener,
+      sentAt: now,
+      state: 'sent',
+      isDoubted: false,
+      actedAt: now,
+    };
+    this.#records.push(record);
+    this.#bytes += work.bytes;
+    this.#unanswered.add(record);
+    void this.#send(record, generation);
+    return record;
+  }
+
+  /** Tells those who wait that Redis does not answer; the adds stay to be decided. */
+  doubtUnanswered(): void {
+    for (const record of this.#unanswered) doubt(record);
+  }
+
+  /** Nobody wants this add any more: it is not sent again. */
+  giveUp(record: AddRecord): void {
+    if (record.state !== 'sent') return;
+    record.state = 'refused';
+    this.#unanswered.delete(record);
+  }
+
+  /** Asks Redis which adds it has, sends the others again, and opens. Never rejects. */
+  settle(generation: Generation): Promise<void> {
+    if (this.#settling?.generation !== generation) {
+      const done = this.#settle(generation).finally(() => {
+        if (this.#settling?.generation === generation) this.#settling = undefined;
+      });
+      this.#settling = { generation, done };
+    }
+    return this.#settling.done;
+  }
+
+  async #settle(generation: Generation): Promise<void> {
+    this.#openIn = undefined;
+    try {
+      await this.#deps.ready(this.#ledger, generation);
+      for (let looks = 0; looks < LOOKS_MAX; looks += 1) {
+        await this.#answered();
+        const last = Number((await generation.client.get(this.key)) ?? 0);
+        const lost = this.#decide(last);
+        this.#lastSent = last;
+        if (lost.length === 0) {
+          if (generation.alive) this.#openIn = generation;
+          return;
+        }
+        await this.#deps.compareClocks(generation);
+        await this.#redo(lost, generation);
+        if (!generation.alive) return;
+      }
+      throw new Error(`the adds of a queue are out of order after ${LOOKS_MAX} looks`);
+    } catch (error) {
+      if (!this.#deps.isOutage(error, generation)) this.#deps.onTrouble(this.#ledger, error);
+    }
+  }
+
+  /** What the key's value says; returns what Redis does not have, in order. */
+  #decide(last: number): AddRecord[] {
+    const lost: AddRecord[] = [];
+    for (let i = this.#head; i < this.#records.length; i += 1) {
+      const record = this.#records[i]!;
+      if (record.state === 'refused') continue;
+      if (record.number > last) lost.push(record);
+      else if (record.state === 'sent') this.#acted(record, undefined);
+    }
+    return lost;
+  }
+
+  async #redo(lost: readonly AddRecord[], generation: Generation): Promise<void> {
+    const undone = lost.filter(({ state }) => state === 'acted').length;
+    for (let from = 0; from < lost.length; from += REDO_BATCH) {
+      const sent = lost
+        .slice(from, from + REDO_BATCH)
+        .map((record) => this.#send(record, generation, true));
+      if (!(await Promise.all(sent)).every(Boolean)) return;
+    }
+    if (undone > 0) this.#deps.onRedone(this.#ledger, undone);
+  }
+
+  /** Whether Redis answered as it should; never rejects. */
+  async #send(record: AddRecord, generation: Generation, isAgain = false): Promise<boolean> {
+    const before = this.#lastSent;
+    this.#lastSent = record.number;
+    this.#underWay += 1;
+    try {
+      const number = { key: this.key, before, number: record.number };
+      const { work } = record;
+      const reply = isAgain ? work.sendAgain(generation, number) : work.send(generation, number);
+      this.#acted(record, await reply);
+      return true;
+    } catch (error) {
+      return this.#failed(record, error, generation);
+    } finally {
+      this.#underWay -= 1;
+      if (this.#underWay === 0) this.#allAnswered?.();
+    }
+  }
+
+  #acted(record: AddRecord, reply: unknown): void {
+    const wasSent = record.state === 'sent';
+    record.actedAt = this.#deps.clock.now();
+    if (record.state === 'refused') return;
+    record.state = 'acted';
+    this.#unanswered.delete(record);
+    if (wasSent) record.listener.acted(reply);
+  }
+
+  #failed(record: AddRecord, error: unknown, generation: Generation): boolean {
+    const reason = fencedReason(error);
+    if (reason === 'late' || reason === 'number') {
+      // It did nothing, and nor did those behind it: all are looked at together.
+      this.#openIn = undefined;
+      if (this.#settling === undefined && generation.alive) void this.settle(generation);
+      return false;
+    }
+    if (this.#deps.isOutage(error, generation)) {
+      if (this.#openIn === generation) this.#openIn = undefined;
+      doubt(record);
+      return false;
+    }
+    const wasSent = record.state === 'sent';
+    record.state = 'refused';
+    this.#unanswered.delete(record);
+    if (wasSent) record.listener.refused(error);
+    return true;
+  }
+
+  async #answered(): Promise<void> {
+    if (this.#underWay === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#allAnswered = resolve;
+    });
+    this.#allAnswered = undefined;
+  }
+
+  /** Drops what the window has passed, oldest first; what is unanswered stays. */
+  #forget(now: Instant): void {
+    const before = now - this.#deps.windowMs;
+    while (this.#head < this.#records.length) {
+      const oldest = this.#records[this.#head]!;
+      const isFull = this.#bytes > WINDOW_BYTES_MAX;
+      if (oldest.state === 'sent') return;
+      if (oldest.state === 'acted' && oldest.actedAt >= before) {
+        if (!isFull) return;
+        this.#deps.onWindowFull(this.#ledger);
+      }
+      this.#bytes -= oldest.work.bytes;
+      this.#head += 1;
+      // The array is cut now and then, since a shift would move all that is left.
+      if (this.#head >= 1024 && this.#head * 2 > this.#records.length) {
+        this.#records = this.#records.slice(this.#head);
+        this.#head = 0;
+      }
+    }
+  }
+}
+
+function doubt(record: AddRecord): void {
+  if (record.isDoubted || record.state !== 'sent') return;
+  record.isDoubted = true;
+  record.listener.doubted(record);
+}

@@ -1,0 +1,178 @@
+/**
+ * Adds as they go over the wire: BullMQ's own scripts with their arguments, taken from its backend
+ * instead of being sent by it, so that they can be numbered, and sent again as they were.
+ */
+import { type JobJson, type ParentKeyOpts, QueueKeys, RedisQueueBackend } from 'bullmq';
+import type { AddWork } from './add-series.ts';
+import {
+  commandName,
+  fenceArgs,
+  isFenced,
+  type NumberArgs,
+  numberedArgs,
+  numberedName,
+} from './fenced-scripts.ts';
+import type { Generation } from './generation.ts';
+import type { AcceptedJob } from './job-store.ts';
+import type { QueueLedger } from './ledger.ts';
+import type { FlowEntries } from './sender.ts';
+import type { TargetCore } from './target-core.ts';
+
+interface Call {
+  script: string;
+  args: unknown[];
+}
+
+/** BullMQ's backend with the wire cut: what it would send is noted. */
+class Recorder extends RedisQueueBackend {
+  calls: Call[] = [];
+
+  constructor(prefix: string, queue: string) {
+    const keys = new QueueKeys(prefix);
+    const multi = { exec: async () => this.calls.map(() => [null, '']) };
+    super(
+      { client: Promise.resolve({ multi: () => multi }), on() {} } as never,
+      queue,
+      keys.getKeys(queue),
+      (type: string) => keys.toKey(queue, type),
+      { prefix, connection: {} } as never,
+      undefined,
+      false,
+    );
+  }
+
+  override execCommand(_client: unknown, script: string, args: unknown[]): Promise<never> {
+    this.calls.push({ script, args });
+    return Promise.resolve(undefined as never);
+  }
+
+  take(): Call[] {
+    const { calls } = this;
+    this.calls = [];
+    return calls;
+  }
+}
+
+const CLAIM_KEYS = ['wait', 'paused', 'active', 'prioritized', 'delayed'];
+
+const recorders = new WeakMap<QueueLedger, Recorder>();
+
+/** One job's add. Synchronous: the order of calls is the order on the wire. */
+export function jobWork(
+  core: TargetCore,
+  ledger: QueueLedger,
+  job: JobJson,
+  jobId: string,
+  parent: ParentKeyOpts,
+): AddWork {
+  let recorder = recorders.get(ledger);
+  if (!recorder) {
+    recorder = new Recorder(ledger.prefix, ledger.queue);
+    recorders.set(ledger, recorder);
+  }
+  // Resolved already: nothing is awaited before the command is noted.
+  void recorder.addJobToTransaction({} as never, job, jobId, parent);
+  const calls = recorder.take() as [Call];
+  const [{ script, args }] = calls;
+  const entries = [{ prefix: ledger.prefix, queueName: ledger.queue, jobId }];
+  return {
+    bytes: 500 + job.data.length,
+    send: (generation, number) => sendNumbered(core, generation, ledger, script, args, number),
+    sendAgain: (generation, number) => sendTogether(core, generation, entries, calls, number, true),
+  };
+}
+
+/** A whole flow in one transaction under one number, that of its root's queue. */
+export async function flowWork(core: TargetCore, entries: FlowEntries): Promise<AddWork> {
+  const root = entries[0]!;
+  const recorder = new Recorder(root.prefix, root.queueName);
+  await recorder.addFlow(entries);
+  const calls = recorder.take();
+  return {
+    bytes: entries.reduce((sum, { jobData }) => sum + 1000 + jobData.data.length, 0),
+    send: (generation, number) => sendTogether(core, generation, entries, calls, number, false),
+    sendAgain: (generation, number) => sendTogether(core, generation, entries, calls, number, true),
+  };
+}
+
+export function workOf(core: TargetCore, ledger: QueueLedger, job: AcceptedJob): Promise<AddWork> {
+  if (job.flow) return flowWork(core, job.flow);
+  const { job: json, parent } = job.single!;
+  return Promise.resolve(jobWork(core, ledger, json, job.jobId, parent));
+}
+
+function sendNumbered(
+  core: TargetCore,
+  generation: Generation,
+  ledger: QueueLedger,
+  script: string,
+  args: readonly unknown[],
+  number: NumberArgs,
+): Promise<unknown> {
+  const fenced = numberedArgs(script, args, fenceOf(core, generation, ledger), number);
+  return generation.script(numberedName(script)!, fenced);
+}
+
+/** Whose job a call adds. */
+interface Entry {
+  prefix: string;
+  queueName: string;
+  jobId: string;
+}
+
+/** In one transaction under one number: all of it acts, or nothing. */
+async function sendTogether(
+  core: TargetCore,
+  generation: Generation,
+  entries: readonly Entry[],
+  calls: readonly Call[],
+  number: NumberArgs,
+  isAgain: boolean,
+): Promise<unknown> {
+  for (const { prefix, queueName } of entries) {
+    const ledger = core.ledger(prefix, queueName);
+    if (ledger.readyIn !== generation) await core.ready(ledger, generation);
+  }
+  const multi = generation.adapted.multi() as unknown as {
+    runCommand(name: string, args: unknown[]): unknown;
+    exec(): Promise<[Error | null, unknown][]>;
+  };
+  for (const [i, { script, args }] of calls.entries()) {
+    const ledger = entries[i] ? core.ledger(entries[i].prefix, entries[i].queueName) : undefined;
+    const fence = fenceOf(core, generation, ledger ?? rootOf(core, entries));
+    if (i < entries.length) {
+      const own = i === 0 ? number : { ...number, before: number.number };
+      multi.runCommand(commandName(numberedName(script)!), numberedArgs(script, args, fence, own));
+    } else {
+      const sent = isFenced(script) ? fenceArgs(script, args, fence) : args;
+      multi.runCommand(commandName(script), sent);
+    }
+  }
+  if (isAgain) {
+    for (const { prefix, queueName, jobId } of entries) {
+      const ledger = core.ledger(prefix, queueName);
+      const keys = CLAIM_KEYS.map((type) => ledger.toKey(type));
+      multi.runCommand(commandName('claim'), [...keys, ledger.key('ran'), ledger.toKey(''), jobId]);
+    }
+  }
+  const replies = await multi.exec();
+  // The first that failed says why; those behind it did nothing then.
+  for (const [error] of replies) if (error) throw error;
+  return replies[0]![1];
+}
+
+function rootOf(core: TargetCore, entries: readonly Entry[]): QueueLedger {
+  return core.ledger(entries[0]!.prefix, entries[0]!.queueName);
+}
+
+function fenceOf(
+  core: TargetCore,
+  generation: Generation,
+  ledger: QueueLedger,
+): { epochKey: string; deadline: number; epoch: string } {
+  return {
+    epochKey: ledger.epochKey(core.processId),
+    deadline: generation.serverNow() + core.fenceMs(),
+    epoch: ledger.epoch ?? 'none',
+  };
+}

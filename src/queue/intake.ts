@@ -1,0 +1,319 @@
+/**
+ * Where an accepted job goes: straight to Redis in calm weather, into the journal while Redis is away,
+ * slow, or behind. Whoever enqueues is answered once the job is kept, and within its time in any case.
+ *
+ * The order of a queue is kept: while anything that was journaled is not in Redis yet, what is
+ * accepted later goes through the journal too.
+ *
+ * What it must never do: acknowledge a job that neither Redis nor the journal has.
+ */
+import { JournalError } from '../errors.ts';
+import type { Journal } from '../journal/journal.ts';
+import type { Clock } from '../time.ts';
+import { type AddRecord, AddSeries, type AddSeriesDeps, type AddWork } from './add-series.ts';
+import type { Stored } from './client.ts';
+import type { Generation } from './generation.ts';
+import { type AcceptedJob, jobEntry } from './job-store.ts';
+import type { QueueLedger } from './ledger.ts';
+import type { Replayer } from './replayer.ts';
+
+export interface Receipt {
+  id: string;
+  stored: Stored;
+}
+
+export interface IntakeDeps extends Omit<AddSeriesDeps, 'windowMs'> {
+  clock: Clock;
+  processId: string;
+  rollbackWindowMs: number;
+  /** Every call is answered within this time, ms. */
+  enqueueTimeoutMs: number;
+  /** The last known round trip to Redis, ms. */
+  roundTripMs(): number;
+  generation(): Generation | undefined;
+  /** The first try to connect since the start is under way. */
+  isConnecting(): boolean;
+  /** The journal has a job that Redis does not have. */
+  onJournaled(): void;
+}
+
+/** A job on its way in. */
+export interface Arrival {
+  ledger: QueueLedger;
+  job: AcceptedJob;
+  /** What goes over the wire; not asked for when the job goes to the journal. */
+  work(): AddWork;
+  /** Through the journal even in calm weather. */
+  isStrict: boolean;
+  /** The error for a negative reply of BullMQ's, which refuses the job. */
+  refusal(code: number): Error;
+}
+
+/** An answer that takes longer is late, ms: the journal takes the job over. */
+const LATE_MS = 50;
+/** An arrival is held for this long at most while its way is about to change, ms. */
+const HOLD_MS = 50;
+/** As long as Redis is asked for the first time, at the start or about a queue, ms. */
+const FIRST_HOLD_MS = 500;
+/** So many may be held. */
+const HELD_MAX = 10_000;
+
+interface Held {
+  arrival: Arrival;
+  resolve(receipt: Receipt): void;
+  reject(error: unknown): void;
+}
+
+export class Intake {
+  readonly #deps: IntakeDeps;
+  readonly #journal: Journal;
+  readonly #replayer: Replayer;
+  readonly #series = new Map<QueueLedger, AddSeries>();
+  #cancelLook: (() => void) | undefined;
+  readonly #held: Held[] = [];
+  #cancelHold: (() => void) | undefined;
+
+  constructor(deps: IntakeDeps, journal: Journal, replayer: Replayer) {
+    this.#deps = deps;
+    this.#journal = journal;
+    this.#replayer = replayer;
+  }
+
+  /**
+   * Resolves once the job is kept.
+   * @throws JournalFullError, JournalError, or BullMQ's refusal
+   */
+  accept(arrival: Arrival): Promise<Receipt> {
+    const way = this.#held.length > 0 ? 'hold' : this.#way(arrival);
+    if (way === 'direct') return this.#direct(arrival);
+    if (way === 'keep') return this.#keep(arrival);
+    return new Promise((resolve, reject) => {
+      this.#held.push({ arrival, resolve, reject });
+      if (this.#held.length >= HELD_MAX) this.#letGo(true);
+      else
+        this.#cancelHold ??= this.#deps.clock.after(this.#holdMs(), () => {
+          this.#cancelHold = undefined;
+          this.#letGo(true);
+        });
+    });
+  }
+
+  /** Where a job goes now; `hold` for a moment in which that is about to change. */
+  #way({ ledger, isStrict }: Arrival): 'direct' | 'keep' | 'hold' {
+    if (isStrict) return 'keep';
+    const generation = this.#deps.generation();
+    if (!generation) return this.#deps.isConnecting() ? 'hold' : 'keep';
+    if (this.#deps.roundTripMs() > LATE_MS) return 'keep';
+    if (!this.#replayer.isClear) return this.#replayer.isAtEnd ? 'hold' : 'keep';
+    const series = this.#seriesOf(ledger);
+    if (series.isOpenIn(generation)) return this.#isLate(series) ? 'keep' : 'direct';
+    if (series.hasUnanswered) return 'keep';
+    void series.settle(generation).then(() => this.changed());
+    return 'hold';
+  }
+
+  #holdMs(): number {
+    return this.#replayer.isClear ? FIRST_HOLD_MS : HOLD_MS;
+  }
+
+  /** A series opened, or the replay is at its end or is not any more. */
+  changed(): void {
+    this.#letGo(false);
+  }
+
+  /** In the order in which they came; all of them when they have waited long enough. */
+  #letGo(isOverdue: boolean): void {
+    if (isOverdue) this.#replayer.giveUpEnd();
+    while (this.#held.length > 0) {
+      const { arrival, resolve, reject } = this.#held[0]!;
+      const way = this.#way(arrival);
+      if (way === 'hold' && !isOverdue) return;
+      this.#held.shift();
+      const done = way === 'direct' ? this.#direct(arrival) : this.#keep(arrival);
+      done.then(resolve, reject);
+    }
+    this.#cancelHold?.();
+    this.#cancelHold = undefined;
+  }
+
+  /** The breaker closed: what is in doubt is decided, before anything new is sent. */
+  async recovered(generation: Generation): Promise<void> {
+    const used = [...this.#series.values()].filter(({ isUsed }) => isUsed);
+    await Promise.all(used.map((series) => series.settle(generation)));
+    this.changed();
+  }
+
+  /** Ends waiting; what is unanswered is taken over by the journal. */
+  stop(): void {
+    this.#cancelLook?.();
+    this.#cancelLook = undefined;
+    this.#letGo(true);
+    for (const series of this.#series.values()) series.doubtUnanswered();
+  }
+
+  #seriesOf(ledger: QueueLedger): AddSeries {
+    let series = this.#series.get(ledger);
+    if (!series) {
+      const { processId, rollbackWindowMs } = this.#deps;
+      series = new AddSeries(ledger, processId, { ...this.#deps, windowMs: rollbackWindowMs });
+      this.#series.set(ledger, series);
+    }
+    return series;
+  }
+
+  #isLate(series: AddSeries): boolean {
+    const since = series.unansweredSince;
+    return since !== undefined && this.#deps.clock.now() - since > LATE_MS;
+  }
+
+  // Straight to Redis --------------------------------------------------------------------------------
+
+  #direct(arrival: Arrival): Promise<Receipt> {
+    const generation = this.#deps.generation()!;
+    const series = this.#seriesOf(arrival.ledger);
+    this.#look();
+    return new Promise((resolve, reject) => {
+      let takeover: Takeover | undefined;
+      series.add(generation, arrival.work(), {
+        acted: (reply) => {
+          if (typeof reply === 'number' && reply < 0) {
+            const error = arrival.refusal(reply);
+            if (takeover) takeover.refused(error);
+            else reject(error);
+          } else if (takeover) takeover.acted();
+          else resolve({ id: String(reply ?? arrival.job.jobId), stored: 'redis' });
+        },
+        refused: (error) => {
+          if (takeover) takeover.refused(error);
+          else reject(error);
+        },
+        doubted: (record) => {
+          takeover = new Takeover(this.#journal, this.#replayer);
+          this.#keptFrom(takeover, arrival, series, record).then(resolve, reject);
+        },
+      });
+    });
+  }
+
+  /** The journal takes over what Redis has not answered, with the number under which it was sent. */
+  async #keptFrom(
+    takeover: Takeover,
+    arrival: Arrival,
+    series: AddSeries,
+    record: AddRecord,
+  ): Promise<Receipt> {
+    const place = { key: series.key, number: record.number };
+    const { ledger, job } = arrival;
+    try {
+      const entry = jobEntry(ledger, job, this.#deps.clock.wall(), place, 'sent');
+      takeover.position = await this.#append(entry);
+    } catch (error) {
+      series.giveUp(record);
+      takeover.abandon();
+      throw error;
+    }
+    takeover.settleIfDecided();
+    this.#deps.onJournaled();
+    return { id: job.jobId, stored: 'journal' };
+  }
+
+  /** One timer for all series, only while something is unanswered. */
+  #look(): void {
+    this.#cancelLook ??= this.#deps.clock.after(LATE_MS, () => {
+      this.#cancelLook = undefined;
+      let isWaiting = false;
+      for (const series of this.#series.values()) {
+        if (this.#isLate(series)) series.doubtUnanswered();
+        isWaiting ||= series.hasUnanswered;
+      }
+      if (isWaiting) this.#look();
+    });
+  }
+
+  // Into the journal ---------------------------------------------------------------------------------
+
+  async #keep({ ledger, job }: Arrival): Promise<Receipt> {
+    const arrived = this.#replayer.expect();
+    try {
+      const place = this.#replayer.nextPlace(ledger);
+      await this.#append(jobEntry(ledger, job, this.#deps.clock.wall(), place, 'unsent'));
+    } finally {
+      arrived();
+    }
+    this.#deps.onJournaled();
+    return { id: job.jobId, stored: 'journal' };
+  }
+
+  /** In time or not at all: an entry that is written after its caller was told is taken out again. */
+  async #append(entry: ReturnType<typeof jobEntry>): Promise<number> {
+    const { enqueueTimeoutMs } = this.#deps;
+    const appended = this.#journal.append(entry);
+    const position = await this.#within(appended, enqueueTimeoutMs);
+    if (position !== undefined) return position;
+    appended.then(
+      (late) => this.#journal.settle([late]).catch(() => undefined),
+      () => undefined,
+    );
+    throw new JournalError(
+      this.#journal.path ?? '(memory)',
+      `did not answer within ${enqueueTimeoutMs} ms`,
+      'Look at the disk; enqueue the job again with the same id.',
+    );
+  }
+
+  /** The value, or undefined when it does not come in time. */
+  async #within<T>(work: Promise<T>, ms: number): Promise<T | undefined> {
+    let cancel: (() => void) | undefined;
+    const late = new Promise<undefined>((resolve) => {
+      cancel = this.#deps.clock.after(ms, () => resolve(undefined));
+    });
+    try {
+      return await Promise.race([work, late]);
+    } finally {
+      cancel?.();
+    }
+  }
+}
+
+/** An add in doubt that the journal has taken over, until its fate is known and its entry goes. */
+class Takeover {
+  /** Undefined until it is on disk. */
+  position: number | undefined;
+  readonly #journal: Journal;
+  /** The replay is not at its end while this is open. */
+  readonly #arrived: () => void;
+  #fate: { error: unknown } | 'acted' | undefined;
+
+  constructor(journal: Journal, replayer: Replayer) {
+    this.#journal = journal;
+    this.#arrived = replayer.expectDecision();
+  }
+
+  acted(): void {
+    this.#fate = 'acted';
+    this.settleIfDecided();
+  }
+
+  refused(error: unknown): void {
+    this.#fate = { error };
+    this.settleIfDecided();
+  }
+
+  abandon(): void {
+    this.#arrived();
+  }
+
+  settleIfDecided(): void {
+    if (this.#fate === undefined || this.position === undefined) return;
+    const done =
+      this.#fate === 'acted'
+        ? this.#journal.settle([this.position])
+        : this.#journal.refuse(this.position, textOf(this.#fate.error));
+    done.catch(() => undefined);
+    this.#arrived();
+  }
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

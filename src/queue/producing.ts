@@ -1,0 +1,139 @@
+/**
+ * The producer's side of a target: accepted jobs, their way to Redis, and what recovery does for them.
+ */
+import type { BackendFactory, RedisQueueBackend } from 'bullmq';
+import type { Logger } from 'pino';
+import type { Journal } from '../journal/journal.ts';
+import { AcceptingBackend } from './accepting-backend.ts';
+import { workOf } from './add-work.ts';
+import type { Generation } from './generation.ts';
+import { Intake } from './intake.ts';
+import type { QueueLedger } from './ledger.ts';
+import { Replayer } from './replayer.ts';
+import type { BackendOptions } from './resilient-backend.ts';
+import type { TargetCore } from './target-core.ts';
+
+export interface ProducingOptions {
+  core: TargetCore;
+  journal: Journal;
+  log: Logger;
+  prefix: string;
+  rollbackWindowMs: number;
+  enqueueTimeoutMs: number;
+  compareClocks(generation: Generation): Promise<void>;
+  /** The last known round trip to Redis, ms. */
+  roundTripMs(): number;
+  isConnecting(): boolean;
+  /** A job went into the journal. */
+  onAccepted(): void;
+}
+
+export class Producing {
+  readonly #options: ProducingOptions;
+  readonly #intake: Intake;
+  readonly #replayer: Replayer;
+
+  constructor(options: ProducingOptions) {
+    this.#options = options;
+    const { core, journal, log, rollbackWindowMs, enqueueTimeoutMs, compareClocks } = options;
+    const shared = {
+      clock: core.clock,
+      processId: core.processId,
+      rollbackWindowMs,
+      generation: () => core.generation(),
+      ready: (ledger: QueueLedger, generation: Generation) => core.ready(ledger, generation),
+      isOutage: (error: unknown, generation: Generation) => core.isOutage(error, generation),
+      compareClocks,
+      onTrouble: (ledger: QueueLedger | undefined, error: unknown) => {
+        log.error(
+          { event: 'enqueue.delayed', queue: ledger?.queue, err: error },
+          'accepted jobs could not be written to Redis; they stay in the journal until the next recovery',
+        );
+      },
+    };
+    this.#replayer = new Replayer(
+      {
+        ...shared,
+        ledger: (prefix, queue) => core.ledger(prefix, queue),
+        workOf: (ledger, job) => workOf(core, ledger, job),
+        onChange: () => this.#intake.changed(),
+        onClear: (count) =>
+          log.info(
+            { event: 'journal.replayed', jobs: count },
+            `${count} jobs from the journal are in Redis`,
+          ),
+      },
+      journal,
+    );
+    this.#intake = new Intake(
+      {
+        ...shared,
+        enqueueTimeoutMs,
+        isConnecting: options.isConnecting,
+        roundTripMs: options.roundTripMs,
+        onJournaled: () => options.onAccepted(),
+        onRedone: (ledger, count) => {
+          log.warn(
+            { event: 'enqueue.redone', queue: ledger.queue, jobs: count },
+            `${count} jobs that Redis had acknowledged and lost were added again`,
+          );
+        },
+        onWindowFull: (ledger) => this.#windowFull(ledger),
+      },
+      journal,
+      this.#replayer,
+    );
+  }
+
+  /** For BullMQ's Queue and FlowProducer: their jobs are kept whatever Redis does. */
+  factory(durability: 'normal' | 'strict'): BackendFactory<RedisQueueBackend> {
+    const { core, prefix } = this.#options;
+    return ((name: string, options: BackendOptions) =>
+      new AcceptingBackend(
+        core,
+        name,
+        { ...options, prefix: options.prefix ?? prefix },
+        this.#intake,
+        durability === 'strict',
+      )) as unknown as BackendFactory<RedisQueueBackend>;
+  }
+
+  /** The breaker closed. `isSameDataset`: nothing that was acknowledged can have been lost. */
+  async admitted(generation: Generation, isSameDataset: boolean): Promise<void> {
+    if (!isSameDataset) this.#replayer.rewind();
+    await this.#intake.recovered(generation);
+    this.#replayer.recovered(generation);
+  }
+
+  /** The breaker moved: whoever is held may know more now. */
+  changed(): void {
+    this.#intake.changed();
+  }
+
+  /** The breaker opened. */
+  interrupted(): void {
+    this.#replayer.interrupted();
+  }
+
+  /** Entries of another replica came into the journal. */
+  adopted(): void {
+    this.#replayer.rewind();
+  }
+
+  async stop(): Promise<void> {
+    this.#intake.stop();
+    await this.#replayer.stop();
+  }
+
+  readonly #toldFull = new WeakSet<QueueLedger>();
+
+  /** Once per queue and life: a producer that is this fast would fill the log. */
+  #windowFull(ledger: QueueLedger): void {
+    if (this.#toldFull.has(ledger)) return;
+    this.#toldFull.add(ledger);
+    this.#options.log.warn(
+      { event: 'enqueue.window_full', queue: ledger.queue },
+      'more jobs are added within the rollback window than are kept in memory; a Redis that loses its last seconds may lose the oldest of them (durability: strict keeps them all)',
+    );
+  }
+}
