@@ -132,7 +132,7 @@ export async function throughput(): Promise<Measured[]> {
 }
 
 function openedAfter(worker: WorkerProcess, at: number): number {
-  const line = worker.lines.find(({ event, time }) => event === 'outage.opened' && time >= at);
+  const line = worker.lines.find(({ breaker, time }) => breaker === 'open' && time >= at);
   return line?.time ?? Number.POSITIVE_INFINITY;
 }
 

@@ -179,7 +179,7 @@ function firstOpened(worker: WorkerProcess, faultAt: number): LogLine | undefine
 
 function toldBy({ settings, lines }: WorkerProcess): string[] {
   return lines
-    .filter(({ event }) => event !== undefined && !/^(worker|job)\./.test(event))
+    .filter(({ event }) => event !== undefined && !/^(worker|job|sut)\./.test(event))
     .map(({ msg, level, worker, time, ...fields }) => {
       const at = new Date(time).toISOString().slice(17, 23);
       return `${at} ${settings.workerId} ${JSON.stringify(fields).slice(0, LINE_MAX)}`;

@@ -60,6 +60,8 @@ const runtime = createWorkerRuntime({
 for (const queue of Object.keys(settings.queues)) {
   target.setLeasePolicy(queue, settings.onLeaseLost);
 }
+// The breaker itself, as the log's allowance may leave lines out.
+target.onChange(({ breaker }) => log.info({ event: 'sut.breaker', breaker }));
 await target.start();
 await runtime.start();
 
