@@ -149,10 +149,10 @@ export class QueueNameError extends HoldfastError {
 }
 
 /** A handler ran longer than its `timeout`. */
-export class JobTimeoutError extends HoldfastError {
+export class HandlerTimeoutError extends HoldfastError {
   constructor(queue: string, timeoutMs: number) {
     super(
-      'HOLDFAST_JOB_TIMEOUT',
+      'HOLDFAST_HANDLER_TIMEOUT',
       `The handler of queue "${queue}" ran longer than its timeout of ${timeoutMs} ms.`,
       'Make the handler obey its signal, or raise its timeout.',
       { data: { queue, timeoutMs } },

@@ -3,6 +3,7 @@
  * here; everything else is the service's.
  *
  *   SIGTERM, SIGINT   stop gracefully; again: at once, exit 143 or 130
+ *   SIGHUP            the terminal is gone: as SIGTERM, again: exit 129
  *   SIGTSTP           take no more jobs, go on with those that run
  *   unhandled error   logged once with its stack, stop gracefully, exit 70
  */
@@ -17,7 +18,7 @@ import { note, styled } from './terminal.ts';
 const SAME_SIGNAL_MS = 1000;
 /** After the grace period the process ends whatever still hangs, ms. */
 const FORCE_MS = 1900;
-const EXIT_OF_SIGNAL = { SIGTERM: 143, SIGINT: 130 } as const;
+const EXIT_OF_SIGNAL = { SIGTERM: 143, SIGINT: 130, SIGHUP: 129 } as const;
 /** EX_SOFTWARE: an error that nobody handled. */
 const EXIT_SOFTWARE = 70;
 
@@ -91,7 +92,9 @@ class ProcessEnd {
   }
 
   listen(): void {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => this.#on(signal));
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+      process.on(signal, () => this.#on(signal));
+    }
     process.on('SIGTSTP', () => this.#service.quiet());
     process.on('uncaughtException', (error) => this.#unhandled(error));
     process.on('unhandledRejection', (error) => this.#unhandled(error));

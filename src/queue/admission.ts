@@ -82,9 +82,13 @@ export class Admission {
     }
   }
 
-  /** A settle brings no job along while the barrier stands; a ramp is not exceeded by it. */
+  /** A settle brings no job along behind a barrier or a limit; a ramp is not exceeded by it. */
   mayFetchWithSettle(ledger: QueueLedger): boolean {
-    return ledger.barrierUntil <= this.#clock.now() && this.#generation !== undefined;
+    return (
+      ledger.slotsMax === undefined &&
+      ledger.barrierUntil <= this.#clock.now() &&
+      this.#generation !== undefined
+    );
   }
 
   /** Jobs that one queue may run here at the same time now; shows the slow start. */
@@ -99,6 +103,7 @@ export class Admission {
 
   mayTake(ledger: QueueLedger): boolean {
     if (!this.#generation || ledger.barrierUntil > this.#clock.now()) return false;
+    if (ledger.slotsMax !== undefined && ledger.held.size >= ledger.slotsMax) return false;
     return !this.#ramping || ledger.concurrency === 0 || ledger.held.size < this.allowed(ledger);
   }
 

@@ -259,6 +259,10 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     this.ledger(this.#config.redis.prefix, queue).onLeaseLost = policy;
   }
 
+  limitSlots(queue: string, slots: number | undefined): void {
+    this.ledger(this.#config.redis.prefix, queue).slotsMax = slots;
+  }
+
   sinceTakeAnsweredMs(queue: string): number {
     return this.clock.now() - this.ledger(this.#config.redis.prefix, queue).lastTakeAnswered;
   }

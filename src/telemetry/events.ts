@@ -146,6 +146,14 @@ export const events: Readonly<Record<string, EventEntry>> = {
     says: 'a handler goes on after its timeout',
     fields: ['queue', 'jobName', 'jobId', 'overdue', 'isReplaced'],
   },
+  'downstream.opened': {
+    says: 'attempts of a queue failed in a row: it is not fetched for a while (`breaker`)',
+    fields: ['queue', 'failures', 'openForMs'],
+  },
+  'downstream.closed': {
+    says: 'a job of such a queue succeeded: it is fetched again',
+    fields: ['queue'],
+  },
   'job.not_returned': { says: 'a job could not be handed back', fields: ['queue', 'jobId'] },
   'job.backoff_unknown': { says: 'a job asks for a backoff that is not known', fields: ['queue'] },
   'job.note_lost': {

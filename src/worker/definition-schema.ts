@@ -70,6 +70,7 @@ const definitionSchema = z
       )
       .optional(),
     limiter: z.strictObject({ max: count(1, Number.MAX_SAFE_INTEGER), duration: ms(1) }).optional(),
+    breaker: z.strictObject({ failures: count(1, 1_000_000), openFor: ms(1) }).optional(),
     retention: z
       .strictObject({ completed: retention.optional(), failed: retention.optional() })
       .optional(),

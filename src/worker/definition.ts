@@ -59,6 +59,11 @@ interface WorkerCommon<Data, Resources> {
   backoff?: JobsOptions['backoff'];
   /** BullMQ's rate limiter: at most `max` jobs per `duration` ms over all replicas. */
   limiter?: { max: number; duration: number };
+  /**
+   * For handlers that call a service: after `failures` failed attempts in a row the queue is not fetched
+   * by this replica for `openFor` ms, then one job is tried. No attempt is burnt meanwhile.
+   */
+  breaker?: { failures: number; openFor: number };
   /** What is kept of finished jobs that do not say themselves. */
   retention?: { completed?: Retention; failed?: Retention };
   /** Ms for which data that fails the schema, or an unknown name, is put off first. Default 10 min. */

@@ -4,8 +4,8 @@
  */
 import { DelayedError, UnrecoverableError } from 'bullmq';
 import {
+  HandlerTimeoutError,
   InvalidJobDataError,
-  JobTimeoutError,
   LockExpiringError,
   LockLostError,
   ResultNotJsonError,
@@ -68,7 +68,7 @@ export function outcomeOf(ending: Ending): Outcome {
   const { ended, abortReason } = ending;
   if (abortReason instanceof LockLostError) return { type: 'dropped', error: abortReason };
   if (!ended.ok && isMove(ended.error)) return moveOf(ended.error as Error);
-  if (abortReason instanceof JobTimeoutError) return failureOf(abortReason, ending);
+  if (abortReason instanceof HandlerTimeoutError) return failureOf(abortReason, ending);
   if (ended.ok) return { type: 'completed', result: ended.result };
   const error = toError(ended.error);
   // What the handler says of the job itself still holds; all else is the work of the signal.
@@ -102,7 +102,7 @@ function isMove(error: unknown): boolean {
 }
 
 /** No other attempt can end differently. */
-function isUnrecoverable(error: Error): boolean {
+export function isUnrecoverable(error: Error): boolean {
   return (
     error.name === 'UnrecoverableError' ||
     error instanceof UnrecoverableError ||

@@ -23,13 +23,15 @@ import type { RedisTarget } from '../queue/target.ts';
 import type { Instant } from '../time.ts';
 import { settledBy } from './deadline.ts';
 import type { WorkerDefinition } from './definition.ts';
-import { type Outcome, unrecoverable } from './outcome.ts';
+import { DownstreamBreaker } from './downstream-breaker.ts';
+import { isUnrecoverable, type Outcome, unrecoverable } from './outcome.ts';
 import { OutcomeReport } from './outcome-report.ts';
 import { Resources } from './resources.ts';
 import { perform, Run, type RunDeps } from './run.ts';
 
 export interface QueueWorkerDeps extends Omit<RunDeps, 'resources' | 'onOverdue'> {
-  target: Pick<RedisTarget, 'backendFactory' | 'connection'>;
+  target: Pick<RedisTarget, 'backendFactory' | 'connection'> &
+    Partial<Pick<RedisTarget, 'limitSlots'>>;
   config: Pick<
     Config,
     'replica' | 'redis' | 'concurrency' | 'lockDurationMs' | 'stalledIntervalMs' | 'retention'
@@ -62,6 +64,7 @@ export class QueueWorker {
   #worker: BullWorker;
   readonly #runs = new Set<Run>();
   readonly #report: OutcomeReport;
+  readonly #downstream: DownstreamBreaker | undefined;
   /** Runs whose handler goes on long after its timeout. */
   readonly #overdue = new Set<Run>();
   #isConsuming = false;
@@ -86,6 +89,7 @@ export class QueueWorker {
       resources: () => this.#resources.value,
       onOverdue: (run) => this.#overdueRun(run),
     };
+    this.#downstream = this.#createDownstream();
     this.#worker = this.#createWorker();
   }
 
@@ -105,6 +109,7 @@ export class QueueWorker {
     if (this.#isStopping) return 'stopping';
     if (this.#idle) return 'quiet';
     if (!this.#isConsuming) return this.#resources.failure ?? 'starting';
+    if (this.#downstream?.isOpen) return 'its breaker is open';
     if (this.#overdue.size > this.concurrency) {
       return `${this.#overdue.size} handlers ignore their timeout`;
     }
@@ -187,6 +192,7 @@ export class QueueWorker {
       const outcome: Outcome = this.#idle
         ? { type: 'returned', error: new ShutdownError(0) }
         : await perform(run, this.#runDeps);
+      this.#tellDownstream(outcome);
       return await this.#acknowledge(run, outcome, token);
     } finally {
       this.#runs.delete(run);
@@ -257,6 +263,35 @@ export class QueueWorker {
       { event: 'job.not_returned', queue: this.definition.queue, jobId: run.job.id },
       `a job could not be handed back (${failure instanceof Error ? failure.message : 'no answer from Redis'}); it runs again elsewhere when its lock has expired`,
     );
+  }
+
+  #createDownstream(): DownstreamBreaker | undefined {
+    const { queue, breaker } = this.definition;
+    const { clock, log, target } = this.#deps;
+    if (!breaker) return undefined;
+    const { failures, openFor: openForMs } = breaker;
+    return new DownstreamBreaker({
+      clock,
+      failures,
+      openForMs,
+      limit: (slots) => target.limitSlots?.(queue, slots),
+      onChange: (state) => {
+        if (state === 'closed') {
+          log.info({ event: 'downstream.closed', queue }, `jobs of queue ${queue} succeed again`);
+          return;
+        }
+        log.error(
+          { event: 'downstream.opened', queue, failures, openForMs },
+          `${failures} attempts of queue ${queue} failed in a row: it is not fetched for ${openForMs} ms, then one job is tried; see what its handler calls`,
+        );
+      },
+    });
+  }
+
+  /** What fails for good is the job's own fault; what was handed back or moved says nothing. */
+  #tellDownstream(outcome: Outcome): void {
+    if (outcome.type === 'completed') this.#downstream?.ended(false);
+    if (outcome.type === 'failed' && !isUnrecoverable(outcome.error)) this.#downstream?.ended(true);
   }
 
   // Handlers that do not end -------------------------------------------------------------------------
@@ -331,6 +366,7 @@ export class QueueWorker {
   async stop(graceBy: Instant, deadline: Instant, graceMs: number): Promise<void> {
     const { clock } = this.#deps;
     const idle = this.quiet();
+    this.#downstream?.stop();
     const handBackBy = deadline - CLOSE_MS;
     this.#handBackBy = handBackBy;
     this.#isStopping = true;

@@ -7,8 +7,8 @@
 import type { Job } from 'bullmq';
 import type { Logger } from 'pino';
 import {
+  HandlerTimeoutError,
   InvalidJobDataError,
-  JobTimeoutError,
   ResultNotJsonError,
   ResultTooLargeError,
   ShutdownError,
@@ -189,7 +189,7 @@ function startTimeout(run: Run, deps: RunDeps): () => void {
   const { timeout, queue } = run.definition;
   if (timeout === undefined) return ignore;
   let cancel = deps.clock.after(timeout, () => {
-    run.abort(new JobTimeoutError(queue, timeout));
+    run.abort(new HandlerTimeoutError(queue, timeout));
     cancel = deps.clock.after(OVERDUE_MS, () => deps.onOverdue(run));
   });
   return () => cancel();

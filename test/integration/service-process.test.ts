@@ -82,6 +82,12 @@ describe('a service', () => {
     expect(await service.stop('SIGTERM')).toBe(143);
   });
 
+  it('stops gracefully when its terminal is gone', async () => {
+    const service = start();
+    await service.until('service.started');
+    expect(await service.stop('SIGHUP')).toBe(0);
+  });
+
   it('takes no more jobs after SIGTSTP, and goes on with those that run', async () => {
     const service = start();
     await service.until('service.started');

@@ -170,10 +170,12 @@ describe('a timeout', () => {
     ]);
     await queue.add('x', {});
     expect(await worker.line('job.failed')).toMatchObject({
-      errorCode: 'HOLDFAST_JOB_TIMEOUT',
+      errorCode: 'HOLDFAST_HANDLER_TIMEOUT',
       attempt: 2,
     });
-    expect(await worker.line('job.retried')).toMatchObject({ errorCode: 'HOLDFAST_JOB_TIMEOUT' });
+    expect(await worker.line('job.retried')).toMatchObject({
+      errorCode: 'HOLDFAST_HANDLER_TIMEOUT',
+    });
     expect(most).toBe(1);
   });
 
@@ -197,7 +199,7 @@ describe('a timeout', () => {
     expect(worker.runtime.state().queues[0]).toMatchObject({ overdue: 1, running: 1 });
     finish.resolve();
     expect(await worker.line('job.retried', { jobId: stuck.id })).toMatchObject({
-      errorCode: 'HOLDFAST_JOB_TIMEOUT',
+      errorCode: 'HOLDFAST_HANDLER_TIMEOUT',
     });
     await worker.line('job.completed', { jobId: stuck.id });
     expect(worker.runtime.state().queues[0]).toMatchObject({ overdue: 0 });
@@ -214,6 +216,46 @@ describe('a timeout', () => {
     expect((await queue.getJob(id!))?.failedReason).toContain('timeout of 20 ms');
     finish.resolve();
     await expect.poll(() => worker.runtime.state().queues[0]?.overdue).toBe(0);
+  });
+});
+
+describe('a breaker of what a handler calls', () => {
+  it('leaves the queue alone while it is open, burns no attempt, and lets others go on', async () => {
+    await using queue = plainQueue(server.url, 'q');
+    await using others = plainQueue(server.url, 'others');
+    const calls: string[] = [];
+    let isDown = true;
+    await using worker = await startRuntime(server.url, [
+      {
+        queue: 'q',
+        concurrency: 1,
+        breaker: { failures: 3, openFor: 400 },
+        handler: (job) => {
+          calls.push(job.id!);
+          if (isDown) throw new Error('no answer');
+        },
+      },
+      { queue: 'others', handler: () => 'done' },
+    ]);
+    for (let n = 0; n < 3; n++) await queue.add('x', {});
+    await worker.line('downstream.opened', { queue: 'q' });
+    const waits = await queue.add('x', {}, { attempts: 1 });
+    const other = await others.add('x', {});
+    await worker.line('job.completed', { jobId: other.id, queue: 'others' });
+    expect(worker.runtime.state().queues[0]).toMatchObject({
+      isConsuming: false,
+      reason: 'its breaker is open',
+    });
+    expect(calls).toHaveLength(3);
+    expect(await waits.getState()).toBe('waiting');
+    // One is tried, fails, and the queue rests again.
+    const tried = await queue.add('x', {}, { priority: 1 });
+    await worker.line('job.failed', { jobId: waits.id });
+    isDown = false;
+    await worker.line('job.completed', { jobId: tried.id });
+    await worker.line('downstream.closed', { queue: 'q' });
+    expect(calls).toHaveLength(5);
+    expect(worker.lines.filter(({ event }) => event === 'downstream.opened')).toHaveLength(1);
   });
 });
 

@@ -2,7 +2,7 @@
 import { RateLimitError, UnrecoverableError, WaitingChildrenError } from 'bullmq';
 import { describe, expect, it } from 'vitest';
 import {
-  JobTimeoutError,
+  HandlerTimeoutError,
   LockExpiringError,
   LockLostError,
   ResultTooLargeError,
@@ -21,7 +21,7 @@ import {
 const now = Date.parse('2026-11-23T12:00:00.000Z');
 const lost = new LockLostError('q', '1');
 const stop = new ShutdownError(1000);
-const timeout = new JobTimeoutError('q', 10);
+const timeout = new HandlerTimeoutError('q', 10);
 
 function of(thrown: unknown, more: Partial<Ending> = {}) {
   return outcomeOf({
