@@ -98,6 +98,22 @@ const RESERVE_BYTES = 1024 * 1024;
 /** Below this size on disk an empty journal is left as it is. */
 const SHRINK_ABOVE_BYTES = 1024 * 1024;
 
+/** Entries of one kind within a stretch of positions. */
+interface Tally extends Pick<Row, 'type' | 'refusal' | 'bytes'> {
+  entries: number;
+}
+
+/** Positions as stretches without gaps: what was appended in order is mostly settled in order. */
+function stretchesOf(positions: readonly Position[]): { from: Position; to: Position }[] {
+  const stretches: { from: Position; to: Position }[] = [];
+  for (const position of positions.toSorted((a, b) => a - b)) {
+    const last = stretches.at(-1);
+    if (last !== undefined && position <= last.to + 1) last.to = position;
+    else stretches.push({ from: position, to: position });
+  }
+  return stretches;
+}
+
 /** Makes an empty database in a file of its own, complete and on disk when this returns. */
 export function createDatabase(file: string): void {
   for (const leftover of [file, `${file}-wal`, `${file}-shm`]) rmSync(leftover, { force: true });
@@ -139,9 +155,10 @@ export class Database {
   readonly #db: DatabaseSync;
   readonly #insert: StatementSync;
   readonly #delete: StatementSync;
+  readonly #tally: StatementSync;
   readonly #counts: Counts;
   /** Removed for the callers, but the disk was too full to write that down. */
-  readonly #unwritten = new Map<Position, Row>();
+  readonly #unwritten = new Set<Position>();
   #next: Position;
   /** Adopted entries go in below all others: they are older. */
   #lowest: Position;
@@ -157,7 +174,11 @@ export class Database {
     this.#insert = this.#db.prepare(
       `INSERT OR IGNORE INTO entry (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     );
-    this.#delete = this.#db.prepare('DELETE FROM entry WHERE position = ?');
+    this.#delete = this.#db.prepare('DELETE FROM entry WHERE position BETWEEN ? AND ?');
+    this.#tally = this.#db.prepare(
+      `SELECT type, iif(refusal = '', '', 'refused') AS refusal, sum(bytes) AS bytes, count(*) AS entries
+         FROM entry WHERE position BETWEEN ? AND ? GROUP BY 1, 2`,
+    );
     this.#counts = { outcomes: 0, jobs: 0, refused: 0, bytes: 0 };
     let last = 0;
     this.#lowest = 0;
@@ -281,18 +302,36 @@ export class Database {
    * written down with the next write that finds room; a restart before that sees them again.
    */
   remove(positions: readonly Position[]): void {
-    const rows = positions.map((position) => this.row(position)).filter((row) => row !== undefined);
+    const stretches = stretchesOf(positions);
+    const gone: Tally[] = [];
     try {
       this.#freeing(() => {
-        for (const row of rows) this.#delete.run(row.position);
+        gone.length = 0;
+        for (const { from, to } of stretches) {
+          gone.push(...(this.#tally.all(from, to) as unknown as Tally[]));
+          this.#delete.run(from, to);
+        }
       });
     } catch (error) {
       if (!isFull(error)) throw error;
-      for (const row of rows) this.#unwritten.set(row.position, row);
+      gone.length = 0;
+      for (const { from, to } of stretches) gone.push(...this.#hide(from, to));
     }
-    for (const row of rows) this.#count(row, -1);
+    for (const { type, refusal, bytes, entries } of gone) {
+      this.#count({ type, refusal, bytes }, -1, entries);
+    }
     const { outcomes, jobs, refused } = this.#counts;
     if (outcomes + jobs + refused === 0 && this.#unwritten.size === 0) this.#shrink();
+  }
+
+  /** Entries of a stretch that are gone for the callers, but not from the disk. */
+  #hide(from: Position, to: Position): Tally[] {
+    const rows = this.#db
+      .prepare('SELECT position, type, refusal, bytes FROM entry WHERE position BETWEEN ? AND ?')
+      .all(from, to) as unknown as Row[];
+    const hidden = rows.filter(({ position }) => !this.#unwritten.has(position));
+    for (const { position } of hidden) this.#unwritten.add(position);
+    return hidden.map(({ type, refusal, bytes }) => ({ type, refusal, bytes, entries: 1 }));
   }
 
   /** Keeps an entry apart for a person to look at; it is not replayed any more. */
@@ -353,10 +392,10 @@ export class Database {
   }
 
   #transaction(write: () => void): void {
-    const unwritten = [...this.#unwritten.keys()];
+    const unwritten = [...this.#unwritten];
     this.#db.exec('BEGIN IMMEDIATE');
     try {
-      for (const position of unwritten) this.#delete.run(position);
+      for (const position of unwritten) this.#delete.run(position, position);
       write();
       this.#db.exec('COMMIT');
     } catch (error) {
@@ -367,10 +406,11 @@ export class Database {
     for (const position of unwritten) this.#unwritten.delete(position);
   }
 
-  #count(row: Pick<Row, 'type' | 'refusal' | 'bytes'>, sign: 1 | -1): void {
-    if (row.refusal !== '') this.#counts.refused += sign;
-    else if (row.type === 'outcome') this.#counts.outcomes += sign;
-    else this.#counts.jobs += sign;
+  /** @param row of several entries: their bytes together */
+  #count(row: Pick<Row, 'type' | 'refusal' | 'bytes'>, sign: 1 | -1, entries = 1): void {
+    if (row.refusal !== '') this.#counts.refused += sign * entries;
+    else if (row.type === 'outcome') this.#counts.outcomes += sign * entries;
+    else this.#counts.jobs += sign * entries;
     this.#counts.bytes += sign * row.bytes;
   }
 

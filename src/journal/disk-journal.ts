@@ -28,6 +28,13 @@ import { ThreadLink } from './thread-link.ts';
 const COMMIT_BYTES_MAX = 4 * 1024 * 1024;
 const COMMIT_ENTRIES_MAX = 2_000;
 
+/**
+ * So many are committed at once, while others are prepared: then it is the processor and not the
+ * disk that is waited for. Fewer wait for the commit that is under way, and share the next fsync.
+ */
+const EAGER_ENTRIES = 500;
+const COMMITS_MAX = 2;
+
 /** Entries that are read at once; a page of large ones ends earlier. */
 const PAGE_ENTRIES = 256;
 
@@ -74,6 +81,8 @@ class DiskJournal implements Journal {
   #pending: Pending[] = [];
   /** What the pending and the committing entries will take. */
   readonly #promised = { bytes: 0, entries: 0 };
+  /** Commits that the thread has not answered. */
+  #underWay = 0;
   /** Set while commits are due or under way; resolves when nothing is pending. */
   #commits: Promise<void> | undefined;
   #closing: Promise<{ left: number }> | undefined;
@@ -101,6 +110,9 @@ class DiskJournal implements Journal {
     return new Promise<Position>((resolve, reject) => {
       this.#pending.push({ packed, resolve, reject });
       this.#commits ??= this.#commitPending();
+      if (this.#pending.length >= EAGER_ENTRIES && this.#underWay < COMMITS_MAX) {
+        void this.#commit(this.#takeBatch());
+      }
     });
   }
 
@@ -231,22 +243,27 @@ class DiskJournal implements Journal {
    */
   async #commitPending(): Promise<void> {
     await setImmediate();
-    while (this.#pending.length > 0) {
-      const batch = this.#takeBatch();
-      try {
-        const first = await this.#link.ask('append', [batch.map(({ packed }) => packed)], (late) =>
-          this.#takeBack(late, batch.length),
-        );
-        this.#release(batch);
-        for (const [index, { resolve }] of batch.entries()) resolve(first + index);
-      } catch (error) {
-        // While the disk hangs, what waits behind this commit is told at once as well.
-        const refused = this.#link.silence === undefined ? batch : [...batch, ...this.#takeAll()];
-        this.#release(refused);
-        for (const { reject } of refused) reject(error as Error);
-      }
-    }
+    while (this.#pending.length > 0) await this.#commit(this.#takeBatch());
     this.#commits = undefined;
+  }
+
+  /** Never rejects. */
+  async #commit(batch: Pending[]): Promise<void> {
+    this.#underWay += 1;
+    try {
+      const first = await this.#link.ask('append', [batch.map(({ packed }) => packed)], (late) =>
+        this.#takeBack(late, batch.length),
+      );
+      this.#release(batch);
+      for (const [index, { resolve }] of batch.entries()) resolve(first + index);
+    } catch (error) {
+      // While the disk hangs, what waits behind this commit is told at once as well.
+      const refused = this.#link.silence === undefined ? batch : [...batch, ...this.#takeAll()];
+      this.#release(refused);
+      for (const { reject } of refused) reject(error as Error);
+    } finally {
+      this.#underWay -= 1;
+    }
   }
 
   #takeBatch(): Pending[] {

@@ -1,0 +1,150 @@
+/**
+ * One measurement of `bench/journal.ts` in a process of its own; prints one line of JSON. Arguments:
+ * side, folder, seconds, appends under way at a time, bytes of an entry's arguments.
+ */
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { type JobEntry, type Journal, openJournal, type Position } from '../src/journal/journal.ts';
+import { systemClock } from '../src/time.ts';
+
+export interface JournalMeasurement {
+  /** Entries on disk per second. */
+  rate: number;
+  p50Micros: number;
+  p99Micros: number;
+  /** Mean of entries that shared a commit. */
+  group: number;
+  settleMs: number;
+  settleAtOnceMs: number;
+  /** Resident memory at the end beyond that at the start, MB. */
+  grownMb: number;
+}
+
+const [side, dir = '', secondsText, inFlightText, argsBytesText] = process.argv.slice(2);
+const seconds = Number(secondsText);
+const inFlight = Number(inFlightText);
+const SETTLED = 100_000;
+const SETTLE_BATCH = 256;
+
+function entry(number: number): JobEntry {
+  return {
+    type: 'job',
+    queue: 'mail',
+    prefix: 'bull',
+    jobId: `01890a5d-ac96-774b-bcce-${String(number).padStart(12, '0')}`,
+    name: 'send',
+    mark: 'unsent',
+    args: JSON.stringify({ number, pad: 'x'.repeat(Number(argsBytesText)) }),
+    at: Date.now(),
+  };
+}
+
+/** What SQLite does by itself: one table, one insert per entry, `inFlight` entries a transaction. */
+function bare(): JournalMeasurement {
+  const db = new DatabaseSync(join(dir, 'bare.db'));
+  db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
+  db.exec('CREATE TABLE entry (position INTEGER PRIMARY KEY, entry TEXT NOT NULL)');
+  const insert = db.prepare('INSERT INTO entry (entry) VALUES (?)');
+  let count = 0;
+  const startedAt = performance.now();
+  const endAt = startedAt + seconds * 1000;
+  while (performance.now() < endAt) {
+    db.exec('BEGIN');
+    for (let i = 0; i < inFlight; i++) insert.run(JSON.stringify(entry(count++)));
+    db.exec('COMMIT');
+  }
+  const rate = count / ((performance.now() - startedAt) / 1000);
+  db.close();
+  return {
+    rate,
+    p50Micros: 0,
+    p99Micros: 0,
+    group: inFlight,
+    settleMs: 0,
+    settleAtOnceMs: 0,
+    grownMb: 0,
+  };
+}
+
+async function journaled(): Promise<JournalMeasurement> {
+  const journal = await openJournal({
+    dir,
+    replica: 'bench',
+    mode: 'disk',
+    bytesMax: 4e9,
+    entriesMax: 1e7,
+    clock: systemClock,
+    log: { warn: () => {}, error: () => {} },
+  });
+  const before = resident();
+  const tookMicros: number[] = [];
+  let count = 0;
+  let waves = 0;
+  const startedAt = performance.now();
+  const endAt = startedAt + seconds * 1000;
+  let lastTurn = -1;
+  const producer = async () => {
+    while (performance.now() < endAt) {
+      const at = performance.now();
+      await journal.append(entry(count++));
+      const now = performance.now();
+      tookMicros.push((now - at) * 1000);
+      if (journal.stats().commitMs !== lastTurn) {
+        lastTurn = journal.stats().commitMs ?? -1;
+        waves++;
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: inFlight }, producer));
+  const rate = count / ((performance.now() - startedAt) / 1000);
+  await settleAll(journal, count);
+  tookMicros.sort((a, b) => a - b);
+  const settleMs = await fillAndSettle(journal, SETTLE_BATCH);
+  const settleAtOnceMs = await fillAndSettle(journal, SETTLED);
+  const result: JournalMeasurement = {
+    rate,
+    p50Micros: tookMicros[Math.floor(tookMicros.length * 0.5)]!,
+    p99Micros: tookMicros[Math.floor(tookMicros.length * 0.99)]!,
+    group: count / waves,
+    settleMs,
+    settleAtOnceMs,
+    grownMb: 0,
+  };
+  tookMicros.length = 0;
+  result.grownMb = (resident() - before) / 1024 / 1024;
+  await journal.close();
+  return result;
+}
+
+async function settleAll(journal: Journal, count: number): Promise<void> {
+  let settled = 0;
+  let batch: Position[] = [];
+  for await (const { position } of journal.jobs()) {
+    batch.push(position);
+    if (batch.length < SETTLED) continue;
+    await journal.settle(batch);
+    settled += batch.length;
+    batch = [];
+  }
+  await journal.settle(batch);
+  if (settled + batch.length !== count) throw new Error('the journal has not what it took');
+}
+
+/** Time of the taking out only. */
+async function fillAndSettle(journal: Journal, batch: number): Promise<number> {
+  const positions = await Promise.all(
+    Array.from({ length: SETTLED }, (_, n) => journal.append(entry(n))),
+  );
+  const startedAt = performance.now();
+  for (let from = 0; from < positions.length; from += batch) {
+    await journal.settle(positions.slice(from, from + batch));
+  }
+  return performance.now() - startedAt;
+}
+
+function resident(): number {
+  globalThis.gc?.();
+  return process.memoryUsage.rss();
+}
+
+process.stdout.write(`${JSON.stringify(side === 'bare' ? bare() : await journaled())}\n`);
