@@ -220,6 +220,18 @@ export class JournalFullError extends HoldfastError {
   }
 }
 
+/** An Idempotency-Key that was sent before comes with another body; nothing was added. */
+export class IdempotencyKeyError extends HoldfastError {
+  constructor(queue: string) {
+    super(
+      'HOLDFAST_IDEMPOTENCY_KEY_REUSED',
+      `This Idempotency-Key was sent to queue "${queue}" before, with another body.`,
+      'Send a new key for a new job, or the same body for the same job.',
+      { data: { queue } },
+    );
+  }
+}
+
 /** The journal cannot be opened or written. */
 export class JournalError extends HoldfastError {
   constructor(path: string, what: string, remedy: string, cause?: unknown) {

@@ -11,8 +11,8 @@ import { v7 as uuidv7 } from 'uuid';
 import type { Config } from '../config.ts';
 import { InvalidInputError } from '../errors.ts';
 import { type JobInput, readJob } from '../http/job-input.ts';
-import { assertUsableQueueName } from '../http/queue-names.ts';
 import type { Accepted, JobView } from '../queue/client.ts';
+import { assertQueueName } from '../queue/queue-name.ts';
 import { enqueueMany } from './enqueue-many.ts';
 import { EXIT } from './exit-codes.ts';
 import { findRoute } from './find-route.ts';
@@ -87,7 +87,7 @@ async function enqueue(
   argument: string,
   options: EnqueueOptions,
 ): Promise<number> {
-  assertUsableQueueName(queue);
+  assertQueueName(queue);
   if (options.output !== undefined && !options.wait) {
     throw new InvalidInputError('--output', 'needs --wait', 'Add --wait: the result comes later.');
   }

@@ -10,9 +10,9 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import { DocumentUnavailableError, JobNotFoundError } from '../errors.ts';
+import { assertQueueName } from '../queue/queue-name.ts';
 import type { HttpContext } from './context.ts';
 import { findJob, type JobParams } from './jobs.ts';
-import { assertUsableQueueName } from './queue-names.ts';
 
 /** The queue whose jobs write `<id>.md`; ids are unique per queue only. */
 const DOCUMENT_QUEUE = 'faq';
@@ -26,7 +26,7 @@ const UNFINISHED_RETRY_AFTER_SECONDS = 1;
 export function registerDocument(app: FastifyInstance, context: HttpContext): void {
   app.get<{ Params: JobParams }>('/v1/queues/:queue/jobs/:id/document', async (request, reply) => {
     const { queue, id } = request.params;
-    assertUsableQueueName(queue);
+    assertQueueName(queue);
     try {
       const markdown = await documentOf(context, queue, id);
       return reply.type(MARKDOWN_TYPE).send(markdown);

@@ -6,7 +6,8 @@
 import { createHash } from 'node:crypto';
 import type { JobsOptions } from 'bullmq';
 import { z } from 'zod';
-import { InvalidInputError, JobTooLargeError } from '../errors.ts';
+import { InvalidInputError } from '../errors.ts';
+import { payloadBytes } from '../queue/payload.ts';
 import { nearestName } from './queue-names.ts';
 
 export interface JobInput {
@@ -17,12 +18,6 @@ export interface JobInput {
 
 /** Jobs in one request: about what BullMQ writes to Redis in one pipeline without a pause. */
 export const BATCH_JOBS_MAX = 1000;
-
-/**
- * Levels of arrays and objects in a job's data. JSON.stringify and most parsers recurse; Python's
- * gives up at about 1,000 and Redis' cjson at 1,000. Nobody's real data comes near 100.
- */
-export const DATA_DEPTH_MAX = 100;
 
 const NAME_CHARS_MAX = 256;
 const ID_CHARS_MAX = 256;
@@ -156,8 +151,7 @@ export function readJob(queue: string, job: unknown, at: string, bytesMax: numbe
   const parsed = jobSchema.safeParse(job);
   if (!parsed.success) throw firstIssue(parsed.error, at);
   const { name, data, options } = parsed.data;
-  assertDepth(data, join(at, 'data'));
-  assertSize(queue, data, bytesMax);
+  payloadBytes(queue, data, bytesMax, join(at, 'data'));
   // BullMQ's own command lines and dashboards show the name: without one, the queue's stands in.
   return { name: name ?? queue, data, options: (options ?? {}) as JobsOptions };
 }
@@ -175,30 +169,6 @@ export function idOfIdempotencyKey(queue: string, key: string, index?: number): 
   const hash = createHash('sha256').update(JSON.stringify([queue, key, index ?? null]));
   // Hex: safe as a file name everywhere, also where case does not count. 160 bits do not collide.
   return `key-${hash.digest('hex').slice(0, 40)}`;
-}
-
-/** Throws when arrays and objects are nested deeper than DATA_DEPTH_MAX. Never recurses itself. */
-export function assertDepth(data: unknown, field: string): void {
-  let level = [data].filter(isNested);
-  for (let depth = 1; level.length > 0; depth++) {
-    if (depth > DATA_DEPTH_MAX) {
-      throw new InvalidInputError(
-        field,
-        `is nested deeper than ${DATA_DEPTH_MAX} levels`,
-        'Flatten it, or send it as a string.',
-      );
-    }
-    level = level.flatMap((value) => Object.values(value).filter(isNested));
-  }
-}
-
-function isNested(value: unknown): value is object {
-  return typeof value === 'object' && value !== null;
-}
-
-function assertSize(queue: string, data: unknown, bytesMax: number): void {
-  const bytes = Buffer.byteLength(JSON.stringify(data));
-  if (bytes > bytesMax) throw new JobTooLargeError(queue, bytes, bytesMax);
 }
 
 /** One mistake at a time is what a caller can act on; the first in the order of the fields. */

@@ -4,13 +4,19 @@
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { InvalidInputError, JobNotFoundError, RedisUnavailableError } from '../errors.ts';
+import type { Accepted } from '../queue/client.ts';
+import { assertQueueName } from '../queue/queue-name.ts';
 import type { HttpContext } from './context.ts';
 import { within } from './deadline.ts';
+import { IdempotencyMemory } from './idempotency.ts';
 import { idOfIdempotencyKey, type JobInput, readBody } from './job-input.ts';
-import { assertKnownQueue, assertUsableQueueName } from './queue-names.ts';
+import { assertKnownQueue } from './queue-names.ts';
 
 /** A read that Redis has not answered by then is answered as "Redis is away". */
 export const READ_WITHIN_MS = 5000;
+
+/** Adding must not wait for what is only a look. */
+const KNOWN_WITHIN_MS = 1000;
 
 export interface JobParams {
   queue: string;
@@ -22,6 +28,7 @@ interface PostQuery {
 }
 
 export function registerJobs(app: FastifyInstance, context: HttpContext): void {
+  const answered = new IdempotencyMemory();
   app.post<{ Params: { queue: string }; Querystring: PostQuery }>(
     '/v1/queues/:queue/jobs',
     async (request, reply) => {
@@ -29,7 +36,13 @@ export function registerJobs(app: FastifyInstance, context: HttpContext): void {
       const known = context.consumption().queues.map((q) => q.queue);
       assertKnownQueue(queue, known, allowsUnknown(request.query));
       const { isBatch, jobs } = readBody(queue, request.body, context.config.jobBytesMax);
-      const accepted = await add(context, queue, withIds(queue, jobs, request, isBatch), isBatch);
+      const key = keyOf(request);
+      const accepted =
+        key === undefined
+          ? await add(context, queue, jobs, isBatch)
+          : await answered.once(queue, key, jobs, () =>
+              addOnce(context, queue, withIds(queue, jobs, key, isBatch), isBatch),
+            );
       reply.code(202);
       if (isBatch) return { jobs: accepted };
       const [one] = accepted;
@@ -50,7 +63,7 @@ export function registerJobs(app: FastifyInstance, context: HttpContext): void {
 
 /** The job, or a typed error: JobNotFoundError, RedisUnavailableError. */
 export async function findJob(context: HttpContext, queue: string, id: string) {
-  assertUsableQueueName(queue);
+  assertQueueName(queue);
   const job = await within(context.client.job(queue, id), READ_WITHIN_MS, 'reading the job');
   if (job === undefined) throw new JobNotFoundError(queue, id);
   return job;
@@ -67,18 +80,14 @@ function allowsUnknown({ unknown }: PostQuery): boolean {
   throw new InvalidInputError('?unknown', 'has a value that is not known', 'Use ?unknown=allow.');
 }
 
+function keyOf({ headers }: FastifyRequest): string | undefined {
+  const key = headers['idempotency-key'];
+  if (!Array.isArray(key)) return key;
+  throw new InvalidInputError('Idempotency-Key', 'was sent twice', 'Send one.');
+}
+
 /** A job's own `jobId` says more than the key of the request, and wins. */
-function withIds(
-  queue: string,
-  jobs: JobInput[],
-  request: FastifyRequest,
-  isBatch: boolean,
-): JobInput[] {
-  const key = request.headers['idempotency-key'];
-  if (key === undefined) return jobs;
-  if (Array.isArray(key)) {
-    throw new InvalidInputError('Idempotency-Key', 'was sent twice', 'Send one.');
-  }
+function withIds(queue: string, jobs: JobInput[], key: string, isBatch: boolean): JobInput[] {
   return jobs.map((job, index) => ({
     ...job,
     options: {
@@ -86,6 +95,42 @@ function withIds(
       jobId: job.options.jobId ?? idOfIdempotencyKey(queue, key, isBatch ? index : undefined),
     },
   }));
+}
+
+/** Adds what is not known already: another replica, or an earlier life of this one, may have it. */
+async function addOnce(
+  context: HttpContext,
+  queue: string,
+  jobs: JobInput[],
+  isBatch: boolean,
+): Promise<Accepted[]> {
+  const [first] = jobs as [JobInput];
+  // A batch is kept in order: when the last is known, all are.
+  const known = await Promise.all(
+    (isBatch ? [first, jobs.at(-1)!] : [first]).map((job) =>
+      whereKept(context, queue, job.options.jobId!),
+    ),
+  );
+  const stored = known.at(-1);
+  if (stored !== undefined && known[0] !== undefined) {
+    return jobs.map((job) => ({ id: job.options.jobId!, stored }));
+  }
+  return add(context, queue, jobs, isBatch);
+}
+
+/** Undefined also when nobody can say now: then the id keeps Redis from taking it twice. */
+async function whereKept(
+  { client }: HttpContext,
+  queue: string,
+  id: string,
+): Promise<Accepted['stored'] | undefined> {
+  try {
+    const job = await within(client.job(queue, id), KNOWN_WITHIN_MS, 'looking for the job');
+    if (job === undefined) return undefined;
+    return job.state === 'journaled' ? 'journal' : 'redis';
+  } catch {
+    return undefined;
+  }
 }
 
 async function add({ client }: HttpContext, queue: string, jobs: JobInput[], isBatch: boolean) {

@@ -57,6 +57,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   HOLDFAST_QUEUE_UNKNOWN: { status: 404, title: 'Unknown queue' },
   HOLDFAST_JOB_NOT_FOUND: { status: 404, title: 'No such job' },
   HOLDFAST_JOB_TOO_LARGE: { status: 413, title: 'Job too large' },
+  HOLDFAST_IDEMPOTENCY_KEY_REUSED: { status: 422, title: 'Key was used for another request' },
   HOLDFAST_SERVICE_BUSY: { status: 503, title: 'Not now', retryAfter: true },
   HOLDFAST_REDIS_UNAVAILABLE: { status: 503, title: 'Redis is away', retryAfter: true },
   HOLDFAST_JOURNAL_UNUSABLE: { status: 503, title: 'Journal unusable', retryAfter: true },
@@ -154,7 +155,7 @@ function ofHoldfast(error: HoldfastError, kind: Kind, path: string): ProblemAnsw
       type: TYPE_PREFIX + error.code,
       title: kind.title,
       status: kind.status,
-      detail: error.message,
+      detail: withoutPath(error),
       code: error.code,
       remedy: error.remedy,
       instance: path,
@@ -185,6 +186,10 @@ function answer(
     headers: status === 503 ? { 'retry-after': String(RETRY_AFTER_SECONDS) } : {},
     isOurs: false,
   };
+}
+
+function withoutPath({ message, data }: HoldfastError): string {
+  return typeof data.path === 'string' ? message.replaceAll(` at ${data.path}`, '') : message;
 }
 
 /** A caller needs limits and names, not where files lie on the server. */

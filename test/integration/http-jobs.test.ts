@@ -81,10 +81,45 @@ describe('adding a job', () => {
     const again = await post(jobs(), { data: 1 }, headers);
     expect(again.body.id).toBe(first.body.id);
     expect(await service.client.counts('faq')).toEqual(before);
-    const batch = await post(jobs(), { jobs: [{ data: 1 }, { data: 2 }] }, headers);
-    const batchAgain = await post(jobs(), { jobs: [{ data: 1 }, { data: 2 }] }, headers);
+    const other = { 'idempotency-key': '"7d3c-2"' };
+    const batch = await post(jobs(), { jobs: [{ data: 1 }, { data: 2 }] }, other);
+    const batchAgain = await post(jobs(), { jobs: [{ data: 1 }, { data: 2 }] }, other);
     expect(batchAgain.body).toEqual(batch.body);
     expect(new Set(batch.body.jobs.map((job: { id: string }) => job.id)).size).toBe(2);
+  });
+
+  it('adds once for all replicas, also when the job is gone again before the second request', async () => {
+    await using replica = await startHttpService(redis.url);
+    const headers = { 'idempotency-key': 'across' };
+    const first = await post(jobs(), { data: 1 }, headers);
+    const before = await service.client.counts('faq');
+    const there = await post(`${replica.url}/v1/queues/faq/jobs`, { data: 1 }, headers);
+    expect(there.body).toEqual(first.body);
+    expect(await service.client.counts('faq')).toEqual(before);
+    // As BullMQ does with removeOnComplete: the replica that answered remembers.
+    const job = await service.client.queue('faq').getJob(first.body.id);
+    await job!.remove();
+    expect((await post(jobs(), { data: 1 }, headers)).body).toEqual(first.body);
+    expect(await service.client.job('faq', first.body.id)).toBeUndefined();
+  });
+
+  it('gives the same answer to requests that come at once with one key', async () => {
+    const headers = { 'idempotency-key': 'at-once' };
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, () => post(jobs(), { data: 1 }, headers)),
+    );
+    expect(new Set(answers.map(({ body }) => body.id)).size).toBe(1);
+  });
+
+  it('refuses a key that comes with another body, and forgets one whose request failed', async () => {
+    const headers = { 'idempotency-key': 'reused' };
+    service.client.failure = new RedisUnavailableError('adding a job', 'refused', 'o-1');
+    expect((await post(jobs(), { data: 1 }, headers)).status).toBe(503);
+    service.client.failure = undefined;
+    expect((await post(jobs(), { data: 2 }, headers)).status).toBe(202);
+    const reused = await post(jobs(), { data: 3 }, headers);
+    expect(reused.status).toBe(422);
+    expect(reused.body.code).toBe('HOLDFAST_IDEMPOTENCY_KEY_REUSED');
   });
 
   it('refuses a queue that no handler has, names the nearest, and lets it pass when meant', async () => {
@@ -156,7 +191,7 @@ describe('adding a job', () => {
     expect(away.body).toMatchObject({ condition: 'refused', outageId: 'o-1' });
     expect(full.status).toBe(507);
     expect(full.body.code).toBe('HOLDFAST_JOURNAL_FULL');
-    expect(full.body.path).toBeUndefined();
+    expect(JSON.stringify(full.body)).not.toContain('/secret/path');
   });
 });
 
