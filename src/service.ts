@@ -6,6 +6,7 @@
  * Order of start: embedded Redis, journal, target, client, workers, schedules, HTTP, note. Nothing
  * here waits for Redis to answer.
  */
+import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import { type Config, type LoadedConfig, loadConfig } from './config.ts';
 import { ServiceStoppedError } from './errors.ts';
@@ -14,6 +15,8 @@ import { type Journal, openJournal } from './journal/journal.ts';
 import type { Part } from './part.ts';
 import { createClient } from './queue/bullmq-client.ts';
 import type { Client } from './queue/client.ts';
+import { Fleet } from './queue/fleet.ts';
+import { describeLife, type ReplicaSelf } from './queue/fleet-view.ts';
 import { ResilientTarget } from './queue/resilient-target.ts';
 import { loadSchedules } from './queue/schedule-file.ts';
 import { createSchedules } from './queue/schedules.ts';
@@ -89,6 +92,8 @@ class HoldfastService implements Service {
   #client: Client | undefined;
   #runtime: WorkerRuntime | undefined;
   #http: HttpServer | undefined;
+  #fleet: Fleet | undefined;
+  #target: ResilientTarget | undefined;
   #isStarted = false;
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
@@ -161,6 +166,7 @@ class HoldfastService implements Service {
 
     const journal = await this.#openJournal();
     const target = new ResilientTarget({ config, log, journal });
+    this.#target = target;
     await this.#run({
       name: 'redis',
       start: () => target.start(),
@@ -190,6 +196,8 @@ class HoldfastService implements Service {
       clock: systemClock,
     });
     const runtime = this.#runtime;
+    const fleet = this.#createFleet(target, runtime);
+    await this.#run(fleet);
     const unlisten = target.onOutage((outage) => runtime.tellOutage(outage));
     // Opening a queue writes its limits, before a worker would write BullMQ's.
     if (this.#embedded?.durable === false) {
@@ -212,10 +220,38 @@ class HoldfastService implements Service {
         isStopping: this.#stopping !== undefined,
         queues: runtime.state().queues,
       }),
+      replicas: () => fleet.view(),
       log,
     });
     await this.#run(this.#http);
     await this.#run(new ServiceNote(config, () => this.address));
+  }
+
+  #createFleet(target: ResilientTarget, runtime: WorkerRuntime): Fleet {
+    const { config, log } = this;
+    const startedAt = new Date(systemClock.wall()).toISOString();
+    const describe = (): ReplicaSelf => ({
+      replica: config.replica,
+      version: config.version,
+      host: hostname(),
+      pid: process.pid,
+      startedAt,
+      ...(this.address === undefined ? {} : { http: this.address }),
+      ...describeLife({
+        isStopping: this.#stopping !== undefined,
+        target: target.state(),
+        queues: runtime.state().queues,
+      }),
+    });
+    this.#fleet = new Fleet({
+      id: target.processId,
+      prefix: config.redis.prefix,
+      redis: () => target.generation()?.client,
+      describe,
+      log,
+      clock: systemClock,
+    });
+    return this.#fleet;
   }
 
   /** A Redis that is named is used; else one is brought along, which production refuses before. */
@@ -290,6 +326,7 @@ class HoldfastService implements Service {
         { event: 'service.stopping', running },
         `stopping; ${running} jobs are running`,
       );
+      this.#fleet?.changed();
     }
     await this.#takeDown(graceBy);
     if (this.#isStarted) this.log.info({ event: 'service.stopped' }, 'stopped');
@@ -336,6 +373,8 @@ class HoldfastService implements Service {
 
   async #nothingWaits(queues: readonly { queue: string }[]): Promise<boolean> {
     try {
+      // Accepted jobs that only the journal has are work as well.
+      if ((this.#target?.journal.stats().jobs ?? 0) > 0) return false;
       const counts = await Promise.all(queues.map(({ queue }) => this.client.counts(queue)));
       return counts.every(
         ({ waiting = 0, prioritized = 0, active = 0 }) => waiting + prioritized + active === 0,

@@ -4,6 +4,7 @@
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
 import type { Client } from '../queue/client.ts';
+import type { FleetView } from '../queue/fleet-view.ts';
 import type { RedisTarget } from '../queue/target.ts';
 import type { Access } from './access.ts';
 
@@ -40,6 +41,8 @@ export interface HttpContext {
   consumption: () => Consumption;
   /** The journal's side of readiness; absent: jobs are kept in Redis only. */
   keeping: () => Keeping;
+  /** This replica and the others. Never waits long, never fails because Redis is away. */
+  replicas: () => Promise<FleetView>;
   access: Access;
   log: Logger;
   /** Aborts when the server begins to stop: streams end. */

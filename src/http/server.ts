@@ -46,6 +46,8 @@ export interface HttpServerOptions {
   consumption: () => Consumption;
   /** Whether jobs can be kept without Redis; default: they cannot. */
   keeping?: () => Keeping;
+  /** The replicas of the fleet; default: none is known. */
+  replicas?: HttpContext['replicas'];
   log: Logger;
   /** Other paces for the event streams, for tests. */
   events?: EventsTiming;
@@ -67,6 +69,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   const context: HttpContext = {
     ...options,
     keeping: options.keeping ?? (() => ({ canKeep: false, reason: 'no journal' })),
+    replicas: options.replicas ?? (async () => ({ replicas: [], isComplete: false })),
     access: accessRules(host, token),
     stopping: stopping.signal,
   };
@@ -176,7 +179,7 @@ function build(context: HttpContext, events: EventsTiming | undefined): FastifyI
     const error = new InvalidInputError(
       '',
       `${request.method} ${path.slice(0, 200)} is not an endpoint`,
-      'Endpoints: POST /v1/queues/{queue}/jobs, GET /v1/queues, GET /v1/queues/{queue}/jobs/{id}[/document|/events], /livez, /readyz, /startupz.',
+      'Endpoints: POST /v1/queues/{queue}/jobs, GET /v1/queues, GET /v1/replicas, GET /v1/queues/{queue}/jobs/{id}[/document|/events], /livez, /readyz, /startupz.',
     );
     const { problem } = toProblem(error, path, bodyBytesMax);
     return reply
@@ -187,6 +190,7 @@ function build(context: HttpContext, events: EventsTiming | undefined): FastifyI
 
   registerHealth(app, context);
   registerJobs(app, context);
+  app.get('/v1/replicas', () => context.replicas());
   registerDocument(app, context);
   registerEvents(app, context, events);
   return app;

@@ -171,6 +171,10 @@ export const events: Readonly<Record<string, EventEntry>> = {
   'worker.teardown_slow': { says: 'teardown() did not end in time', fields: ['queue'] },
   'workers.quiet': { says: 'no more jobs are taken', fields: ['running'] },
   'workers.left': { says: 'runs that had not ended by the deadline', fields: ['running'] },
+  'fleet.unregistered': {
+    says: 'the replica cannot enter itself in the list of replicas; it works all the same',
+    fields: [],
+  },
   'hook.failed': { says: 'a hook threw or hangs', fields: ['hook'] },
   'schedules.applied': { says: 'schedules were written', fields: ['queue', 'written', 'removed'] },
   'schedules.outdated': { says: 'a newer file is in force; ours does nothing', fields: ['queue'] },
