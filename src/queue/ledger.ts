@@ -96,6 +96,8 @@ export class QueueLedger {
   lockMs = 30_000;
   /** Slots of the worker that consumes the queue here; 0 for producers. */
   concurrency = 0;
+  /** Settles whose end is not known: a stop waits until each is in Redis or in the journal. */
+  settling = 0;
   /** No more than these may be in flight here, whatever the worker's slots; see `RedisTarget.limitSlots`. */
   slotsMax: number | undefined;
   /** What a run does when this process alone is cut off and its lock is about to expire. */

@@ -55,6 +55,10 @@ const SILENT: ReadonlySet<string> = new Set(['frozen', 'half-open', 'timeout']);
 /** At the end, our keys are removed if Redis answers within this time, ms. */
 const GOODBYE_MS = 500;
 
+/** At the end, outcomes whose requests had no reply are on disk within this time, ms; looked at so often. */
+const SETTLES_END_MS = 500;
+const SETTLES_LOOK_MS = 5;
+
 export interface ResilientTargetOptions {
   config: Pick<Config, 'redis' | 'resilience'>;
   log: Logger;
@@ -215,7 +219,17 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     this.#endConnections();
     this.#leases.rest();
     this.#generation?.destroy();
+    await this.#settlesEnd();
     if (this.#passed) destroyClient(this.#passed.client);
+  }
+
+  /** Requests that had no reply are rejected by now: their outcomes go to the journal before it closes. */
+  async #settlesEnd(): Promise<void> {
+    const by = this.clock.now() + SETTLES_END_MS;
+    const areUnderWay = () => [...this.#ledgers.values()].some(({ settling }) => settling > 0);
+    while (areUnderWay() && this.clock.now() < by) {
+      await new Promise<void>((resolve) => this.clock.after(SETTLES_LOOK_MS, resolve));
+    }
   }
 
   /** Our keys go, so that nobody waits for us; a server that does not answer is not waited for. */

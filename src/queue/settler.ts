@@ -40,6 +40,15 @@ export class Settler {
 
   /** @returns what the script would answer, with the next job if it brought one */
   async settle(job: HeldJob, script: string, args: readonly unknown[]): Promise<unknown> {
+    this.#ledger.settling += 1;
+    try {
+      return await this.#settle(job, script, args);
+    } finally {
+      this.#ledger.settling -= 1;
+    }
+  }
+
+  async #settle(job: HeldJob, script: string, args: readonly unknown[]): Promise<unknown> {
     if (job.isGone) {
       this.#core.outcomeDropped(this.#ledger, job, 'missing');
       return 0;
