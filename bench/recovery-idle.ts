@@ -11,28 +11,44 @@ const BEYOND_PLAIN_MAX = 2;
 /** Sent by clients, not by scripts. */
 const SENT = ['time', 'evalsha', 'eval', 'bzpopmin', 'exists', 'ping', 'info', 'client|setname'];
 
+const ONE = { work: 10 };
+const THREE = { work: 10, parents: 2, ticks: 1 };
+
 export async function idle(seconds: number): Promise<Measured[]> {
-  const [ours, plain] = await Promise.all([
-    idleRate('holdfast', seconds),
-    idleRate('plain', seconds),
+  return await Promise.all([
+    beyondPlain('one queue', ONE, seconds),
+    beyondPlain('three queues', THREE, seconds),
   ]);
-  return [
-    {
-      what: 'idle replica of one queue: commands/s beyond plain BullMQ',
-      value: Math.round((ours - plain) * 100) / 100,
-      bound: BEYOND_PLAIN_MAX,
-      unit: 'commands/s',
-      of: `${ours.toFixed(2)} and ${plain.toFixed(2)} over ${seconds} s`,
-    },
-  ];
 }
 
-async function idleRate(program: Program, seconds: number): Promise<number> {
+async function beyondPlain(
+  name: string,
+  queues: Record<string, number>,
+  seconds: number,
+): Promise<Measured> {
+  const [ours, plain] = await Promise.all([
+    idleRate('holdfast', queues, seconds),
+    idleRate('plain', queues, seconds),
+  ]);
+  return {
+    what: `idle replica of ${name}: commands/s beyond plain BullMQ`,
+    value: Math.round((ours - plain) * 100) / 100,
+    bound: BEYOND_PLAIN_MAX,
+    unit: 'commands/s',
+    of: `${ours.toFixed(2)} and ${plain.toFixed(2)} over ${seconds} s`,
+  };
+}
+
+async function idleRate(
+  program: Program,
+  queues: Record<string, number>,
+  seconds: number,
+): Promise<number> {
   const row: Row = {
     id: '0',
     fault: '',
     outageMs: 0,
-    worker: { queues: { work: 10 } },
+    worker: { queues },
     cause: async () => {},
     mend: async () => {},
   };

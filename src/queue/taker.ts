@@ -18,6 +18,9 @@ export interface Marker {
 
 /** Blocking reads are cut into slices of this length, so that a dead socket shows within 3 s. */
 const BLOCK_SLICE_SECONDS = 2;
+/** BullMQ's `drainDelay`: how long it blocks when it knows of no job that is due, seconds. */
+const IDLE_BLOCK_SECONDS = 5;
+const IDLE_SLICES = 3;
 /** The shortest block that Redis 6 and later take for a time and not for "for ever", seconds. */
 export const BLOCK_SECONDS_MIN = 0.002;
 
@@ -149,7 +152,9 @@ export class Taker {
 
   async waitForJob(blockSeconds: number): Promise<Marker | null> {
     const { clock } = this.#core;
-    const until = clock.now() + blockSeconds * 1000;
+    // Whole slices where nothing is due: a read less, and no job waits for it, since a marker ends it.
+    const isIdle = blockSeconds === IDLE_BLOCK_SECONDS;
+    const until = clock.now() + (isIdle ? IDLE_SLICES * BLOCK_SLICE_SECONDS : blockSeconds) * 1000;
     const { signal } = this.#fetching;
     for (;;) {
       const generation = this.#core.generation();

@@ -28,7 +28,7 @@ const BLOCKED_JOBS_MAX = 20;
 export class Watch {
   /** Milliseconds of the last round trip. */
   roundTripMs = 0;
-  /** When a pulse was last answered, monotonic ms. */
+  /** When the server was last heard on the command connection, monotonic ms. */
   answeredAt = 0;
   readonly #options: WatchOptions;
   #pulse: Pulse | undefined;
@@ -60,6 +60,11 @@ export class Watch {
   begin(generation: Generation): void {
     const { onError } = this.#options;
     this.answeredAt = this.#options.clock.now();
+    // A Cluster client has no single connection: there only pulses tell.
+    const { stream } = generation.client as { stream?: NodeJS.EventEmitter };
+    stream?.on('data', () => {
+      this.answeredAt = this.#options.clock.now();
+    });
     generation.client.on('close', () => onError(this.takeReason(), generation));
     this.#startPulse(generation);
   }
@@ -82,6 +87,7 @@ export class Watch {
         clock,
         intervalMs: config.resilience.pulseIntervalMs,
         timeoutMs: config.resilience.pulseTimeoutMs,
+        heardAt: () => this.answeredAt,
         ask: () => generation.serverTime(),
         onAnswer: ({ clockOffset, roundTripMs }) => {
           generation.setClockOffset(clockOffset);

@@ -1,13 +1,13 @@
 /**
- * The pulse: a real command on the command connection at a short interval. Only a missed pulse sees a
- * frozen server or a half-open socket, which raise no event.
+ * The pulse: a real command on the command connection when it was silent for a short interval. Only a
+ * missed pulse sees a frozen server or a half-open socket, which raise no event.
  *
  * Our own blocked event loop, or a SIGSTOP of ours, looks the same from inside: timers run before
  * sockets are read. So a pulse counts as missed only after what has already arrived was read, and a
  * loop that was late gets the time that it did not have.
  */
 import { setImmediate as nextPoll } from 'node:timers/promises';
-import type { Clock } from '../time.ts';
+import type { Clock, Instant } from '../time.ts';
 
 export interface PulseOptions {
   clock: Clock;
@@ -16,6 +16,8 @@ export interface PulseOptions {
   timeoutMs: number;
   /** One TIME; resolves with the server's wall clock in ms. */
   ask(): Promise<number>;
+  /** When anything last came from the server on the connection, monotonic ms: as good as a pulse. */
+  heardAt(): number;
   onAnswer(answer: { clockOffset: number; roundTripMs: number }): void;
   onMissed(silentMs: number): void;
   onError(error: unknown): void;
@@ -25,6 +27,8 @@ export interface PulseOptions {
 
 /** A loop that is later than this was blocked, ms. Garbage collection stays well below. */
 export const LOOP_BLOCKED_MS = 1000;
+/** The server's clock is asked for at least so often, ms, however much else it answers. */
+const CLOCK_EVERY_MS = 5000;
 /** Slices in which a pulse waits, so that a blocked loop is told from a silent server. */
 const SLICE_MS = 100;
 /** An answer may take this many times the usual round trip: 2 s of latency is not an outage. */
@@ -35,6 +39,7 @@ export class Pulse {
   #stopped = false;
   #cancel: (() => void) | undefined;
   #usualMs = 0;
+  #answeredAt: Instant = 0;
 
   constructor(options: PulseOptions, usualRoundTripMs = 0) {
     this.#options = options;
@@ -42,6 +47,7 @@ export class Pulse {
   }
 
   start(): void {
+    this.#answeredAt = this.#options.clock.now();
     this.#next();
   }
 
@@ -55,14 +61,18 @@ export class Pulse {
     return Math.max(this.#options.timeoutMs, this.#usualMs * PATIENCE_FACTOR);
   }
 
+  /** The next pulse comes when nothing was heard for an interval. */
   #next(): void {
     if (this.#stopped) return;
-    const { clock, intervalMs, onLoopBlocked } = this.#options;
-    const due = clock.now() + intervalMs;
-    this.#cancel = clock.after(intervalMs, () => {
+    const { clock, intervalMs, heardAt, onLoopBlocked } = this.#options;
+    const lastHeardAt = Math.max(this.#answeredAt, heardAt());
+    const due = lastHeardAt + intervalMs;
+    this.#cancel = clock.after(Math.max(0, due - clock.now()), () => {
       const late = clock.now() - due;
       if (late > LOOP_BLOCKED_MS) onLoopBlocked(late);
-      void this.#beat();
+      const isClockKnown = clock.now() - this.#answeredAt < CLOCK_EVERY_MS;
+      if (heardAt() > lastHeardAt && isClockKnown) this.#next();
+      else void this.#beat();
     });
   }
 
@@ -76,6 +86,7 @@ export class Pulse {
         if (this.#stopped) return;
         const now = clock.now();
         const roundTripMs = now - sentAt;
+        this.#answeredAt = now;
         // A slow answer raises patience at once, calm lowers it slowly.
         this.#usualMs =
           roundTripMs > this.#usualMs ? roundTripMs : this.#usualMs * 0.9 + roundTripMs * 0.1;

@@ -220,6 +220,7 @@ class SimulatedReplica implements Replica {
   #admit(): void {
     if (!this.#isPulsing) return;
     const pulse = new Pulse({
+      heardAt: () => Number.NEGATIVE_INFINITY,
       clock: this.#clock,
       intervalMs: PULSE_INTERVAL_MS,
       timeoutMs: PULSE_TIMEOUT_MS,
