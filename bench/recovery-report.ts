@@ -14,7 +14,7 @@ export function draw(measured: readonly Measured[]): string {
     [
       what.padEnd(58),
       `${value} ${unit}`.padStart(16),
-      `≤ ${bound}`.padStart(9),
+      (Number.isFinite(bound) ? `≤ ${bound}` : '').padStart(9),
       (value <= bound ? 'holds' : 'BROKEN').padEnd(7),
       of,
     ].join('  '),

@@ -34,4 +34,5 @@ for (const part of parts) {
 await stopAllProxies();
 await stopAllRedis();
 process.stdout.write(values.json ? `${JSON.stringify(measured, null, 2)}\n` : draw(measured));
-if (measured.some(({ value, bound }) => value > bound)) process.exitCode = 1;
+// Whatever a library still tries: the measurements are over.
+process.exit(measured.some(({ value, bound }) => value > bound) ? 1 : 0);

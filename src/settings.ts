@@ -247,7 +247,7 @@ export const settings: Readonly<Record<string, Setting>> = {
   ...group('Outages', {
     PULSE_INTERVAL: {
       ...kinds.duration,
-      default: '750ms',
+      default: '650ms',
       text: 'A command watches Redis this often.',
     },
     PULSE_TIMEOUT: {

@@ -56,7 +56,7 @@ export function testConfig(url: string, resilience: Partial<Config['resilience']
       connectTimeoutMs: 3000,
     },
     resilience: {
-      pulseIntervalMs: 750,
+      pulseIntervalMs: 650,
       pulseTimeoutMs: 2000,
       attemptBudget: 1000,
       backoffBaseMs: 50,
