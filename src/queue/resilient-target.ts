@@ -15,7 +15,7 @@ import type { Config } from '../config.ts';
 import { RedisUnavailableError } from '../errors.ts';
 import type { Journal } from '../journal/journal.ts';
 import { OutageRecorder } from '../outage/recorder.ts';
-import { type ConditionName, conditions } from '../redis/conditions.ts';
+import { conditions, describeCondition } from '../redis/condition-catalogue.ts';
 import { compareIdentity, type IdentityChange, type ServerIdentity } from '../redis/identity.ts';
 import { destroyClient, type ProbePassed, probe } from '../redis/probe.ts';
 import { type Clock, type Random, systemClock, systemRandom } from '../time.ts';
@@ -124,7 +124,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     this.outages = new OutageRecorder({
       clock: this.clock,
       log,
-      describe: (condition) => conditions[condition as ConditionName],
+      describe: describeCondition,
     });
     this.#admission = new Admission(this.clock, resilience.slowStartMs, (ledger, generation) =>
       this.#barrierStands(ledger, generation),

@@ -5,7 +5,8 @@
 import type { Cluster, Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
-import { type ConditionName, conditionOf } from '../redis/conditions.ts';
+import type { ConditionName } from '../redis/condition-catalogue.ts';
+import { conditionOf } from '../redis/conditions.ts';
 import { createRedisClient } from '../redis/connect.ts';
 import { Pulse } from '../redis/pulse.ts';
 import type { Clock } from '../time.ts';

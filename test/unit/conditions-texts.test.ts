@@ -2,9 +2,17 @@
  * Errors that a Redis 7.0 under test cannot be made to say: of other versions and flavours, of other
  * networks, of Sentinel and Cluster clients. What it can say is in test/integration/conditions.test.ts.
  */
+import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type ConditionName, conditionOf, conditions } from '../../src/redis/conditions.ts';
+import { conditionsPage } from '../../src/conditions-page.ts';
+import {
+  type ConditionName,
+  conditionAnchor,
+  conditions,
+  describeCondition,
+} from '../../src/redis/condition-catalogue.ts';
+import { conditionOf } from '../../src/redis/conditions.ts';
 
 const SHA = '9c5ad2a14b8e5b1a6a3bdd7a0e8f8b4e3a3c1d2f';
 
@@ -117,7 +125,22 @@ describe('conditionOf', () => {
 describe('the catalogue', () => {
   it.each(Object.entries(conditions))('says of %s what to do, as sentences', (_name, condition) => {
     expect(condition.remedy).toMatch(/^[A-Z].*\.$/s);
+    expect(condition.evidence).toMatch(/^[A-Z].*\.$/s);
     expect(condition.meaning).toMatch(/^[^A-Z].*[^.]$|^Redis .*[^.]$/s);
+  });
+
+  it('is documented name by name', () => {
+    const page = readFileSync('docs/conditions.md', 'utf8');
+    expect(page).toBe(conditionsPage());
+    for (const name of Object.keys(conditions)) {
+      expect(conditionAnchor(name)).toBe(`docs/conditions.md#${name}`);
+      expect(page).toContain(`\n### ${name}\n`);
+    }
+  });
+
+  it('has a word for a name that it does not know', () => {
+    expect(describeCondition('toString').meaning).toContain('toString');
+    expect(describeCondition('frozen')).toBe(conditions.frozen);
   });
 
   it('probes slowly only what nobody but an operator can mend', () => {
