@@ -37,6 +37,7 @@ for (const needed of [
   'dist/cli.js',
   'dist/index.js',
   'dist/index.d.ts',
+  'dist/http/pages/status.html',
   'src/bin.mjs',
   'LICENSE',
 ]) {

@@ -65,7 +65,19 @@ export interface Config {
   jobBytesMax: number;
   resultBytesMax: number;
   shutdownGraceMs: number;
-  http: { enabled: boolean; host: string; port: number; token: string | undefined };
+  http: {
+    enabled: boolean;
+    host: string;
+    port: number;
+    /** Each for its scope: `token` may administer, and so everything. */
+    token: string | undefined;
+    writeToken: string | undefined;
+    readToken: string | undefined;
+    /** The origin under which a proxy serves this service, e.g. `https://jobs.example`. */
+    publicUrl: string | undefined;
+    /** Requests of one address in a second. */
+    ratePerSecondMax: number;
+  };
   log: {
     level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal';
     format: 'json' | 'pretty';
@@ -155,6 +167,7 @@ export function loadConfig(options: LoadOptions = {}): LoadedConfig {
   }
   const perQueue = concurrencyPerQueue(given, effective, problems);
   checkRedis(values, problems);
+  checkTokens(values, problems);
   if (problems.length > 0) throw new ConfigError(problems);
   return {
     config: deepFreeze(assemble(values, perQueue, given, cwd)),
@@ -259,6 +272,20 @@ function checkRedis(values: Record<string, unknown>, problems: ConfigProblem[]):
   }
 }
 
+/** A smaller right without the one that includes it would lock everybody out of the rest. */
+function checkTokens(values: Record<string, unknown>, problems: ConfigProblem[]): void {
+  const names = ['HTTP_TOKEN', 'HTTP_WRITE_TOKEN', 'HTTP_READ_TOKEN'];
+  const given = names.filter((name) => values[name] !== undefined);
+  if (given.length > 0 && given[0] !== 'HTTP_TOKEN') {
+    const allowed = `set HTTP_TOKEN as well: with only ${given.join(' and ')} nobody could administer`;
+    problems.push({ where: 'HTTP_TOKEN', value: 'not set', allowed });
+  }
+  if (new Set(given.map((name) => values[name])).size < given.length) {
+    const allowed = 'give each scope a token of its own';
+    problems.push({ where: given.join(', '), value: 'two are the same', allowed });
+  }
+}
+
 function assemble(
   values: Record<string, unknown>,
   perQueue: Record<string, number>,
@@ -319,6 +346,10 @@ function assemble(
       host: get('HTTP_HOST'),
       port: get('HTTP_PORT'),
       token: get('HTTP_TOKEN'),
+      writeToken: get('HTTP_WRITE_TOKEN'),
+      readToken: get('HTTP_READ_TOKEN'),
+      publicUrl: get('HTTP_PUBLIC_URL'),
+      ratePerSecondMax: get('HTTP_RATE_MAX'),
     },
     log: {
       level: get('LOG_LEVEL'),

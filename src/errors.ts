@@ -319,6 +319,19 @@ export class ServiceBusyError extends HoldfastError {
   }
 }
 
+/** One address asks more often than it may, or tries tokens. `waitMs`: after this it may ask again. */
+export class RateLimitedError extends HoldfastError {
+  constructor(what: string, waitMs: number) {
+    const seconds = Math.max(1, Math.ceil(waitMs / 1000));
+    super(
+      'HOLDFAST_RATE_LIMITED',
+      `Too many ${what} from this address.`,
+      `Try again in ${seconds} s; send many jobs in one request ({ "jobs": [ … ] }), or raise HTTP_RATE_MAX.`,
+      { data: { retryAfterSeconds: seconds } },
+    );
+  }
+}
+
 /** The service was stopped before its start was done; an instance starts once. */
 export class ServiceStoppedError extends HoldfastError {
   constructor() {

@@ -81,6 +81,15 @@ const hosts = z.string().transform((text, context) => {
   return found;
 });
 
+/** Scheme, host and port, as browsers send it in `Origin`. */
+const origin = z.string().transform((text, context) => {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const isOrigin = url && /^https?:$/.test(url.protocol) && `${url.pathname}${url.search}` === '/';
+  if (isOrigin && url.username === '') return url.origin;
+  context.addIssue('not an origin');
+  return z.NEVER;
+});
+
 type Row = Omit<Setting, 'secret' | 'group' | 'default'> & { default?: string; secret?: true };
 
 const kinds = {
@@ -229,7 +238,27 @@ export const settings: Readonly<Record<string, Setting>> = {
     HTTP_TOKEN: {
       ...kinds.text,
       secret: true,
-      text: 'Bearer token; required when HTTP_HOST is not a loopback address.',
+      text: 'Bearer token that may do everything; required when HTTP_HOST is not a loopback address.',
+    },
+    HTTP_WRITE_TOKEN: {
+      ...kinds.text,
+      secret: true,
+      text: 'Another one, for producers: may add jobs and read.',
+    },
+    HTTP_READ_TOKEN: {
+      ...kinds.text,
+      secret: true,
+      text: 'Another one, for screens and monitoring: may only read.',
+    },
+    HTTP_PUBLIC_URL: {
+      parse: origin,
+      allowed: 'an origin such as https://jobs.example.com',
+      text: 'How browsers reach the service through a proxy; https makes cookies `Secure`.',
+    },
+    HTTP_RATE_MAX: {
+      ...kinds.count,
+      default: '2000',
+      text: 'Requests per second of one address; more are answered 429.',
     },
   }),
   ...group('Logs', {

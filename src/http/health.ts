@@ -6,9 +6,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { HttpContext } from './context.ts';
 
-/** Reachable without a token; then they tell a status and nothing else. */
-export const PROBE_PATHS: readonly string[] = ['/livez', '/readyz', '/startupz'];
-
 /** What lets a command line tell this service from another program on the port. */
 const SERVICE = 'holdfast';
 
@@ -20,6 +17,7 @@ interface Health {
 
 export function registerHealth(app: FastifyInstance, context: HttpContext): void {
   const route = (path: string, health: () => Health): void => {
+    // Reachable without a token; then it tells a status and nothing else.
     app.get(path, (request: FastifyRequest, reply) => {
       const { status, isGreen, detail } = health();
       const body = { service: SERVICE, status };

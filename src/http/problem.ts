@@ -58,6 +58,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   HOLDFAST_JOB_NOT_FOUND: { status: 404, title: 'No such job' },
   HOLDFAST_JOB_TOO_LARGE: { status: 413, title: 'Job too large' },
   HOLDFAST_IDEMPOTENCY_KEY_REUSED: { status: 422, title: 'Key was used for another request' },
+  HOLDFAST_RATE_LIMITED: { status: 429, title: 'Too often' },
   HOLDFAST_SERVICE_BUSY: { status: 503, title: 'Not now', retryAfter: true },
   HOLDFAST_REDIS_UNAVAILABLE: { status: 503, title: 'Redis is away', retryAfter: true },
   HOLDFAST_JOURNAL_UNUSABLE: { status: 503, title: 'Journal unusable', retryAfter: true },
@@ -147,6 +148,7 @@ function kindOf(error: HoldfastError): Kind | undefined {
 function ofHoldfast(error: HoldfastError, kind: Kind, path: string): ProblemAnswer {
   const headers: Record<string, string> = {};
   if (kind.retryAfter) headers['retry-after'] = String(RETRY_AFTER_SECONDS);
+  if (kind.status === 429) headers['retry-after'] = String(error.data.retryAfterSeconds);
   if (kind.status === 401) headers['www-authenticate'] = 'Bearer realm="holdfast"';
   const field = error instanceof InvalidInputError && error.field !== '' ? error.field : undefined;
   return {

@@ -5,20 +5,32 @@
  */
 import { once } from 'node:events';
 import type { AddressInfo, Socket } from 'node:net';
-import fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
-import { ConfigError, HttpListenError, InvalidInputError, ServiceBusyError } from '../errors.ts';
+import {
+  AccessDeniedError,
+  ConfigError,
+  HttpListenError,
+  InvalidInputError,
+  ServiceBusyError,
+} from '../errors.ts';
 import type { Part } from '../part.ts';
 import type { Client } from '../queue/client.ts';
 import type { RedisTarget } from '../queue/target.ts';
-import { accessRules, isLoopback } from './access.ts';
+import { accessRules, isLoopback, isTls } from './access.ts';
 import type { Consumption, HttpContext, Keeping } from './context.ts';
 import { registerDocument } from './document.ts';
 import { type EventsTiming, registerEvents } from './events.ts';
-import { PROBE_PATHS, registerHealth } from './health.ts';
+import { registerHeaders } from './headers.ts';
+import { registerHealth } from './health.ts';
 import { registerJobs } from './jobs.ts';
+import { type Limits, registerLimits } from './limits.ts';
+import { registerLogin, sendToForm, wantsForm } from './login.ts';
+import { registerPages } from './pages.ts';
 import { PROBLEM_TYPE, toProblem } from './problem.ts';
+import { endpoints, type Need, needOf } from './routes.ts';
+import type { Tokens } from './session.ts';
 
 /** A slow sender may not hold a connection open for longer, headers and body together. */
 const REQUEST_MS_MAX = 30_000;
@@ -56,6 +68,8 @@ export interface HttpServerOptions {
 export interface HttpServer extends Part {
   /** Where it listens, `http://host:port`; undefined before `start` and after `stop`. */
   readonly address: string | undefined;
+  /** Every route that it has, as method and path. */
+  readonly routes: readonly { method: string; path: string }[];
 }
 
 /**
@@ -63,17 +77,18 @@ export interface HttpServer extends Part {
  */
 export function createHttpServer(options: HttpServerOptions): HttpServer {
   const { config, log } = options;
-  const { host, port, token } = config.http;
-  if (config.http.enabled) assertProtected(host, token);
+  const { host, port, token, publicUrl } = config.http;
+  if (config.http.enabled) assertProtected(host, token, publicUrl);
   const stopping = new AbortController();
   const context: HttpContext = {
     ...options,
     keeping: options.keeping ?? (() => ({ canKeep: false, reason: 'no journal' })),
     replicas: options.replicas ?? (async () => ({ replicas: [], isComplete: false })),
-    access: accessRules(host, token),
+    access: accessRules({ host, tokens: tokensOf(config), publicOrigin: publicUrl }),
     stopping: stopping.signal,
   };
-  const app = build(context, options.events);
+  const routes: { method: string; path: string }[] = [];
+  const app = build(context, options.events, routes);
   const sockets = new Set<Socket>();
   app.server.on('connection', (socket) => {
     sockets.add(socket);
@@ -84,6 +99,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
 
   return {
     name: 'http server',
+    routes,
     get address() {
       return address;
     },
@@ -109,8 +125,17 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   };
 }
 
-function build(context: HttpContext, events: EventsTiming | undefined): FastifyInstance {
-  const { config, log, access } = context;
+/** The tokens of a configuration by what they allow. */
+export function tokensOf({ http }: Config): Tokens {
+  return { administer: http.token, write: http.writeToken, read: http.readToken };
+}
+
+function build(
+  context: HttpContext,
+  events: EventsTiming | undefined,
+  routes: { method: string; path: string }[],
+): FastifyInstance {
+  const { config, log } = context;
   const bodyBytesMax = Math.max(BODY_BYTES_MIN, config.jobBytesMax * BODY_PER_JOB_BYTES);
   const app = fastify({
     bodyLimit: bodyBytesMax,
@@ -143,28 +168,16 @@ function build(context: HttpContext, events: EventsTiming | undefined): FastifyI
     },
   });
   app.server.maxConnections = CONNECTIONS_MAX;
+  app.addHook('onRoute', ({ method, url }) => {
+    for (const one of [method].flat()) routes.push({ method: one, path: url });
+  });
   // A form of another page can post text/plain without asking first; only JSON is taken.
   app.removeContentTypeParser('text/plain');
 
-  app.addHook('onRequest', async (request, reply) => {
-    reply.headers({
-      'cache-control': 'no-store',
-      'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
-      'cross-origin-resource-policy': 'same-origin',
-      'referrer-policy': 'no-referrer',
-      'x-content-type-options': 'nosniff',
-      'x-frame-options': 'DENY',
-    });
-    const isProbe = PROBE_PATHS.includes(request.routeOptions.url ?? '');
-    if (isProbe) access.checkSource(request);
-    else access.check(request);
-    if (context.stopping.aborted) {
-      reply.header('connection', 'close');
-      if (!isProbe) {
-        throw new ServiceBusyError('This replica is stopping.', 'Try again: another one answers.');
-      }
-    }
-  });
+  registerHeaders(app, isTls(config.http.publicUrl));
+  const isProbe = (request: FastifyRequest): boolean => needOfRequest(request) === 'probe';
+  const limits = registerLimits(app, config.http.ratePerSecondMax, isProbe);
+  app.after(() => guard(app, context, limits));
 
   app.setErrorHandler((error, request, reply) => {
     const path = request.url.split('?', 1)[0]!;
@@ -179,7 +192,7 @@ function build(context: HttpContext, events: EventsTiming | undefined): FastifyI
     const error = new InvalidInputError(
       '',
       `${request.method} ${path.slice(0, 200)} is not an endpoint`,
-      'Endpoints: POST /v1/queues/{queue}/jobs, GET /v1/queues, GET /v1/replicas, GET /v1/queues/{queue}/jobs/{id}[/document|/events], /livez, /readyz, /startupz.',
+      `Endpoints: ${endpoints()}.`,
     );
     const { problem } = toProblem(error, path, bodyBytesMax);
     return reply
@@ -188,23 +201,57 @@ function build(context: HttpContext, events: EventsTiming | undefined): FastifyI
       .send({ ...problem, status: 404, title: 'Not found' });
   });
 
-  registerHealth(app, context);
-  registerJobs(app, context);
-  app.get('/v1/replicas', () => context.replicas());
-  registerDocument(app, context);
-  registerEvents(app, context, events);
+  // After the plugins above, which must know of every route.
+  app.after(() => {
+    registerHealth(app, context);
+    registerJobs(app, context);
+    app.get('/v1/replicas', () => context.replicas());
+    registerDocument(app, context);
+    registerEvents(app, context, events);
+    registerPages(app);
+    app.register(async (scope) => registerLogin(scope, context, limits));
+  });
   return app;
 }
 
+/** The door: who asks, whether this may be asked, and whether there is still somebody to answer. */
+function guard(app: FastifyInstance, { access, stopping }: HttpContext, limits: Limits): void {
+  app.addHook('onRequest', async (request, reply) => {
+    const need = needOfRequest(request);
+    try {
+      access.check(request, need);
+    } catch (error) {
+      if (!(error instanceof AccessDeniedError) || error.kind !== 'unauthenticated') throw error;
+      if (request.headers.authorization !== undefined) await limits.countWrongToken(request);
+      if (wantsForm(request)) return sendToForm(reply);
+      throw error;
+    }
+    if (!stopping.aborted) return;
+    reply.header('connection', 'close');
+    if (need !== 'probe') {
+      throw new ServiceBusyError('This replica is stopping.', 'Try again: another one answers.');
+    }
+  });
+}
+
+function needOfRequest({ method, routeOptions }: FastifyRequest): Need {
+  return needOf(method, routeOptions.url);
+}
+
 /** An open door to the network needs a lock: refuse to start rather than serve strangers. */
-function assertProtected(host: string, token: string | undefined): void {
+function assertProtected(
+  host: string,
+  token: string | undefined,
+  publicUrl: string | undefined,
+): void {
   if (token !== undefined && token !== '') return;
-  if (isLoopback(host)) return;
+  if (isLoopback(host) && publicUrl === undefined) return;
+  const where = isLoopback(host) ? `HTTP_PUBLIC_URL=${publicUrl}` : `HTTP_HOST=${host}`;
   throw new ConfigError([
     {
       where: 'HTTP_TOKEN',
       value: 'not set',
-      allowed: `HTTP_HOST=${host} can be reached from other machines: set HTTP_TOKEN (or HTTP_TOKEN_FILE), or HTTP_HOST=127.0.0.1`,
+      allowed: `${where} can be reached from other machines: set HTTP_TOKEN (or HTTP_TOKEN_FILE), or only HTTP_HOST=127.0.0.1`,
     },
   ]);
 }

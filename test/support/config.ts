@@ -39,7 +39,16 @@ export function testConfig(overrides: Partial<Config> = {}): Config {
     jobBytesMax: 1024 * 1024,
     resultBytesMax: 1024 * 1024,
     shutdownGraceMs: 5000,
-    http: { enabled: true, host: '127.0.0.1', port: 0, token: undefined },
+    http: {
+      enabled: true,
+      host: '127.0.0.1',
+      port: 0,
+      token: undefined,
+      writeToken: undefined,
+      readToken: undefined,
+      publicUrl: undefined,
+      ratePerSecondMax: 100_000,
+    },
     log: { level: 'fatal', format: 'json' },
     resilience: {
       pulseIntervalMs: 1000,

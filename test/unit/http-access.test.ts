@@ -22,11 +22,11 @@ describe('what counts as loopback', () => {
 });
 
 describe('a service on loopback', () => {
-  const rules = accessRules('127.0.0.1', undefined);
+  const rules = accessRules({ host: '127.0.0.1' });
 
   it.each(['127.0.0.1:8080', 'localhost:9000', '[::1]:8080', 'localhost'])(
     'serves what is addressed to %s',
-    (host) => expect(() => rules.check(post({ host }))).not.toThrow(),
+    (host) => expect(() => rules.check(post({ host }), 'write')).not.toThrow(),
   );
 
   it.each([
@@ -37,37 +37,43 @@ describe('a service on loopback', () => {
     'a b',
     '192.168.1.2',
   ])('refuses what is addressed to "%s", as after DNS rebinding', (host) =>
-    expect(() => rules.check(get({ host }))).toThrow(/loopback only/),
+    expect(() => rules.check(get({ host }), 'read')).toThrow(/loopback only/),
   );
 
   it('refuses web pages of other origins, also of another port of this machine', () => {
     const host = 'localhost:8080';
     for (const origin of ['https://evil.example', 'http://localhost:3000', 'null', 'garbage']) {
-      expect(() => rules.check(post({ host, origin }))).toThrow(/may not ask/);
-      expect(() => rules.check(get({ host, origin }))).toThrow(/may not ask/);
+      expect(() => rules.check(post({ host, origin }), 'write')).toThrow(/may not ask/);
+      expect(() => rules.check(get({ host, origin }), 'read')).toThrow(/may not ask/);
     }
-    expect(() => rules.check(post({ host, origin: 'http://localhost:8080' }))).not.toThrow();
+    expect(() =>
+      rules.check(post({ host, origin: 'http://localhost:8080' }), 'write'),
+    ).not.toThrow();
   });
 
   it('refuses a change that a browser says comes from another site, and lets its links pass', () => {
     const host = 'localhost:8080';
     for (const site of ['cross-site', 'same-site']) {
-      expect(() => rules.check(post({ host, 'sec-fetch-site': site }))).toThrow(/another site/);
-      expect(() => rules.check(get({ host, 'sec-fetch-site': site }))).not.toThrow();
+      expect(() => rules.check(post({ host, 'sec-fetch-site': site }), 'write')).toThrow(
+        /another site/,
+      );
+      expect(() => rules.check(get({ host, 'sec-fetch-site': site }), 'read')).not.toThrow();
     }
-    expect(() => rules.check(post({ host, 'sec-fetch-site': 'same-origin' }))).not.toThrow();
+    expect(() =>
+      rules.check(post({ host, 'sec-fetch-site': 'same-origin' }), 'write'),
+    ).not.toThrow();
   });
 });
 
 describe('a service with a token', () => {
   const token = 'correct-horse-battery-staple';
-  const rules = accessRules('0.0.0.0', token);
+  const rules = accessRules({ host: '0.0.0.0', tokens: { administer: token } });
 
   it('serves who has it, under any host name', () => {
     const headers = { host: 'jobs.example', authorization: `Bearer ${token}` };
-    expect(() => rules.check(post(headers))).not.toThrow();
+    expect(() => rules.check(post(headers), 'write')).not.toThrow();
     expect(() =>
-      rules.check(post({ ...headers, authorization: `bearer  ${token}` })),
+      rules.check(post({ ...headers, authorization: `bearer  ${token}` }), 'write'),
     ).not.toThrow();
   });
 
@@ -75,17 +81,19 @@ describe('a service with a token', () => {
     const anyOther = fc.string().filter((text) => text.trim() !== token);
     fc.assert(
       fc.property(anyOther, (text) => {
-        expect(() => rules.check(post({ authorization: `Bearer ${text}` }))).toThrow(/token/);
+        expect(() => rules.check(post({ authorization: `Bearer ${text}` }), 'write')).toThrow(
+          /token/,
+        );
       }),
     );
-    expect(() => rules.check(post({}))).toThrow(/wants a token/);
-    expect(() => rules.check(post({ authorization: `Basic ${token}` }))).toThrow(/token/);
+    expect(() => rules.check(post({}), 'write')).toThrow(/wants a token/);
+    expect(() => rules.check(post({ authorization: `Basic ${token}` }), 'write')).toThrow(/token/);
   });
 
   it('tells a prober without it no more than a status', () => {
     expect(rules.maySeeDetail({})).toBe(false);
     expect(rules.maySeeDetail({ authorization: `Bearer ${token}` })).toBe(true);
-    expect(accessRules('127.0.0.1', undefined).maySeeDetail({})).toBe(true);
-    expect(accessRules('0.0.0.0', undefined).maySeeDetail({})).toBe(false);
+    expect(accessRules({ host: '127.0.0.1' }).maySeeDetail({})).toBe(true);
+    expect(accessRules({ host: '0.0.0.0' }).maySeeDetail({})).toBe(false);
   });
 });
