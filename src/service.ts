@@ -10,8 +10,9 @@ import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import { type Config, type LoadedConfig, loadConfig } from './config.ts';
 import { ServiceStoppedError } from './errors.ts';
+import type { Keeping } from './http/context.ts';
 import { createHttpServer, type HttpServer } from './http/server.ts';
-import { type Journal, openJournal } from './journal/journal.ts';
+import { type Journal, type JournalStats, openJournal } from './journal/journal.ts';
 import type { Part } from './part.ts';
 import { createClient } from './queue/bullmq-client.ts';
 import type { Client } from './queue/client.ts';
@@ -220,6 +221,7 @@ class HoldfastService implements Service {
         isStopping: this.#stopping !== undefined,
         queues: runtime.state().queues,
       }),
+      keeping: () => keepingOf(journal.stats()),
       replicas: () => fleet.view(),
       log,
     });
@@ -384,6 +386,13 @@ class HoldfastService implements Service {
       return false;
     }
   }
+}
+
+/** Whether one more accepted job would find room in the journal. */
+function keepingOf({ entries, entriesMax, bytes, bytesMax }: JournalStats): Keeping {
+  if (entries < entriesMax && bytes < bytesMax) return { canKeep: true };
+  const reason = `the journal is full: ${entries} of ${entriesMax} entries, ${bytes} of ${bytesMax} bytes`;
+  return { canKeep: false, reason };
 }
 
 /** The end of `work`, or `overdue` at an instant of the monotonic clock. */

@@ -15,6 +15,8 @@ export interface QueueConsumption {
   isConsuming: boolean;
   /** Why not, when it does not: `not in QUEUES`, `quiet`, `redis away` … */
   reason?: string | undefined;
+  /** It takes nothing although it should, and only a new process helps. */
+  isStuck?: boolean | undefined;
 }
 
 /** What this replica's workers do, as the composition root sees it. */

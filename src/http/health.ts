@@ -1,7 +1,7 @@
 /**
- * The three probes of an orchestrator. `/livez` never depends on Redis: restarting a process
- * because its database is away helps nobody. `/readyz` is green while a producer may still come
- * here: Redis is there, or accepted jobs can be kept without it.
+ * The probes of an orchestrator. `/livez` never depends on Redis: restarting a process because its
+ * database is away helps nobody. `/readyz` is green while a producer may still come here: Redis is
+ * there, or accepted jobs can be kept without it. `/readyz/consume` is green while jobs are taken.
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { HttpContext } from './context.ts';
@@ -16,10 +16,10 @@ interface Health {
 }
 
 export function registerHealth(app: FastifyInstance, context: HttpContext): void {
-  const route = (path: string, health: () => Health): void => {
+  const route = (path: string, health: (params: { queue?: string }) => Health): void => {
     // Reachable without a token; then it tells a status and nothing else.
     app.get(path, (request: FastifyRequest, reply) => {
-      const { status, isGreen, detail } = health();
+      const { status, isGreen, detail } = health(request.params as { queue?: string });
       const body = { service: SERVICE, status };
       const isFull = context.access.maySeeDetail(request.headers);
       return reply.code(isGreen ? 200 : 503).send(isFull ? { ...body, ...detail } : body);
@@ -27,13 +27,39 @@ export function registerHealth(app: FastifyInstance, context: HttpContext): void
   };
   route('/livez', () => liveness(context));
   route('/readyz', () => readiness(context));
+  route('/readyz/consume', () => consuming(context));
+  route('/readyz/consume/:queue', ({ queue }) => consuming(context, queue));
   route('/startupz', () => startup(context));
 }
 
-/** That it is answered is the proof: the event loop turns. */
-function liveness({ config }: HttpContext): Health {
+/** That it is answered is the proof: the event loop turns. Red only where a new process would help. */
+function liveness({ config, consumption }: HttpContext): Health {
   const { version, replica } = config;
-  return { status: 'ok', isGreen: true, detail: { version, replica, pid: process.pid } };
+  const detail = { version, replica, pid: process.pid };
+  const stuck = consumption().queues.filter(({ isStuck }) => isStuck);
+  if (stuck.length === 0) return { status: 'ok', isGreen: true, detail };
+  const queues = stuck.map(({ queue }) => queue).join(', ');
+  const reason = `Nothing is taken from ${queues} although jobs wait, and rebuilding the worker did not help.`;
+  return { status: 'wedged', isGreen: false, detail: { ...detail, reason } };
+}
+
+/** Whether this replica takes jobs: of the queue, or of any. */
+function consuming({ config, consumption }: HttpContext, queue?: string): Health {
+  const { queues } = consumption();
+  const asked = queue === undefined ? queues : queues.filter((one) => one.queue === queue);
+  const isGreen = asked.some(({ isConsuming }) => isConsuming);
+  const told = asked.map(({ queue: name, isConsuming, reason }) => ({
+    queue: name,
+    isConsuming,
+    ...(reason === undefined ? {} : { reason }),
+  }));
+  const detail = {
+    version: config.version,
+    replica: config.replica,
+    queues: told,
+    ...(asked.length === 0 ? { reason: 'No handler of this replica names such a queue.' } : {}),
+  };
+  return { status: isGreen ? 'ok' : 'unavailable', isGreen, detail };
 }
 
 /** Whether a producer that comes here now has its job kept. */

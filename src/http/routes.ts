@@ -26,6 +26,18 @@ export interface RouteRule {
 export const ROUTES: readonly RouteRule[] = [
   { method: 'GET', path: '/livez', need: 'probe', what: 'liveness' },
   { method: 'GET', path: '/readyz', need: 'probe', what: 'readiness for producers' },
+  {
+    method: 'GET',
+    path: '/readyz/consume',
+    need: 'probe',
+    what: 'whether this replica takes jobs',
+  },
+  {
+    method: 'GET',
+    path: '/readyz/consume/:queue',
+    need: 'probe',
+    what: 'whether it takes jobs of a queue',
+  },
   { method: 'GET', path: '/startupz', need: 'probe', what: 'whether everything was started' },
   { method: 'GET', path: '/', need: 'read', what: 'status page' },
   { method: 'GET', path: '/pages/*', need: 'open', what: "the pages' style, scripts and icon" },

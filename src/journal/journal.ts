@@ -6,7 +6,7 @@ import type { Journal, JournalOptions } from './contract.ts';
 import { openDiskJournal } from './disk-journal.ts';
 import { MemoryJournal } from './memory-journal.ts';
 
-export type { Journal, JournalOptions } from './contract.ts';
+export type { Journal, JournalOptions, JournalStats } from './contract.ts';
 export type {
   Entry,
   JobEntry,

@@ -42,6 +42,8 @@ export interface QueueState {
   running: number;
   /** Handlers that go on although their timeout is over. */
   overdue: number;
+  /** Its Worker was rebuilt several times and takes nothing: only a new process helps. */
+  isStuck: boolean;
 }
 
 export interface WorkerRuntime extends Part {
@@ -155,6 +157,7 @@ class Runtime implements WorkerRuntime {
         concurrency: worker.concurrency,
         running: worker.running,
         overdue: worker.overdue,
+        isStuck: this.#wedges?.isStuck(worker.definition.queue) ?? false,
       };
     });
     const elsewhere = this.#elsewhere.map(
@@ -165,6 +168,7 @@ class Runtime implements WorkerRuntime {
         concurrency: 0,
         running: 0,
         overdue: 0,
+        isStuck: false,
       }),
     );
     return { phase: this.#phase, queues: [...here, ...elsewhere] };

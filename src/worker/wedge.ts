@@ -44,15 +44,20 @@ export interface WedgeDetectorOptions {
   closedForMs(): number | undefined;
   sinceTakeAnsweredMs(queue: string): number;
   dueJobs(queue: string): Promise<number>;
+  onRebuilt?(queue: string): void;
 }
 
 /** Looked at this often within the time that makes a wedge. */
 const LOOKS = 3;
+/** A worker that was rebuilt so often and still takes nothing needs a new process. */
+const REBUILDS_MAX = 3;
 
 export class WedgeDetector {
   readonly #options: WedgeDetectorOptions;
   /** Since when a queue is expected to ask for work: its start, or its last rebuild. */
   readonly #expectedSince = new Map<string, Instant>();
+  /** Rebuilds of a queue since a request for work of it was last answered. */
+  readonly #inVain = new Map<string, number>();
   #cancel: (() => void) | undefined;
   #isStopped = false;
   /** Workers that were rebuilt. */
@@ -71,6 +76,11 @@ export class WedgeDetector {
     });
   }
 
+  /** Nothing helped but a new process: its Worker was rebuilt several times, and still asks for nothing. */
+  isStuck(queue: string): boolean {
+    return (this.#inVain.get(queue) ?? 0) >= REBUILDS_MAX;
+  }
+
   stop(): void {
     this.#isStopped = true;
     this.#cancel?.();
@@ -80,7 +90,8 @@ export class WedgeDetector {
     const { closedForMs, queues } = this.#options;
     for (const queue of queues()) {
       const closedMs = closedForMs();
-      if (closedMs === undefined) return;
+      // Redis is away: that nothing is taken is no fault of a Worker any more.
+      if (closedMs === undefined) return this.#inVain.clear();
       await this.#lookAt(queue, closedMs);
     }
   }
@@ -90,12 +101,15 @@ export class WedgeDetector {
     const { queue } = watched;
     if (!watched.isConsuming || watched.freeSlots <= 0) {
       this.#expectedSince.set(queue, clock.now());
+      this.#inVain.delete(queue);
       return;
     }
     const since = this.#expectedSince.get(queue) ?? clock.now();
     this.#expectedSince.set(queue, since);
-    const silentMs = Math.min(sinceTakeAnsweredMs(queue), closedMs, clock.now() - since);
+    const unansweredMs = sinceTakeAnsweredMs(queue);
+    const silentMs = Math.min(unansweredMs, closedMs, clock.now() - since);
     const limitMs = afterMs + watched.limitMs;
+    if (unansweredMs < limitMs) this.#inVain.delete(queue);
     // Only a suspicion costs a question.
     if (silentMs < limitMs) return;
     let due: number;
@@ -107,6 +121,8 @@ export class WedgeDetector {
     const evidence = { dueJobs: due, freeSlots: watched.freeSlots, silentMs };
     if (!isWedged(evidence, limitMs)) return;
     this.rebuilt += 1;
+    this.#inVain.set(queue, (this.#inVain.get(queue) ?? 0) + 1);
+    this.#options.onRebuilt?.(queue);
     this.#expectedSince.set(queue, clock.now());
     log.error(
       { event: 'worker.rebuilt', queue, ...evidence, rebuilt: this.rebuilt },

@@ -69,6 +69,47 @@ describe('the probes', () => {
     });
   });
 
+  it('tell for each queue whether jobs are taken, and why not', async () => {
+    const before = service.seen.consumption;
+    expect(await probe('/readyz/consume')).toMatchObject({ status: 200, body: { status: 'ok' } });
+    service.seen.consumption = {
+      ...before,
+      queues: [
+        { queue: 'faq', isConsuming: true },
+        { queue: 'webhook', isConsuming: false, reason: 'not in QUEUES' },
+      ],
+    };
+    expect((await probe('/readyz/consume')).status).toBe(200);
+    expect((await probe('/readyz/consume/faq')).status).toBe(200);
+    expect(await probe('/readyz/consume/webhook')).toMatchObject({
+      status: 503,
+      body: { queues: [{ queue: 'webhook', isConsuming: false, reason: 'not in QUEUES' }] },
+    });
+    expect((await probe('/readyz/consume/none')).status).toBe(503);
+    service.seen.consumption = {
+      ...before,
+      queues: [{ queue: 'faq', isConsuming: false, reason: 'quiet' }],
+    };
+    expect(await probe('/readyz/consume')).toMatchObject({
+      status: 503,
+      body: { status: 'unavailable', queues: [{ queue: 'faq', reason: 'quiet' }] },
+    });
+    service.seen.consumption = before;
+  });
+
+  it('want a new process only when rebuilding a worker did not help', async () => {
+    const before = service.seen.consumption;
+    service.seen.consumption = {
+      ...before,
+      queues: [{ queue: 'faq', isConsuming: true, isStuck: true }],
+    };
+    expect(await probe('/livez')).toMatchObject({
+      status: 503,
+      body: { status: 'wedged', reason: expect.stringContaining('faq') },
+    });
+    service.seen.consumption = before;
+  });
+
   it('say so while the service starts and stops', async () => {
     service.seen.consumption = { ...service.seen.consumption, isStarted: false };
     expect(await probe('/startupz')).toMatchObject({ status: 503, body: { status: 'starting' } });

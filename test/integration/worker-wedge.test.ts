@@ -30,25 +30,29 @@ it('is wedged only with due jobs, free slots and silence', () => {
   expect(isWedged({ ...wedged, silentMs: 999 }, 1000)).toBe(false);
 });
 
-it('takes work again after its requests for work went unanswered, and says so with evidence', async () => {
-  const lines: Record<string, unknown>[] = [];
-  const log = pino({ level: 'info' }, { write: (line) => lines.push(JSON.parse(line)) });
+/** The target, but the requests for work of its first Workers vanish; nothing of the connection shows it. */
+function deafTarget(deafWorkers: number): TestTarget {
   let made = 0;
-  // The first Worker's requests vanish; nothing of its connection shows it.
   const deafFactory: TestTarget['backendFactory'] = (name, options, wants) => {
     const backend = target.backendFactory(name, options, wants);
-    if (wants?.withBlockingConnection && made++ === 0) {
+    if (wants?.withBlockingConnection && made++ < deafWorkers) {
       backend.moveToActive = () => new Promise(() => {});
     }
     return backend;
   };
-  const deaf = new Proxy(target, {
+  return new Proxy(target, {
     get(of, property) {
       if (property === 'backendFactory') return deafFactory;
       const value = Reflect.get(of, property, of);
       return typeof value === 'function' ? value.bind(of) : value;
     },
   });
+}
+
+it('takes work again after its requests for work went unanswered, and says so with evidence', async () => {
+  const lines: Record<string, unknown>[] = [];
+  const log = pino({ level: 'info' }, { write: (line) => lines.push(JSON.parse(line)) });
+  const deaf = deafTarget(1);
   const client = createClient({ target, prefix: 'bull', jobBytesMax: 1e6, log });
   const config = testConfig();
   const done = Promise.withResolvers<void>();
@@ -71,5 +75,34 @@ it('takes work again after its requests for work went unanswered, and says so wi
   });
   await runtime.stop(systemClock.now() + 5000);
   await queue.close();
+  await client.close();
+});
+
+it('is stuck when rebuilding did not help, until a request for work is answered', async () => {
+  const rebuilt: (() => void)[] = [];
+  const lines = { write: () => rebuilt.shift()?.() };
+  const log = pino({ level: 'error' }, lines);
+  const client = createClient({ target, prefix: 'bull', jobBytesMax: 1e6, log });
+  const config = testConfig();
+  const done = Promise.withResolvers<void>();
+  const runtime = createWorkerRuntime({
+    definitions: [defineWorker({ queue: 'stuck', handler: () => done.resolve() })],
+    config: { ...config, resilience: { ...config.resilience, wedgeAfterMs: 300 } },
+    target: deafTarget(3),
+    client,
+    log,
+    clock: systemClock,
+  });
+  const isStuck = () => runtime.state().queues[0]!.isStuck;
+  const rebuilds = [1, 2, 3].map(() => new Promise<void>((resolve) => rebuilt.push(resolve)));
+  await runtime.start();
+  await client.enqueue('stuck', 'x', {});
+  await rebuilds[1];
+  expect(isStuck()).toBe(false);
+  await rebuilds[2];
+  expect(isStuck()).toBe(true);
+  await done.promise;
+  await expect.poll(isStuck).toBe(false);
+  await runtime.stop(systemClock.now() + 5000);
   await client.close();
 });
