@@ -153,15 +153,21 @@ make_redis_image() {
   rm -rf "$root"
 }
 
-stop_engine() {
-  local pid containers
-  pid=$(cat "$dir/run/docker.pid" 2>/dev/null) || return 0
+# Everything but images and layers; also what a run that was killed has left.
+sweep() {
+  local containers
   containers=$(docker ps -aq 2>/dev/null || true)
   # shellcheck disable=SC2086 # several ids
   [ -z "$containers" ] || docker rm -f -v $containers >/dev/null 2>&1 || true
   docker network prune -f >/dev/null 2>&1 || true
   docker volume prune -f >/dev/null 2>&1 || true
   docker image prune -f >/dev/null 2>&1 || true
+}
+
+stop_engine() {
+  local pid
+  pid=$(cat "$dir/run/docker.pid" 2>/dev/null) || return 0
+  sweep
   kill "$pid" 2>/dev/null || true
   for _ in $(seq 150); do
     [ -e "$dir/run/docker.pid" ] || break
@@ -184,6 +190,7 @@ run() {
   install_packages
   trap stop_engine EXIT
   start_engine
+  sweep
   adapt_compose
   make_root_file_system
   make_node_image

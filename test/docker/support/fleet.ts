@@ -30,13 +30,14 @@ export interface Accepted {
   stored: 'redis' | 'journal';
 }
 
-/** What a log line has at least. */
+/** The fields of a line that the tests look at; `id` and `status` are the example app's. */
 export interface LogLine {
   event?: string;
-  level: string;
-  replica: string;
+  replica?: string;
   queue?: string;
   jobId?: string;
+  id?: string;
+  status?: number;
 }
 
 export class Fleet {
@@ -55,6 +56,12 @@ export class Fleet {
       { ...process.env, HOLDFAST_IMAGE: IMAGE, HTTP_TOKEN: TOKEN },
     );
     return stdout;
+  }
+
+  /** Starts everything anew, whatever a run that was cut short has left. */
+  async start(workers: number): Promise<void> {
+    await this.down();
+    await this.scale(workers);
   }
 
   /** Starts everything, or changes the number of replicas; waits until each new one can keep jobs. */
@@ -100,9 +107,9 @@ export class Fleet {
     await this.compose('start', 'redis');
   }
 
-  /** Adds `count` jobs that take `ms` each, through one replica; resolves to their ids. */
-  async enqueue(count: number, ms: number): Promise<string[]> {
-    const [replica] = await this.replicas();
+  /** Adds `count` jobs that take `ms` each, through `through` or any replica; resolves to their ids. */
+  async enqueue(count: number, ms: number, through?: Replica): Promise<string[]> {
+    const replica = through ?? (await this.replicas())[0];
     const ids: string[] = [];
     while (ids.length < count) {
       const jobs = Array.from({ length: Math.min(BATCH_MAX, count - ids.length) }, () => ({
@@ -149,9 +156,9 @@ export class Fleet {
     return { byJob, byReplica };
   }
 
-  /** Every line that the replicas that are there have written. @throws SyntaxError if one is no JSON */
-  async logLines(): Promise<LogLine[]> {
-    const text = await this.compose('logs', '--no-color', '--no-log-prefix', 'worker');
+  /** Every line that a service's present containers have written. @throws SyntaxError if one is no JSON */
+  async logLines(service = 'worker'): Promise<LogLine[]> {
+    const text = await this.compose('logs', '--no-color', '--no-log-prefix', service);
     const lines = text.split('\n').filter((line) => line !== '');
     // Compose v1 begins with a line of its own.
     if (lines[0]?.startsWith('Attaching to ')) lines.shift();
