@@ -10,7 +10,7 @@ COPY package.json package-lock.json ./
 RUN --mount=type=cache,target=/root/.npm npm ci --ignore-scripts --no-audit --no-fund
 COPY tsconfig.json tsconfig.build.json ./
 COPY src src
-RUN npm run build -- --declaration false
+RUN npm run build && find dist -name '*.d.ts' -delete
 
 FROM ${NODE_IMAGE} AS dependencies
 WORKDIR /holdfast
