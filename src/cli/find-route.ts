@@ -42,7 +42,7 @@ export async function findRoute(config: Config, url: string | undefined): Promis
 }
 
 /** The configured Redis, else the one that a service on this machine brought along. */
-function redisOf({ redis, dataDir }: Config): Config['redis'] | undefined {
+export function redisOf({ redis, dataDir }: Config): Config['redis'] | undefined {
   const isConfigured =
     redis.url !== undefined || redis.sentinels.length > 0 || redis.clusterNodes.length > 0;
   if (isConfigured) return redis;

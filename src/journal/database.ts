@@ -339,6 +339,13 @@ export class Database {
     this.#change(position, { refusal: JSON.stringify([reason, at]) });
   }
 
+  /** Puts all refused entries back in line, for a person who has removed what stood in their way. */
+  putBackRefused(): number {
+    const positions = [...this.rows()].filter(({ refusal }) => refusal !== '');
+    for (const { position } of positions) this.#change(position, { refusal: '' });
+    return positions.length;
+  }
+
   mark(positions: readonly Position[], mark: string): void {
     for (const position of positions) this.#change(position, { mark });
   }

@@ -1,15 +1,19 @@
 /**
  * Looks at journals from outside, for people: which folders there are, whose they are, what is in
- * them, whether they are sound. Changes no entry and needs no journal to be closed; meant for a
- * process of its own, as a living journal tells about itself with `stats`.
+ * them, whether they are sound; and puts refused entries back. Needs no journal to be closed; meant
+ * for a process of its own, as a living journal tells about itself with `stats`.
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { JournalError } from '../errors.ts';
+import { systemClock } from '../time.ts';
 import { FORMAT_VERSION } from './database.ts';
 import { type Kept, type Row, unpack, unpackRefused } from './entry.ts';
-import { examineDatabase, readFormat, whileReadable } from './examine.ts';
+import { examineDatabase, isReadDamage, readFormat, whileReadable } from './examine.ts';
 import { asFault } from './fault.ts';
 import { type Folder, folderOf, layout, replicaOf, tryOwn } from './folder.ts';
+import { openDatabase } from './rescue.ts';
 import { examineLog } from './wal.ts';
 
 export interface FolderStatus {
@@ -41,21 +45,51 @@ export function journalStatus(base: string): FolderStatus[] {
 }
 
 /**
- * Entries of one replica in order, refused ones among them; rows that are damaged do not come.
- * @param visit called for each, so that a large journal need not fit into memory
- * @throws Error if the database cannot be read
+ * Entries of one replica in order, refused ones among them; rows that are damaged do not come. Read
+ * as they are asked for, so that a large journal need not fit into memory.
+ * @throws JournalError if the database cannot be read
  */
-export function listEntries(base: string, replica: string, visit: (entry: Listed) => void): void {
-  const { database } = folderOf(base, replica);
-  const readTo = whileReadable(database, (db) => {
+export function* entriesOf(base: string, replica: string): Generator<Listed> {
+  const { database, path } = folderOf(base, replica);
+  let db: DatabaseSync | undefined;
+  try {
+    db = new DatabaseSync(database, { readOnly: true });
     for (const raw of db.prepare('SELECT * FROM entry ORDER BY position').iterate()) {
       const row = raw as unknown as Row;
       const entry = unpackRefused(row) ?? unpack(row);
-      if (entry !== undefined) visit(entry);
+      if (entry !== undefined) yield entry;
     }
-    return 'end';
-  });
-  if (readTo === undefined) throw new Error(`${database} is damaged; verify tells more`);
+  } catch (error) {
+    if (!isReadDamage(error)) throw error;
+    throw new JournalError(
+      path,
+      'is damaged',
+      'holdfast journal verify tells where; a service that opens it rescues the rest.',
+      error,
+    );
+  } finally {
+    db?.close();
+  }
+}
+
+/**
+ * Puts what Redis refused back in line, in a journal without an owner.
+ * @returns how many; 0 also if a living process has the journal by now
+ */
+export function putBackRefused(base: string, replica: string): number {
+  const folder = folderOf(base, replica);
+  const lock = tryOwn(folder);
+  if (lock === undefined) return 0;
+  try {
+    const { database } = openDatabase(folder, systemClock.wall());
+    try {
+      return database.putBackRefused();
+    } finally {
+      database.close();
+    }
+  } finally {
+    lock.release();
+  }
 }
 
 /** What is wrong with one replica's files; empty if nothing is. */

@@ -13,6 +13,7 @@ import { createDatabase, Database, putInPlace, syncPath } from './database.ts';
 import { checksum, type Row } from './entry.ts';
 import { examineDatabase, refuseNewerFormat, whileReadable } from './examine.ts';
 import { type Folder, makePrivateFile, makePrivateFolder } from './folder.ts';
+import { migrate } from './migrate.ts';
 import { collectRows } from './salvage.ts';
 import { examineLog, type LogVerdict } from './wal.ts';
 
@@ -45,6 +46,7 @@ export function openDatabase(folder: Folder, at: number): Opened {
   // The log first: whatever opens the database rewrites the index that tells how long it was.
   const log = examineLog(folder);
   refuseNewerFormat(folder);
+  if (log.type === 'sound') migrate(folder);
   const reasons = log.type === 'damaged' ? [log.what] : examineDatabase(folder);
   const damage = reasons.length === 0 ? undefined : rescue(folder, reasons, log, at);
   return { database: new Database(folder), damage };

@@ -3,19 +3,12 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, it } from 'vitest';
-import {
-  journalStatus,
-  type Listed,
-  listEntries,
-  verifyFolder,
-} from '../../src/journal/inspect.ts';
+import { entriesOf, journalStatus, type Listed, verifyFolder } from '../../src/journal/inspect.ts';
 import { jobNumber, outcomeNumber } from '../support/journal-entries.ts';
 import { allOutcomes, journalFolder, openIn } from '../support/journal-folder.ts';
 
 function listed(base: string, replica: string): Listed[] {
-  const found: Listed[] = [];
-  listEntries(base, replica, (entry) => found.push(entry));
-  return found;
+  return [...entriesOf(base, replica)];
 }
 
 describe('inspecting journals', () => {

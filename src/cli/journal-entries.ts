@@ -1,0 +1,110 @@
+/** `holdfast journal list` and `export`: entries as people or other programs read them. */
+import { createWriteStream, rmSync } from 'node:fs';
+import { rename } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { InvalidInputError } from '../errors.ts';
+import { entriesOf, type FolderStatus, type Listed } from '../journal/inspect.ts';
+import { EXIT } from './exit-codes.ts';
+import { note, plainLine, print, table } from './terminal.ts';
+
+export interface EntryFilter {
+  replica?: string;
+  queue?: string;
+  type?: string;
+  jobId?: string;
+  refused?: boolean;
+}
+
+type Found = Listed & { replica: string };
+
+/** Entries in order, one journal after the other; read as they are asked for. */
+function* matching(folders: readonly FolderStatus[], filter: EntryFilter): Generator<Found> {
+  if (filter.type !== undefined && filter.type !== 'job' && filter.type !== 'outcome') {
+    throw new InvalidInputError('--type', 'is not known', 'Use job or outcome.');
+  }
+  for (const { path, replica } of folders) {
+    for (const entry of entriesOf(dirname(path), replica)) {
+      if (filter.queue !== undefined && entry.queue !== filter.queue) continue;
+      if (filter.type !== undefined && entry.type !== filter.type) continue;
+      if (filter.jobId !== undefined && entry.jobId !== filter.jobId) continue;
+      if (filter.refused && entry.reason === undefined) continue;
+      yield { replica, ...entry };
+    }
+  }
+}
+
+export function list(
+  folders: readonly FolderStatus[],
+  options: EntryFilter & { limit: number; json?: boolean },
+): number {
+  const found: Found[] = [];
+  let isMore = false;
+  for (const entry of matching(folders, options)) {
+    isMore = found.length === options.limit;
+    if (isMore) break;
+    found.push(entry);
+  }
+  if (options.json) print(JSON.stringify(found, null, 2));
+  else if (found.length === 0) note('No entries.');
+  else print(table([HEAD, ...found.map(rowOf)]));
+  if (isMore) note(`There are more than ${options.limit}: --limit shows more, export all.`);
+  return EXIT.done;
+}
+
+const HEAD = ['REPLICA', 'POSITION', 'KIND', 'QUEUE', 'JOB', 'ACCEPTED', 'STATE'];
+
+function rowOf(entry: Found): string[] {
+  const { replica, position, queue, jobId, at } = entry;
+  const waiting = entry.type === 'job' ? entry.mark : 'unsettled';
+  return [
+    replica,
+    String(position),
+    entry.type === 'job' ? 'job' : entry.kind,
+    queue,
+    jobId,
+    new Date(at).toISOString(),
+    entry.reason === undefined ? waiting : `refused: ${entry.reason}`,
+  ].map(plainLine);
+}
+
+export async function exportEntries(
+  folders: readonly FolderStatus[],
+  options: EntryFilter & { output?: string },
+): Promise<number> {
+  let count = 0;
+  const lines = Readable.from(
+    matching(folders, options)
+      .map((entry) => `${JSON.stringify(entry)}\n`)
+      .map((line) => {
+        count += 1;
+        return line;
+      }),
+  );
+  if (options.output === undefined) await pipeline(lines, process.stdout, { end: false });
+  else await writeWhole(options.output, lines);
+  note(`${count} entries.`);
+  return EXIT.done;
+}
+
+/** All of it or nothing; entries hold job data, so that only the owner may read them. */
+async function writeWhole(path: string, lines: Readable): Promise<void> {
+  const partial = `${path}.${process.pid}.part`;
+  try {
+    await pipeline(lines, createWriteStream(partial, { flags: 'wx', mode: 0o600 }));
+    await rename(partial, path);
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === undefined) throw cause;
+    if (code !== 'EEXIST') rmSync(partial, { force: true });
+    throw new InvalidInputError(
+      '--output',
+      `${path} cannot be written (${code})`,
+      'Name another.',
+      {
+        cause,
+      },
+    );
+  }
+}

@@ -1,0 +1,152 @@
+/**
+ * `holdfast journal`: looks into the journals of this machine, also beside a running service and
+ * without Redis, and puts back to work what no living process owns. Never touches the folder of a
+ * living one.
+ */
+import { existsSync } from 'node:fs';
+import type { Command } from 'commander';
+import type { Config } from '../config.ts';
+import { InvalidInputError } from '../errors.ts';
+import { type FolderStatus, journalStatus, verifyFolder } from '../journal/inspect.ts';
+import { EXIT } from './exit-codes.ts';
+import { type EntryFilter, exportEntries, list } from './journal-entries.ts';
+import { type ConfigSource, duration, exitsAsDocumented, run, wholeNumber } from './run.ts';
+import { note, plainLine, print, styled, table } from './terminal.ts';
+
+const LIST_DEFAULT = 50;
+const REPLAY_DEFAULT = '60s';
+
+export function register(program: Command, source: ConfigSource): void {
+  const journal = exitsAsDocumented(
+    program
+      .command('journal')
+      .description('look into the journals on this machine, and replay what nobody owns')
+      .addHelpText(
+        'after',
+        '\nExit codes: 0 done · 1 damage was found, or something could not be replayed · 2 wrong arguments · 69 Redis did not answer',
+      ),
+  );
+  const add = (name: string, description: string): Command =>
+    exitsAsDocumented(journal.command(name).description(description));
+  const filtered = (command: Command): Command =>
+    command
+      .option('--replica <name>', 'only the journal of this replica')
+      .option('--queue <name>', 'only entries of this queue')
+      .option('--type <type>', 'only `job` or `outcome`')
+      .option('--job-id <id>', 'only entries of this job')
+      .option('--refused', 'only what Redis refuses for good');
+
+  add('status', 'whose journals there are and what they hold')
+    .option('--json', 'print JSON')
+    .action((options: { json?: boolean }) => run(source, async (c) => status(c, options)));
+  filtered(add('list', 'the entries, oldest first, without their data'))
+    .option('--limit <n>', 'show so many at most', wholeNumber, LIST_DEFAULT)
+    .option('--json', 'print JSON, with the data')
+    .action((options: EntryFilter & { limit: number; json?: boolean }) =>
+      run(source, async (c) => list(foldersOf(c, options.replica), options)),
+    );
+  filtered(add('export', 'every entry with its data as NDJSON; to stdout or a file'))
+    .option('--output <file>', 'write there, readable by its owner only')
+    .action((options: EntryFilter & { output?: string }) =>
+      run(source, (c) => exportEntries(foldersOf(c, options.replica), options)),
+    );
+  add('verify', 'check every file and entry; changes nothing')
+    .option('--replica <name>', 'only the journal of this replica')
+    .option('--json', 'print JSON')
+    .action((options: { replica?: string; json?: boolean }) =>
+      run(source, async (c) => verify(c, options)),
+    );
+  add('replay', 'take over what no living process owns and write it to Redis')
+    .option('--refused', 'also what Redis refused before')
+    .option('--timeout <time>', 'wait no longer than', duration, duration(REPLAY_DEFAULT))
+    .action((options: { refused?: boolean; timeout: number }) =>
+      run(source, async (c) => {
+        // Only now: BullMQ takes longer to load than all that the others do.
+        const { replay } = await import('./journal-replay.ts');
+        return replay(c, foldersOf(c), options);
+      }),
+    );
+}
+
+/** The journals below the configured folder. @throws InvalidInputError if the named one is not there */
+function foldersOf(config: Config, replica?: string): FolderStatus[] {
+  const { dir } = config.resilience.journal;
+  const all = existsSync(dir) ? journalStatus(dir) : [];
+  if (replica === undefined) return all;
+  const named = all.filter((folder) => folder.replica === replica);
+  if (named.length > 0) return named;
+  throw new InvalidInputError(
+    '--replica',
+    `has no journal in ${dir}`,
+    all.length === 0
+      ? 'JOURNAL_DIR or DATA_DIR names another folder.'
+      : `There are: ${all.map((folder) => folder.replica).join(', ')}.`,
+  );
+}
+
+function status(config: Config, { json }: { json?: boolean }): number {
+  const folders = foldersOf(config);
+  if (json) {
+    print(JSON.stringify({ dir: config.resilience.journal.dir, journals: folders }, null, 2));
+    return EXIT.done;
+  }
+  if (folders.length === 0) note(`No journal in ${config.resilience.journal.dir}.`);
+  else print(table([HEAD, ...folders.map(rowOf)]));
+  for (const { replica, unreadable, quarantined } of folders) {
+    if (unreadable !== undefined) note(`${replica}: ${plainLine(unreadable)}`);
+    if (quarantined.length > 0) {
+      note(`${replica}: ${quarantined.length} damaged in quarantine, each with a report.json`);
+    }
+  }
+  const orphans = folders.filter(
+    ({ owner, jobs, outcomes }) => owner === 'none' && jobs + outcomes > 0,
+  );
+  if (orphans.length > 0) {
+    note(
+      'What has no owner is taken over by a service with this folder, or by: holdfast journal replay',
+    );
+  }
+  return EXIT.done;
+}
+
+const HEAD = ['REPLICA', 'OWNER', 'JOBS', 'OUTCOMES', 'REFUSED', 'BYTES', 'OLDEST'];
+
+function rowOf({
+  replica,
+  owner,
+  jobs,
+  outcomes,
+  refused,
+  bytes,
+  oldestAt,
+}: FolderStatus): string[] {
+  return [
+    plainLine(replica),
+    owner,
+    ...[jobs, outcomes, refused, bytes].map((n) => n.toLocaleString('en')),
+    oldestAt === undefined ? '–' : new Date(oldestAt).toISOString(),
+  ];
+}
+
+function verify(config: Config, { replica, json }: { replica?: string; json?: boolean }): number {
+  const { dir } = config.resilience.journal;
+  const found = foldersOf(config, replica).map((folder) => ({
+    replica: folder.replica,
+    path: folder.path,
+    problems: verifyFolder(dir, folder.replica),
+  }));
+  if (json) print(JSON.stringify(found, null, 2));
+  else {
+    for (const { replica: name, problems } of found) {
+      const verdict =
+        problems.length === 0
+          ? styled('green', 'sound', process.stdout)
+          : styled('red', 'damaged', process.stdout);
+      print(
+        `${plainLine(name)}: ${verdict}${problems.map((text) => `\n  ${plainLine(text)}`).join('')}`,
+      );
+    }
+    if (found.length === 0) note(`No journal in ${dir}.`);
+  }
+  return found.some(({ problems }) => problems.length > 0) ? EXIT.jobFailed : EXIT.done;
+}

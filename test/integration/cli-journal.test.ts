@@ -1,0 +1,112 @@
+/** `holdfast journal` beside living journals, on orphans, and on damaged files. */
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import pino from 'pino';
+import { expect, it } from 'vitest';
+import type { Config } from '../../src/config.ts';
+import { createClient } from '../../src/create-client.ts';
+import { runCommand } from '../support/command.ts';
+import { testConfig } from '../support/config.ts';
+import { jobNumber, outcomeNumber } from '../support/journal-entries.ts';
+import { journalFolder, openIn } from '../support/journal-folder.ts';
+import { freePort, startRedis } from '../support/redis-server.ts';
+
+function configOf(dir: string, port = 1): Partial<Config> {
+  const { resilience, redis } = testConfig();
+  return {
+    dataDir: dir,
+    redis: { ...redis, url: `redis://127.0.0.1:${port}` },
+    resilience: { ...resilience, journal: { ...resilience.journal, mode: 'disk', dir } },
+  };
+}
+
+it('shows journals, entries and their soundness without Redis and beside a living owner', async () => {
+  const dir = await journalFolder();
+  const journal = await openIn(dir, { replica: 'living' });
+  const position = await journal.append(jobNumber(1));
+  await journal.append({ ...jobNumber(2), args: '{"password":"as it is"}' });
+  await journal.append(outcomeNumber(3));
+  await journal.refuse(position, 'missing parent');
+  const run = (...args: string[]) => runCommand(['journal', ...args], configOf(dir));
+
+  const status = await run('status', '--json');
+  expect(status.code).toBe(0);
+  expect(JSON.parse(status.stdout).journals).toMatchObject([
+    { replica: 'living', owner: 'living', jobs: 1, outcomes: 1, refused: 1 },
+  ]);
+  expect((await run('status')).stdout).toMatch(/REPLICA +OWNER[\s\S]*living +living +1 +1 +1/);
+
+  const jobs = await run('list', '--type', 'job');
+  expect(jobs.stdout).toMatch(/job-1 .*refused: missing parent\n.*job-2 .*unsent/);
+  expect((await run('list', '--refused', '--json')).stdout).toContain('job-1');
+  expect((await run('list', '--limit', '1')).stderr).toContain('more than 1');
+  expect(JSON.parse((await run('list', '--job-id', 'job-2', '--json')).stdout)).toMatchObject([
+    { replica: 'living', jobId: 'job-2', args: '{"password":"as it is"}' },
+  ]);
+  expect((await run('list', '--replica', 'nobody')).code).toBe(2);
+  expect((await run('list', '--type', 'jobs')).code).toBe(2);
+
+  const output = join(dir, 'export.ndjson');
+  const exported = await run('export', '--output', output);
+  expect(exported).toMatchObject({ code: 0, stderr: '3 entries.\n' });
+  const lines = readFileSync(output, 'utf8').trim().split('\n');
+  expect(lines.map((line) => JSON.parse(line).jobId)).toEqual(['job-1', 'job-2', 'job-3']);
+  expect(statSync(output).mode & 0o777).toBe(0o600);
+  expect((await run('export', '--queue', 'mail')).stdout.trim().split('\n')).toHaveLength(2);
+
+  expect(await run('verify')).toMatchObject({ code: 0, stdout: 'living: sound\n' });
+  const replayed = await run('replay', '--refused');
+  expect(replayed).toMatchObject({ code: 0, stderr: expect.stringContaining('left alone') });
+  expect(journal.stats()).toMatchObject({ jobs: 1, outcomes: 1, refused: 1 });
+});
+
+it('says by its exit code that a journal is damaged, and changes nothing', async () => {
+  const dir = await journalFolder();
+  const journal = await openIn(dir, { replica: 'gone' });
+  await journal.append(jobNumber(1));
+  await journal.close();
+  const file = join(dir, 'gone', 'journal.db');
+  const bytes = readFileSync(file);
+  bytes[bytes.indexOf('job-1"')] = 0x20;
+  writeFileSync(file, bytes);
+  const { code, stdout } = await runCommand(['journal', 'verify'], configOf(dir));
+  expect(code).toBe(1);
+  expect(stdout).toContain('1 entries do not fit their checksum');
+  expect(readFileSync(file)).toEqual(bytes);
+});
+
+it('writes what a dead process had accepted to Redis, once it is there, and clears up', async () => {
+  const dir = await journalFolder();
+  const port = await freePort();
+  const client = await createClient({
+    redis: `redis://127.0.0.1:${port}`,
+    journal: dir,
+    name: 'dead',
+    log: pino({ level: 'silent' }),
+  });
+  const ids: string[] = [];
+  for (let n = 0; n < 5; n++) {
+    const { id, stored } = await client.enqueue('mail', 'send', { n });
+    expect(stored).toBe('journal');
+    ids.push(id);
+  }
+  expect(await client.close()).toMatchObject({ jobs: 5 });
+  // Something of a person's is no journal.
+  mkdirSync(join(dir, 'notes'));
+
+  const away = await runCommand(['journal', 'replay', '--timeout', '1s'], configOf(dir, port));
+  expect(away.code).toBe(69);
+  expect(away.stderr).toContain('5 entries are kept');
+
+  const redis = await startRedis({ port });
+  const there = await runCommand(['journal', 'replay'], configOf(dir, port));
+  expect(there).toMatchObject({
+    code: 0,
+    stderr: expect.stringContaining('5 entries are in Redis'),
+  });
+  // The newest is the first of the list.
+  expect(await redis.command('LRANGE', 'bull:mail:wait', '0', '-1')).toEqual(ids.toReversed());
+  const again = await runCommand(['journal', 'replay'], configOf(dir, port));
+  expect(again).toMatchObject({ code: 0 });
+  expect(await redis.command('LLEN', 'bull:mail:wait')).toBe(5);
+});
