@@ -17,8 +17,8 @@ export interface LogLine {
   message: string;
 }
 
-export async function journalFolder(): Promise<string> {
-  const dir = await mkdtemp(join(tmpdir(), 'holdfast-journal-'));
+export async function journalFolder(place = tmpdir()): Promise<string> {
+  const dir = await mkdtemp(join(place, 'holdfast-journal-'));
   onTestFinished(() => rm(dir, { recursive: true, force: true }));
   return dir;
 }
