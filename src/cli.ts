@@ -5,6 +5,7 @@ import { Command } from 'commander';
 import { register as registerConfig } from './cli/config.ts';
 import { register as registerEnqueue } from './cli/enqueue.ts';
 import { register as registerJournal } from './cli/journal.ts';
+import { register as registerOutages } from './cli/outages.ts';
 import { register as registerQuiet } from './cli/quiet.ts';
 import { exitsAsDocumented } from './cli/run.ts';
 import { register as registerStart } from './cli/start.ts';
@@ -37,6 +38,7 @@ Settings are environment variables: see \`holdfast config\` and docs/configurati
   registerStatus(program, source);
   registerQuiet(program, source);
   registerJournal(program, source);
+  registerOutages(program, source);
   registerConfig(program);
   await program.parseAsync(argv, { from: 'user' });
 }

@@ -280,6 +280,22 @@ export class JobNotFoundError extends HoldfastError {
   }
 }
 
+/** No record of an outage has this id here, or several have this beginning. */
+export class OutageNotFoundError extends HoldfastError {
+  constructor(outageId: string, where: string, found: readonly string[] = []) {
+    super(
+      'HOLDFAST_OUTAGE_NOT_FOUND',
+      found.length > 1
+        ? `${found.length} outages have an id that begins with ${JSON.stringify(outageId)}: ${found.join(', ')}.`
+        : `There is no record of an outage ${JSON.stringify(outageId)} ${where}.`,
+      found.length > 1
+        ? 'Give more of the id.'
+        : '`holdfast outages` lists the records; the oldest are removed when there are 200.',
+      { data: { outageId, found } },
+    );
+  }
+}
+
 /** The job has no document, or none yet. */
 export class DocumentUnavailableError extends HoldfastError {
   constructor(queue: string, jobId: string, state: string, what: string, remedy: string) {

@@ -8,8 +8,8 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Config } from './config.ts';
+import { commandLine, isProcessAlive } from './other-process.ts';
 import type { Part } from './part.ts';
-import { commandLine, isProcessAlive } from './redis/embedded-record.ts';
 
 const noteSchema = z.object({
   pid: z.int().positive(),

@@ -13,6 +13,8 @@ import { ServiceStoppedError } from './errors.ts';
 import type { Keeping } from './http/context.ts';
 import { createHttpServer, type HttpServer } from './http/server.ts';
 import { type Journal, type JournalStats, openJournal } from './journal/journal.ts';
+import { folderOfOutages } from './outage/archive.ts';
+import { OutageStore } from './outage/store.ts';
 import type { Part } from './part.ts';
 import { createClient } from './queue/bullmq-client.ts';
 import type { Client } from './queue/client.ts';
@@ -166,7 +168,15 @@ class HoldfastService implements Service {
     const { config, log } = this;
 
     const journal = await this.#openJournal();
-    const target = new ResilientTarget({ config, log, journal });
+    const records = new OutageStore({
+      dir: folderOfOutages(config.dataDir),
+      replica: config.replica,
+      version: config.version,
+      clock: systemClock,
+      log,
+    });
+    await this.#run(records);
+    const target = new ResilientTarget({ config, log, journal, records });
     this.#target = target;
     await this.#run({
       name: 'redis',
@@ -216,6 +226,7 @@ class HoldfastService implements Service {
       config,
       client,
       target,
+      outages: () => records.list(),
       consumption: () => ({
         isStarted: this.#isStarted,
         isStopping: this.#stopping !== undefined,

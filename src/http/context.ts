@@ -3,6 +3,7 @@
  */
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
+import type { StoredOutage } from '../outage/archive.ts';
 import type { Client } from '../queue/client.ts';
 import type { FleetView } from '../queue/fleet-view.ts';
 import type { RedisTarget } from '../queue/target.ts';
@@ -45,6 +46,8 @@ export interface HttpContext {
   keeping: () => Keeping;
   /** This replica and the others. Never waits long, never fails because Redis is away. */
   replicas: () => Promise<FleetView>;
+  /** Records of outages, newest first. */
+  outages: () => Promise<readonly StoredOutage[]>;
   access: Access;
   log: Logger;
   /** Aborts when the server begins to stop: streams end. */

@@ -56,6 +56,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   HOLDFAST_JOB_NAME_UNKNOWN: { status: 400, title: 'Unknown job name' },
   HOLDFAST_QUEUE_UNKNOWN: { status: 404, title: 'Unknown queue' },
   HOLDFAST_JOB_NOT_FOUND: { status: 404, title: 'No such job' },
+  HOLDFAST_OUTAGE_NOT_FOUND: { status: 404, title: 'No such outage' },
   HOLDFAST_JOB_TOO_LARGE: { status: 413, title: 'Job too large' },
   HOLDFAST_IDEMPOTENCY_KEY_REUSED: { status: 422, title: 'Key was used for another request' },
   HOLDFAST_RATE_LIMITED: { status: 429, title: 'Too often' },

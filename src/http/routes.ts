@@ -46,6 +46,14 @@ export const ROUTES: readonly RouteRule[] = [
   { method: 'POST', path: '/logout', need: 'open', what: 'forgets the cookie' },
   { method: 'GET', path: '/v1/queues', need: 'read', what: 'queues and their counts' },
   { method: 'GET', path: '/v1/replicas', need: 'read', what: 'replicas of the fleet' },
+  { method: 'GET', path: '/v1/outages', need: 'read', what: 'records of outages, newest first' },
+  { method: 'GET', path: '/v1/outages/:id', need: 'read', what: 'one of them' },
+  {
+    method: 'GET',
+    path: '/v1/outages/:id/post-mortem',
+    need: 'read',
+    what: 'its post-mortem in Markdown',
+  },
   { method: 'POST', path: '/v1/queues/:queue/jobs', need: 'write', what: 'adds jobs' },
   { method: 'GET', path: '/v1/queues/:queue/jobs/:id', need: 'read', what: 'a job' },
   {

@@ -28,6 +28,7 @@ import { registerJobs } from './jobs.ts';
 import { type Limits, registerLimits } from './limits.ts';
 import { registerLogin, sendToForm, wantsForm } from './login.ts';
 import { registerPages } from './pages.ts';
+import { registerOutages } from './outages.ts';
 import { PROBLEM_TYPE, toProblem } from './problem.ts';
 import { endpoints, type Need, needOf } from './routes.ts';
 import type { Tokens } from './session.ts';
@@ -60,6 +61,8 @@ export interface HttpServerOptions {
   keeping?: () => Keeping;
   /** The replicas of the fleet; default: none is known. */
   replicas?: HttpContext['replicas'];
+  /** Records of outages, newest first; default: none. */
+  outages?: HttpContext['outages'];
   log: Logger;
   /** Other paces for the event streams, for tests. */
   events?: EventsTiming;
@@ -85,6 +88,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     keeping: options.keeping ?? (() => ({ canKeep: false, reason: 'no journal' })),
     replicas: options.replicas ?? (async () => ({ replicas: [], isComplete: false })),
     access: accessRules({ host, tokens: tokensOf(config), publicOrigin: publicUrl }),
+    outages: options.outages ?? (async () => []),
     stopping: stopping.signal,
   };
   const routes: { method: string; path: string }[] = [];
@@ -208,6 +212,7 @@ function build(
     app.get('/v1/replicas', () => context.replicas());
     registerDocument(app, context);
     registerEvents(app, context, events);
+    registerOutages(app, context);
     registerPages(app);
     app.register(async (scope) => registerLogin(scope, context, limits));
   });

@@ -4,16 +4,19 @@
  * whatever an outage throws at it.
  */
 
+import { redactText } from '../redaction.ts';
+
 /** A condition and when it was first seen in the outage, ms since the epoch. */
 export interface ConditionSeen {
   name: string;
   at: number;
 }
 
-/** An error text and how often it came. */
+/** An error text, how often it came, and when first, ms since the epoch. */
 export interface Evidence {
   text: string;
   count: number;
+  at: number;
 }
 
 export interface OutageCounts {
@@ -39,9 +42,13 @@ export interface OutageCounts {
 
 export interface OutageRecord {
   id: string;
+  /** What the replicas agreed on after recovery: outages of one cause have one. */
+  fleetId: string | undefined;
   /** ms since the epoch */
   startedAt: number;
   endedAt: number | undefined;
+  /** When the service was stopped while Redis was away, ms since the epoch. */
+  stoppedAt: number | undefined;
   /** The first is what opened the breaker. */
   conditions: ConditionSeen[];
   evidence: Evidence[];
@@ -62,6 +69,10 @@ const EVIDENCE_MAX = 20;
 /** Changes of condition that are kept: a flapping server must not fill memory. */
 const CONDITIONS_MAX = 50;
 const TEXT_MAX = 300;
+/** Characters of a text that are looked at: an error must not cost time. */
+const READ_MAX = 4000;
+/** Stands for the texts beyond the bound. */
+const OTHERS = 'others';
 
 export function openRecord(
   id: string,
@@ -72,8 +83,10 @@ export function openRecord(
 ): OutageRecord {
   return {
     id,
+    fleetId: undefined,
     startedAt: at,
     endedAt: undefined,
+    stoppedAt: undefined,
     conditions: [{ name: condition, at }],
     evidence: [],
     counts: {
@@ -94,21 +107,26 @@ export function openRecord(
   };
 }
 
-/** Notes a condition when it differs from the last one. */
-export function noteCondition(record: OutageRecord, name: string, at: number): void {
-  if (record.conditions.at(-1)?.name === name || record.conditions.length >= CONDITIONS_MAX) return;
+/** Notes a condition when it differs from the last one; returns whether it did. */
+export function noteCondition(record: OutageRecord, name: string, at: number): boolean {
+  if (record.conditions.at(-1)?.name === name || record.conditions.length >= CONDITIONS_MAX) {
+    return false;
+  }
   record.conditions.push({ name, at });
+  return true;
 }
 
-export function noteEvidence(record: OutageRecord, text: string): void {
-  const short = text.slice(0, TEXT_MAX);
+/** Notes an error text, without the secrets that it may carry. */
+export function noteEvidence(record: OutageRecord, text: string, at: number): void {
+  const short = redactText(text.slice(0, READ_MAX)).slice(0, TEXT_MAX);
   const known = record.evidence.find((evidence) => evidence.text === short);
   if (known) known.count += 1;
-  else if (record.evidence.length < EVIDENCE_MAX) record.evidence.push({ text: short, count: 1 });
-  else {
+  else if (record.evidence.length < EVIDENCE_MAX) {
+    record.evidence.push({ text: short, count: 1, at });
+  } else {
     const last = record.evidence.at(-1)!;
-    if (last.text === 'others') last.count += 1;
-    else record.evidence.push({ text: 'others', count: 1 });
+    if (last.text === OTHERS) last.count += 1;
+    else record.evidence.push({ text: OTHERS, count: 1, at });
   }
 }
 

@@ -31,6 +31,10 @@ export interface RecorderOptions {
   describe(condition: string): ConditionText;
   /** Ended outages that are remembered in memory. */
   keep?: number;
+  /** Hears of a record whenever there is more to tell of it: whoever keeps it on disk. */
+  changed?(record: OutageRecord): void;
+  /** Hears of a record when its account is complete: at the line at its end. */
+  told?(record: OutageRecord): void;
 }
 
 interface Line {
@@ -39,7 +43,10 @@ interface Line {
   message: string;
 }
 
-/** The line at the end waits for the first job, to tell when it began, but no longer than this, ms. */
+/**
+ * The line at the end waits for the first job, to tell when it began, and for the fleet's id, but no
+ * longer than this, ms.
+ */
 export const FIRST_JOB_WAIT_MS = 2000;
 /** Enough for a page's timeline of a day with an outage each half hour. */
 const KEEP = 50;
@@ -53,6 +60,8 @@ export class OutageRecorder {
   #answeredAt: Instant = 0;
   /** The outage whose line at the end has yet to be written. */
   #untold: OutageRecord | undefined;
+  /** The outage whose fleet id is being agreed on. */
+  #disagreed: OutageRecord | undefined;
   #cancelUntold: (() => void) | undefined;
   #cancelSummary: (() => void) | undefined;
   /** The last line that was one too many: the log must not end with what is no longer so. */
@@ -69,6 +78,11 @@ export class OutageRecorder {
     return this.#current;
   }
 
+  /** When the current outage began, monotonic ms. */
+  get openedAt(): Instant {
+    return this.#openedAt;
+  }
+
   /** Ended outages, newest last. */
   get ended(): readonly OutageRecord[] {
     return this.#ended;
@@ -81,6 +95,7 @@ export class OutageRecorder {
   }
 
   #tell(record: OutageRecord): void {
+    this.#options.changed?.(record);
     for (const listener of this.#listeners) listener(record);
   }
 
@@ -112,8 +127,9 @@ export class OutageRecorder {
   /** Another reason, or the same again, with the text of the error that said so. */
   saw(condition: string, evidence: string): void {
     if (!this.#current) return;
-    noteCondition(this.#current, condition, this.#options.clock.wall());
-    noteEvidence(this.#current, evidence);
+    const at = this.#options.clock.wall();
+    noteEvidence(this.#current, evidence, at);
+    if (noteCondition(this.#current, condition, at)) this.#options.changed?.(this.#current);
   }
 
   count(what: keyof OutageCounts, by = 1): void {
@@ -121,11 +137,15 @@ export class OutageRecorder {
     if (record) record.counts[what] += by;
   }
 
-  /** The breaker closed: recovery is done, work goes on. `answeredAt`: Redis' first answer. */
+  /**
+   * The breaker closed: recovery is done, work goes on. `answeredAt`: Redis' first answer. `agreement`:
+   * the fleet's id, undefined when there is none; it must not reject.
+   */
   closed(
     identity: string,
     counts: Partial<OutageCounts>,
     answeredAt: Instant = this.#options.clock.now(),
+    agreement?: Promise<string | undefined>,
   ): void {
     const { clock } = this.#options;
     const record = this.#current;
@@ -142,6 +162,10 @@ export class OutageRecorder {
     if (this.#ended.length > (this.#options.keep ?? KEEP)) this.#ended.shift();
     this.#tell(record);
     this.#untold = record;
+    if (agreement) {
+      this.#disagreed = record;
+      void agreement.then((fleetId) => this.#agreed(record, fleetId));
+    }
     this.#cancelUntold = clock.after(FIRST_JOB_WAIT_MS, () => this.#tellEnd());
   }
 
@@ -150,13 +174,26 @@ export class OutageRecorder {
     const record = this.#ended.at(-1);
     if (!record || record.firstJobMs !== undefined || this.#current) return;
     record.firstJobMs = Math.round(this.#options.clock.now() - this.#answeredAt);
-    this.#tellEnd();
+    if (this.#untold !== record) this.#options.changed?.(record);
+    else if (this.#disagreed !== record) this.#tellEnd();
   }
 
+  #agreed(record: OutageRecord, fleetId: string | undefined): void {
+    record.fleetId = fleetId;
+    if (this.#disagreed === record) this.#disagreed = undefined;
+    if (this.#untold !== record) this.#options.changed?.(record);
+    else if (record.firstJobMs !== undefined) this.#tellEnd();
+  }
+
+  /** The service stops: an outage that is open is told to be, and is no longer followed. */
   stop(): void {
     this.#tellEnd();
     this.#cancelSummary?.();
     this.#cancelLate?.();
+    const record = this.#current;
+    if (!record) return;
+    record.stoppedAt = this.#options.clock.wall();
+    this.#options.changed?.(record);
   }
 
   /** The one line at the end of an outage, with all that is known by then. */
@@ -164,7 +201,10 @@ export class OutageRecorder {
     const record = this.#untold;
     if (!record) return;
     this.#untold = undefined;
+    this.#disagreed = undefined;
     this.#cancelUntold?.();
+    this.#options.changed?.(record);
+    this.#options.told?.(record);
     const { firstJobMs, counts } = record;
     const lastedMs = lengthMs(record, this.#options.clock.wall());
     const first = firstJobMs === undefined ? '' : `, first job after ${firstJobMs} ms`;
@@ -173,6 +213,7 @@ export class OutageRecorder {
       fields: {
         event: 'outage.closed',
         outageId: record.id,
+        ...(record.fleetId === undefined ? {} : { fleetOutageId: record.fleetId }),
         condition: record.conditions[0]?.name,
         conditions: record.conditions.map(({ name }) => name),
         identity: record.identity,
@@ -194,6 +235,7 @@ export class OutageRecorder {
       const record = this.#current;
       if (!record) return;
       const awayMs = Math.round(clock.now() - this.#openedAt);
+      this.#options.changed?.(record);
       this.#say({
         level: 'warn',
         fields: {

@@ -14,7 +14,9 @@ import type { BreakerState, Trouble } from '../breaker/state.ts';
 import type { Config } from '../config.ts';
 import { RedisUnavailableError } from '../errors.ts';
 import type { Journal } from '../journal/journal.ts';
+import type { OutageRecord } from '../outage/record.ts';
 import { OutageRecorder } from '../outage/recorder.ts';
+import type { OutageStore } from '../outage/store.ts';
 import { conditions, describeCondition } from '../redis/condition-catalogue.ts';
 import { compareIdentity, type IdentityChange, type ServerIdentity } from '../redis/identity.ts';
 import { destroyClient, type ProbePassed, probe } from '../redis/probe.ts';
@@ -22,6 +24,7 @@ import { type Clock, type Random, systemClock, systemRandom } from '../time.ts';
 import { Admission } from './admission.ts';
 import { BlockingClients } from './blocking-clients.ts';
 import { bullmqConnection } from './bullmq-connection.ts';
+import { agreeOnOutage, shareOutage } from './fleet-outage.ts';
 import { Generation } from './generation.ts';
 import { ALIVE_MS, Heartbeat } from './heartbeat.ts';
 import { Leases } from './leases.ts';
@@ -63,6 +66,8 @@ export interface ResilientTargetOptions {
   config: Pick<Config, 'redis' | 'resilience'>;
   log: Logger;
   journal: Journal;
+  /** Where records of outages are kept; absent: in memory only. */
+  records?: Pick<OutageStore, 'keep' | 'stored'>;
   clock?: Clock;
   random?: Random;
 }
@@ -125,6 +130,8 @@ export class ResilientTarget implements RedisTarget, TargetCore {
       clock: this.clock,
       log,
       describe: describeCondition,
+      changed: (record) => options.records?.keep(record),
+      told: (record) => void this.#share(record, options.records),
     });
     this.#admission = new Admission(this.clock, resilience.slowStartMs, (ledger, generation) =>
       this.#barrierStands(ledger, generation),
@@ -366,7 +373,27 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     }
     const { replayed, healed, locksRetaken, pulledBack, handedBack, runsLost } = report;
     const counts = { replayed, healed, locksRetaken, pulledBack, handedBack, runsLost };
-    this.outages.closed(change, counts, answeredAt);
+    this.outages.closed(change, counts, answeredAt, this.#agree());
+  }
+
+  /** One id for the fleet's outage; a failure of it is harmless. */
+  async #agree(): Promise<string | undefined> {
+    const { current, openedAt } = this.outages;
+    const generation = this.#generation;
+    if (!current || !generation?.alive) return undefined;
+    const own = { id: current.id, sinceMs: this.clock.now() - openedAt };
+    return await agreeOnOutage(generation.client, this.#config.redis.prefix, own).catch(
+      () => undefined,
+    );
+  }
+
+  /** For the fleet's post-mortem; a failure of it is harmless. */
+  async #share(record: OutageRecord, records: ResilientTargetOptions['records']): Promise<void> {
+    const generation = this.generation();
+    const { fleetId } = record;
+    if (!records || !generation?.alive || fleetId === undefined) return;
+    const stored = { ...records.stored(record), fleetId };
+    await shareOutage(generation.client, this.#config.redis.prefix, stored).catch(() => undefined);
   }
 
   /** What nobody needs to wait for: notes of running jobs, and outcomes that came in meanwhile. */

@@ -10,7 +10,8 @@ import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { EmbeddedRedisError } from '../errors.ts';
-import { type EmbeddedKind, isProcessAlive } from './embedded-record.ts';
+import { isProcessAlive } from '../other-process.ts';
+import type { EmbeddedKind } from './embedded-record.ts';
 
 export const HOST = '127.0.0.1';
 /** An empty server answers in 30 ms; one that reads a large AOF answers LOADING meanwhile. */

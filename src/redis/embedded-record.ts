@@ -5,13 +5,13 @@
  * A record is believed only while its process lives and names the folder in its title: process ids
  * are used again.
  */
-import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { EmbeddedRedisError } from '../errors.ts';
+import { commandLine, isProcessAlive } from '../other-process.ts';
 
 export type EmbeddedKind = 'redis-server' | 'valkey-server' | 'js';
 
@@ -73,24 +73,6 @@ export function liveUsers(users: readonly string[]): string[] {
   return users.filter((user) => isProcessAlive(Number.parseInt(user, 10)));
 }
 
-/** True also for a process of somebody else; false for one that ended and was not yet reaped. */
-export function isProcessAlive(pid: number): boolean {
-  if (!Number.isInteger(pid) || pid <= 0) return false;
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false;
-  }
-  if (process.platform !== 'linux') return true;
-  try {
-    // `pid (name) state …`; the name may hold anything, so the state is looked for after it.
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2, stat.lastIndexOf(')') + 3) !== 'Z';
-  } catch {
-    return false;
-  }
-}
-
 /**
  * Runs `work` while no other process (or part of this one) starts or stops this server.
  * @throws EmbeddedRedisError when the lock is not to be had within `waitMs`
@@ -132,15 +114,4 @@ function tryLock(lock: DatabaseSync): boolean {
 
 function recordPath(dataDir: string): string {
   return join(dataDir, 'redis.json');
-}
-
-/** What a process was started with; empty when that cannot be told. */
-export function commandLine(pid: number): string {
-  try {
-    // Not `ps`: slim container images have none.
-    if (process.platform === 'linux') return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
-    return execFileSync('ps', ['-ww', '-o', 'args=', '-p', `${pid}`], { encoding: 'utf8' });
-  } catch {
-    return '';
-  }
 }

@@ -94,6 +94,7 @@ export const events: Readonly<Record<string, EventEntry>> = {
     says: 'Redis is back and recovery is done',
     fields: [
       'outageId',
+      'fleetOutageId',
       'condition',
       'conditions',
       'identity',
@@ -104,6 +105,10 @@ export const events: Readonly<Record<string, EventEntry>> = {
       'evidence',
       'linesLeftOut',
     ],
+  },
+  'outage.not_kept': {
+    says: 'records of outages cannot be written to disk; the log has them',
+    fields: ['path'],
   },
   'event_loop.blocked': {
     says: 'our own event loop stood still; no outage',

@@ -6,17 +6,9 @@
 import { type DestinationStream, type Logger, type LoggerOptions, pino } from 'pino';
 import pretty from 'pino-pretty';
 import type { Config } from '../config.ts';
+import { redactText } from '../redaction.ts';
 
-/**
- * Credentials in a URL, anywhere in a text or a JSON line: up to the last @, since a password may hold
- * one, but not beyond the JSON string that it stands in.
- */
-const URL_PASSWORD = /\b([a-z][a-z0-9+.-]*:\/\/[^\s:/@"]*):(?:\\.|[^\s"\\])+@/gi;
-
-/** Hides what stands between a colon and an @ in every URL of a text. */
-export function redactText(text: string): string {
-  return text.includes('://') ? text.replace(URL_PASSWORD, '$1:***@') : text;
-}
+export { redactText };
 
 /** Names of fields that are never written, wherever they stand at the first two levels. */
 const SECRET_FIELDS = ['password', 'token', 'secret', 'apiKey', 'authorization'].flatMap((name) => [

@@ -6,13 +6,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { isProcessAlive } from '../../src/other-process.ts';
 import {
   type EmbeddedOptions,
   type EmbeddedRedis,
   readEmbeddedAddress,
   startEmbeddedRedis,
 } from '../../src/redis/embedded.ts';
-import { isProcessAlive } from '../../src/redis/embedded-record.ts';
 import { freePort } from '../support/redis-server.ts';
 
 function dataFolder(): string {

@@ -199,7 +199,7 @@ describe('a record', () => {
         const record = openRecord('o-1', 'refused', 0, 0);
         for (const [at, text] of texts.entries()) {
           noteCondition(record, text.slice(0, 1), at);
-          noteEvidence(record, text);
+          noteEvidence(record, text, at);
         }
         expect(record.conditions.length).toBeLessThanOrEqual(50);
         expect(record.evidence.length).toBeLessThanOrEqual(21);
