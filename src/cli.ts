@@ -3,16 +3,27 @@
  */
 import { Command } from 'commander';
 import { register as registerConfig } from './cli/config.ts';
+import { register as registerEmpty } from './cli/empty.ts';
 import { register as registerEnqueue } from './cli/enqueue.ts';
+import { register as registerFailed } from './cli/failed.ts';
 import { register as registerJournal } from './cli/journal.ts';
 import { register as registerOutages } from './cli/outages.ts';
+import { register as registerPause } from './cli/pause.ts';
 import { register as registerQuiet } from './cli/quiet.ts';
+import { register as registerResume } from './cli/resume.ts';
+import { register as registerRetry } from './cli/retry.ts';
 import { exitsAsDocumented } from './cli/run.ts';
+import { register as registerSchedules } from './cli/schedules.ts';
 import { register as registerStart } from './cli/start.ts';
 import { register as registerStatus } from './cli/status.ts';
 import { loadConfig, packageVersion } from './config.ts';
 
 export async function main(argv: string[]): Promise<void> {
+  await createProgram().parseAsync(argv, { from: 'user' });
+}
+
+/** All commands, for the bin and for the test that holds docs/cli.md against them. */
+export function createProgram(): Command {
   const program = exitsAsDocumented(
     new Command('holdfast')
       .description(
@@ -21,7 +32,6 @@ export async function main(argv: string[]): Promise<void> {
       .version(packageVersion(), '-v, --version')
       .showSuggestionAfterError()
       .showHelpAfterError('(holdfast --help lists the commands)')
-      .helpCommand(true)
       .addHelpText(
         'after',
         `
@@ -29,16 +39,29 @@ Examples:
   $ holdfast start                          run the handlers of ./workers
   $ holdfast enqueue faq '{"question":"What do I do when Redis is down?"}' --wait
   $ holdfast status --json
+  $ holdfast failed email && holdfast retry email --all
+Each command has examples of its own: holdfast retry --help. Results go to stdout, all else to stderr.
 Settings are environment variables: see \`holdfast config\` and docs/configuration.md.`,
       ),
   );
   const source = () => loadConfig().config;
+  program.commandsGroup('Run:');
   registerStart(program);
-  registerEnqueue(program, source);
-  registerStatus(program, source);
   registerQuiet(program, source);
-  registerJournal(program, source);
+  program.commandsGroup('Jobs:');
+  registerEnqueue(program, source);
+  registerFailed(program, source);
+  registerRetry(program, source);
+  program.commandsGroup('Queues:');
+  registerPause(program, source);
+  registerResume(program, source);
+  registerEmpty(program, source);
+  registerSchedules(program, source);
+  program.commandsGroup('Look:');
+  registerStatus(program, source);
   registerOutages(program, source);
+  registerJournal(program, source);
   registerConfig(program);
-  await program.parseAsync(argv, { from: 'user' });
+  program.helpCommand('help [command]', 'show help for a command');
+  return program;
 }

@@ -165,6 +165,13 @@ export function loadConfig(options: LoadOptions = {}): LoadedConfig {
       });
     effective.push({ name, value: shown, source: found?.source ?? 'default' });
   }
+  const passwordFile = given.get('REDIS_PASSWORD_FILE');
+  if (passwordFile !== undefined) {
+    const { text: value, source } = passwordFile;
+    // Its content is read at every connect and wins over the password itself.
+    const shown = { name: 'REDIS_PASSWORD_FILE', value, source };
+    effective.splice(effective.findIndex(({ name }) => name === 'REDIS_PASSWORD') + 1, 0, shown);
+  }
   const perQueue = concurrencyPerQueue(given, effective, problems);
   checkRedis(values, problems);
   checkTokens(values, problems);

@@ -21,7 +21,10 @@ export class HoldfastError extends Error {
   readonly data: Readonly<Record<string, unknown>>;
 
   constructor(code: string, what: string, remedy: string, details: ErrorDetails = {}) {
-    super(`${what} ${remedy}`.trim(), details.cause === undefined ? {} : { cause: details.cause });
+    super(
+      `${what}${what.endsWith('\n') ? '' : ' '}${remedy}`.trim(),
+      details.cause === undefined ? {} : { cause: details.cause },
+    );
     this.name = new.target.name;
     this.code = code;
     this.remedy = remedy;
@@ -162,11 +165,18 @@ export class HandlerTimeoutError extends HoldfastError {
 
 /** Redis is away: what was asked cannot be done now and was not kept. */
 export class RedisUnavailableError extends HoldfastError {
-  constructor(operation: string, condition: string, outageId: string | undefined, cause?: unknown) {
+  /** `said` replaces the text where more is known, e.g. which Redis and the condition's remedy. */
+  constructor(
+    operation: string,
+    condition: string,
+    outageId: string | undefined,
+    cause?: unknown,
+    said?: { what: string; remedy: string },
+  ) {
     super(
       'HOLDFAST_REDIS_UNAVAILABLE',
-      `Redis is away (${condition}): ${operation} was not done.`,
-      'Try again when readiness is green; `holdfast doctor` tells what is wrong.',
+      said?.what ?? `Redis is away (${condition}): ${operation} was not done.`,
+      said?.remedy ?? 'Try again when readiness is green; `holdfast doctor` tells what is wrong.',
       { data: { operation, condition, outageId }, cause },
     );
   }

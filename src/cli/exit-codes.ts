@@ -1,6 +1,6 @@
 /**
  * What a command's exit code says to a script. The numbers follow sysexits.h where it has one, and
- * `timeout(1)` for 124; `docs/cli.md` lists them for users.
+ * `timeout(1)` for 124; `docs/cli.md` lists them for users, and a test holds the two together.
  */
 import type { HoldfastError } from '../errors.ts';
 
@@ -12,6 +12,8 @@ export const EXIT = {
   usage: 2,
   /** EX_UNAVAILABLE: no service and no Redis, or they cannot keep the job now. */
   unavailable: 69,
+  /** EX_SOFTWARE: an error that nobody handled. */
+  software: 70,
   /** EX_NOPERM: the service wants a token. */
   denied: 77,
   /** EX_CONFIG. */
@@ -19,6 +21,9 @@ export const EXIT = {
   /** The job goes on; waiting for it took longer than `--timeout`. */
   timedOut: 124,
 } as const;
+
+/** A second signal ends a service at once: 128 and the signal's number. */
+export const EXIT_OF_SIGNAL = { SIGTERM: 143, SIGINT: 130, SIGHUP: 129 } as const;
 
 const USAGE_CODES: ReadonlySet<string> = new Set([
   'HOLDFAST_JOB_DATA_INVALID',

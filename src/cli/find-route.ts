@@ -7,7 +7,6 @@ import type { Config } from '../config.ts';
 import { NothingReachableError } from '../errors.ts';
 import { readEmbeddedAddress } from '../redis/embedded.ts';
 import { HttpRoute } from './http-route.ts';
-import { reasonOf } from './reason.ts';
 import type { Route } from './route.ts';
 import { runningServices } from './services.ts';
 
@@ -37,7 +36,7 @@ export async function findRoute(config: Config, url: string | undefined): Promis
     return route;
   } catch (error) {
     await route.close();
-    throw new NothingReachableError([...tried, `${route.name}: ${reasonOf(error)}`]);
+    throw new NothingReachableError([...tried, (error as Error).message]);
   }
 }
 

@@ -13,6 +13,7 @@ import {
 import type { JobInput } from '../http/job-input.ts';
 import { jobPath } from '../http/jobs.ts';
 import type { Accepted, JobView } from '../queue/client.ts';
+import type { FleetView } from '../queue/fleet-view.ts';
 import { reasonOf } from './reason.ts';
 import type { QueueCounts, Route } from './route.ts';
 
@@ -87,6 +88,15 @@ export class HttpRoute implements Route {
   async queues(): Promise<QueueCounts[]> {
     const response = await this.#call('/v1/queues', READ_MS);
     return ((await response.json()) as { queues: QueueCounts[] }).queues;
+  }
+
+  async replicas(): Promise<FleetView> {
+    try {
+      return (await (await this.#call('/v1/replicas', READ_MS)).json()) as FleetView;
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error;
+      return { replicas: [], isComplete: false, reason: error.message };
+    }
   }
 
   async close(): Promise<void> {

@@ -4,12 +4,15 @@
  */
 import type { JobInput } from '../http/job-input.ts';
 import type { Accepted, JobView } from '../queue/client.ts';
+import type { FleetView } from '../queue/fleet-view.ts';
 
 export interface QueueCounts {
   queue: string;
   /** This replica takes jobs of it; undefined when only Redis was asked. */
   isConsuming?: boolean | undefined;
   reason?: string | undefined;
+  /** An operator paused it; undefined when that is not known. */
+  isPaused?: boolean | undefined;
   /** null: Redis is away. */
   counts: Record<string, number> | null;
 }
@@ -24,5 +27,7 @@ export interface Route {
   /** The document that the job wrote, if this route can see it. */
   document(queue: string, id: string): Promise<string | undefined>;
   queues(): Promise<QueueCounts[]>;
+  /** The replicas of the fleet, as far as this route can see them. */
+  replicas(): Promise<FleetView>;
   close(): Promise<void>;
 }

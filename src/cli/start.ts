@@ -7,45 +7,58 @@
  *   SIGTSTP           take no more jobs, go on with those that run
  *   unhandled error   logged once with its stack, stop gracefully, exit 70
  */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { HoldfastError } from '../errors.ts';
 import { createService, type Service } from '../service.ts';
 import { systemClock } from '../time.ts';
-import { EXIT, exitCodeOf } from './exit-codes.ts';
+import { EXIT, EXIT_OF_SIGNAL, exitCodeOf } from './exit-codes.ts';
+import { exitsAsDocumented } from './run.ts';
 import { note, styled } from './terminal.ts';
 
 /** A terminal and npm both pass Ctrl-C on: the same signal within this time is one, ms. */
 const SAME_SIGNAL_MS = 1000;
 /** After the grace period the process ends whatever still hangs, ms. */
 const FORCE_MS = 1900;
-const EXIT_OF_SIGNAL = { SIGTERM: 143, SIGINT: 130, SIGHUP: 129 } as const;
-/** EX_SOFTWARE: an error that nobody handled. */
-const EXIT_SOFTWARE = 70;
 
 interface StartOptions {
   burst?: boolean;
   queues?: string;
   watch?: boolean;
+  watched?: boolean;
 }
 
 export function register(program: Command): void {
-  program
-    .command('start')
-    .description('Run the service: the handlers of WORKERS_DIR, HTTP, schedules.')
-    .option('--burst', 'end when no job waits any more')
-    .option('--queues <a,b>', 'consume only these queues (as QUEUES)')
-    .option('--watch', 'start anew when a handler changes, after the running jobs are done')
-    .addHelpText(
-      'after',
-      '\nExamples:\n  $ holdfast start\n  $ holdfast start --queues faq,webhook --burst\n  $ REDIS_URL=redis://db:6379 holdfast start',
-    )
-    .action(async (options: StartOptions) => {
-      if (options.watch) {
-        const { watch } = await import('./watch.ts');
-        return watch(options.queues === undefined ? [] : ['--queues', options.queues]);
-      }
-      await start(options);
-    });
+  exitsAsDocumented(
+    program
+      .command('start')
+      .description('run the service')
+      .option('--burst', 'work until no job waits any more, then end; waits through outages')
+      .option('--queues <a,b>', 'consume only these queues (as QUEUES)')
+      .option('--watch', 'start anew when a handler changes, after the running jobs are done')
+      .addOption(new Option('--watched', 'started by --watch: end with it').hideHelp())
+      .addHelpText(
+        'after',
+        `
+Examples:
+  $ holdfast start
+  $ holdfast start --queues faq,webhook
+  $ holdfast start --queues report --burst          for cron: ends when the queue is empty
+  $ REDIS_URL=redis://db:6379 holdfast start
+
+SIGTERM, SIGINT and SIGHUP stop it gracefully, a second one at once; SIGTSTP (holdfast quiet) takes no
+more jobs. It logs to stdout: JSON, or for people when that is a terminal.
+Exit codes: 0 stopped, or the burst is over · 69 the port, the embedded Redis or the journal cannot be
+used · 70 an error that nobody handled · 78 configuration or a handler file · 129, 130, 143 by a second
+signal`,
+      )
+      .action(async (options: StartOptions) => {
+        if (options.watch) {
+          const { watch } = await import('./watch.ts');
+          return watch(options.queues === undefined ? [] : ['--queues', options.queues]);
+        }
+        await start(options);
+      }),
+  );
 }
 
 async function start(options: StartOptions): Promise<void> {
@@ -59,6 +72,8 @@ async function start(options: StartOptions): Promise<void> {
   }
   const end = new ProcessEnd(service);
   end.listen();
+  // Also a parent that was killed closes the channel; the service must not outlive it unseen.
+  if (options.watched) process.once('disconnect', () => void end.gracefully(EXIT.done));
   try {
     await service.start();
   } catch (error) {
@@ -128,7 +143,7 @@ class ProcessEnd {
       { event: 'service.unhandled', err: error },
       'an error that nobody handled; stopping',
     );
-    void this.gracefully(EXIT_SOFTWARE);
+    void this.gracefully(EXIT.software);
   }
 }
 

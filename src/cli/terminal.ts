@@ -63,21 +63,6 @@ export function bar(fraction: number, width = 24): string {
   return `[${'#'.repeat(filled)}${'·'.repeat(width - filled)}] ${percent} %`;
 }
 
-/** Rows as aligned columns; the first row is the head. Numbers go right. */
-export function table(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));
-  return rows
-    .map((row) =>
-      row
-        .map((cell, i) =>
-          /^[\d,–]+$/.test(cell) ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!),
-        )
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
-}
-
 let isGuarded = false;
 
 /**

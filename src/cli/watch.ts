@@ -2,7 +2,7 @@
  * `holdfast start --watch`: the service in a child process that is started anew when a handler
  * changes. A process of its own, because Node keeps modules for ever; the old one drains first.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { watch as watchFolder } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -48,7 +48,7 @@ export async function watch(args: readonly string[]): Promise<void> {
       note(`${folder} cannot be watched; it does not exist`);
     }
   }
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
     process.on(signal, () => {
       isEnding = true;
       if (!isRunning(child)) process.exit(child.exitCode ?? 1);
@@ -63,5 +63,7 @@ function isRunning({ exitCode, signalCode }: ChildProcess): boolean {
 }
 
 function launch(args: readonly string[]): ChildProcess {
-  return spawn(process.execPath, [BIN, 'start', ...args], { stdio: 'inherit' });
+  // The channel carries nothing: its end tells the child that this process is gone, however it went.
+  const stdio: StdioOptions = ['inherit', 'inherit', 'inherit', 'ipc'];
+  return spawn(process.execPath, [BIN, 'start', '--watched', ...args], { stdio });
 }

@@ -141,9 +141,15 @@ async function add({ client }: HttpContext, queue: string, jobs: JobInput[], isB
 
 /** Counts are null while Redis is away: unknown is not zero. */
 async function withCounts(context: HttpContext, consumption: { queue: string }) {
+  const { breaker, condition } = context.target.state();
+  // The reads would wait for an answer that cannot come.
+  if (breaker !== 'closed' && condition !== 'connecting') return { ...consumption, counts: null };
   try {
-    const reading = context.client.counts(consumption.queue);
-    return { ...consumption, counts: await within(reading, READ_WITHIN_MS, 'counting jobs') };
+    const { client } = context;
+    const { queue } = consumption;
+    const reading = Promise.all([client.counts(queue), client.queue(queue).isPaused()]);
+    const [counts, isPaused] = await within(reading, READ_WITHIN_MS, 'counting jobs');
+    return { ...consumption, isPaused, counts };
   } catch (error) {
     if (!(error instanceof RedisUnavailableError)) throw error;
     return { ...consumption, counts: null };
