@@ -41,7 +41,7 @@ const replicaSchema = z.object({
 });
 
 export type Replica = z.infer<typeof replicaSchema>;
-export type ReplicaQueue = z.infer<typeof queueSchema>;
+
 /** A replica as it describes itself. */
 export type ReplicaSelf = Omit<Replica, 'id' | 'seenAt'>;
 

@@ -214,6 +214,7 @@ describe('asking for a job', () => {
     expect(queues).toContainEqual({
       queue: 'webhook',
       isConsuming: true,
+      isPaused: false,
       counts: expect.objectContaining({ waiting: 1 }),
     });
     service.client.failure = new RedisUnavailableError('counting', 'refused', undefined);
