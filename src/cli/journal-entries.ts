@@ -7,7 +7,8 @@ import { pipeline } from 'node:stream/promises';
 import { InvalidInputError } from '../errors.ts';
 import { entriesOf, type FolderStatus, type Listed } from '../journal/inspect.ts';
 import { EXIT } from './exit-codes.ts';
-import { note, plainLine, print, table } from './terminal.ts';
+import { table } from './table.ts';
+import { note, plainLine, print } from './terminal.ts';
 
 export interface EntryFilter {
   replica?: string;

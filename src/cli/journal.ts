@@ -11,7 +11,8 @@ import { type FolderStatus, journalStatus, verifyFolder } from '../journal/inspe
 import { EXIT } from './exit-codes.ts';
 import { type EntryFilter, exportEntries, list } from './journal-entries.ts';
 import { type ConfigSource, duration, exitsAsDocumented, run, wholeNumber } from './run.ts';
-import { note, plainLine, print, styled, table } from './terminal.ts';
+import { table } from './table.ts';
+import { note, plainLine, print, styled } from './terminal.ts';
 
 const LIST_DEFAULT = 50;
 const REPLAY_DEFAULT = '60s';

@@ -27,7 +27,8 @@ import { describeCondition } from '../redis/condition-catalogue.ts';
 import { EXIT } from './exit-codes.ts';
 import { fleetOutages } from './fleet-outages.ts';
 import { type ConfigSource, exitsAsDocumented, run } from './run.ts';
-import { note, plainLine, print, styled, table } from './terminal.ts';
+import { table } from './table.ts';
+import { note, plainLine, print, styled } from './terminal.ts';
 
 interface ListOptions {
   json?: boolean;

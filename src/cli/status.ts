@@ -6,7 +6,7 @@ import type { Command } from 'commander';
 import type { Config } from '../config.ts';
 import { HoldfastError, NothingReachableError } from '../errors.ts';
 import type { FleetView } from '../queue/fleet-view.ts';
-import { type ConditionName, conditions } from '../redis/conditions.ts';
+import { type ConditionName, conditions } from '../redis/condition-catalogue.ts';
 import { servicesHere } from '../service-note.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
 import { findRoute } from './find-route.ts';
