@@ -234,6 +234,7 @@ class HoldfastService implements Service {
       }),
       keeping: () => keepingOf(journal.stats()),
       replicas: () => fleet.view(),
+      journal: () => journal.stats(),
       log,
     });
     await this.#run(this.#http);

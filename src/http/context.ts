@@ -3,6 +3,7 @@
  */
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
+import type { JournalStats } from '../journal/contract.ts';
 import type { StoredOutage } from '../outage/archive.ts';
 import type { Client } from '../queue/client.ts';
 import type { FleetView } from '../queue/fleet-view.ts';
@@ -18,6 +19,11 @@ export interface QueueConsumption {
   reason?: string | undefined;
   /** It takes nothing although it should, and only a new process helps. */
   isStuck?: boolean | undefined;
+  /** Jobs that run here now, and that may. */
+  running?: number;
+  concurrency?: number;
+  /** Jobs that ended here for good since the start. */
+  finished?: number;
 }
 
 /** What this replica's workers do, as the composition root sees it. */
@@ -48,6 +54,8 @@ export interface HttpContext {
   replicas: () => Promise<FleetView>;
   /** Records of outages, newest first. */
   outages: () => Promise<readonly StoredOutage[]>;
+  /** What waits in the journal; absent without one. */
+  journal: (() => JournalStats) | undefined;
   access: Access;
   log: Logger;
   /** Aborts when the server begins to stop: streams end. */

@@ -4,7 +4,6 @@
  * and there are never more than STREAMS_MAX streams. Nothing is buffered for a slow reader: it
  * gets the newest state when it reads again.
  */
-import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
@@ -13,6 +12,7 @@ import type { JobView } from '../queue/client.ts';
 import type { HttpContext } from './context.ts';
 import { within } from './deadline.ts';
 import { findJob, type JobParams, READ_WITHIN_MS } from './jobs.ts';
+import { endStream, openStream } from './sse.ts';
 
 /** Each stream costs a poll per interval and a socket; a page or a script needs a handful. */
 const STREAMS_MAX = 100;
@@ -46,6 +46,8 @@ export function registerEvents(
   let streams = 0;
   app.get<{ Params: JobParams; Querystring: { timeout?: string } }>(
     '/v1/queues/:queue/jobs/:id/events',
+    // A HEAD of a stream would not end before it.
+    { exposeHeadRoute: false },
     async (request, reply) => {
       const { queue, id } = request.params;
       const streamMs = readTimeout(request.query.timeout);
@@ -85,45 +87,24 @@ interface Watch {
 async function stream(raw: ServerResponse, watch: Watch): Promise<void> {
   const { context, queue, id, timing, signal } = watch;
   const end = performance.now() + watch.streamMs;
-  raw.writeHead(200, {
-    'content-type': 'text/event-stream; charset=utf-8',
-    'cache-control': 'no-store',
-    'x-content-type-options': 'nosniff',
-    // Nginx would otherwise hold events back until its buffer is full.
-    'x-accel-buffering': 'no',
-    connection: 'close',
-  });
-  let written = '';
-  let spokeAt = performance.now();
-  const say = async (text: string): Promise<void> => {
-    spokeAt = performance.now();
-    if (!raw.write(text)) await once(raw, 'drain', { signal });
-  };
-  const sayOnce = async (event: string, data: unknown): Promise<void> => {
-    const text = `event: ${event}\ndata: ${JSON.stringify(data)}\n\n`;
-    if (text === written) return;
-    written = text;
-    await say(text);
-  };
-
+  const events = openStream(raw, signal);
   try {
     let job: JobView | undefined = watch.first;
     while (!signal.aborted) {
-      if (job === undefined) return await sayOnce('gone', { id, queue });
+      if (job === undefined) return await events.say('gone', { id, queue });
       if (job !== UNREADABLE) {
-        await sayOnce(FINISHED.has(job.state) ? job.state : 'progress', job);
+        await events.say(FINISHED.has(job.state) ? job.state : 'progress', job);
         if (FINISHED.has(job.state)) return;
-      } else await sayOnce('unavailable', context.target.state());
-      if (performance.now() >= end) return await sayOnce('timeout', { id, queue });
-      if (performance.now() - spokeAt >= timing.heartbeatMs) await say(': still here\n\n');
+      } else await events.say('unavailable', context.target.state());
+      if (performance.now() >= end) return await events.say('timeout', { id, queue });
+      await events.beat(timing.heartbeatMs);
       await sleep(timing.pollIntervalMs, undefined, { signal });
       job = await read(context, queue, id);
     }
   } catch (error) {
     if (!signal.aborted) context.log.error({ event: 'http.failed', err: error }, 'stream failed');
   } finally {
-    if (context.stopping.aborted && !raw.destroyed) raw.write('event: stopping\ndata: {}\n\n');
-    raw.end();
+    endStream(raw, context.stopping.aborted);
   }
 }
 

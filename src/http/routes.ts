@@ -45,6 +45,8 @@ export const ROUTES: readonly RouteRule[] = [
   { method: 'POST', path: '/login', need: 'open', what: 'exchanges a token for a cookie' },
   { method: 'POST', path: '/logout', need: 'open', what: 'forgets the cookie' },
   { method: 'GET', path: '/v1/queues', need: 'read', what: 'queues and their counts' },
+  { method: 'GET', path: '/v1/status', need: 'read', what: 'all that the status page shows' },
+  { method: 'GET', path: '/v1/status/events', need: 'read', what: 'the same, live' },
   { method: 'GET', path: '/v1/replicas', need: 'read', what: 'replicas of the fleet' },
   { method: 'GET', path: '/v1/outages', need: 'read', what: 'records of outages, newest first' },
   { method: 'GET', path: '/v1/outages/:id', need: 'read', what: 'one of them' },

@@ -32,6 +32,7 @@ import { registerPages } from './pages.ts';
 import { PROBLEM_TYPE, toProblem } from './problem.ts';
 import { endpoints, type Need, needOf } from './routes.ts';
 import type { Tokens } from './session.ts';
+import { registerStatus } from './status.ts';
 
 /** A slow sender may not hold a connection open for longer, headers and body together. */
 const REQUEST_MS_MAX = 30_000;
@@ -63,6 +64,8 @@ export interface HttpServerOptions {
   replicas?: HttpContext['replicas'];
   /** Records of outages, newest first; default: none. */
   outages?: HttpContext['outages'];
+  /** What waits in the journal; default: there is none. */
+  journal?: HttpContext['journal'];
   log: Logger;
   /** Other paces for the event streams, for tests. */
   events?: EventsTiming;
@@ -86,6 +89,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   const context: HttpContext = {
     ...options,
     keeping: options.keeping ?? (() => ({ canKeep: false, reason: 'no journal' })),
+    journal: options.journal,
     replicas: options.replicas ?? (async () => ({ replicas: [], isComplete: false })),
     access: accessRules({ host, tokens: tokensOf(config), publicOrigin: publicUrl }),
     outages: options.outages ?? (async () => []),
@@ -214,6 +218,7 @@ function build(
     registerEvents(app, context, events);
     registerOutages(app, context);
     registerPages(app);
+    registerStatus(app, context);
     app.register(async (scope) => registerLogin(scope, context, limits));
   });
   return app;

@@ -18,6 +18,8 @@ export class OutcomeReport {
   readonly #ended = new WeakMap<Job, { run: Run; outcome: Outcome }>();
   /** Jobs whose recording was dropped, until BullMQ tells of it, which follows at once. */
   readonly #dropped = new Set<string>();
+  /** Jobs that ended here for good, completed or failed, since the start. */
+  finished = 0;
 
   constructor(log: Logger, clock: Clock, hooks: HookCaller) {
     this.#log = log;
@@ -43,6 +45,7 @@ export class OutcomeReport {
       this.moved(run, 'job.dropped', 'dropped', 'warn');
       return;
     }
+    this.finished += 1;
     this.moved(run, 'job.completed', 'completed', 'info');
     this.#hooks.call('onCompleted', {
       ...eventOf(job, run),
@@ -56,6 +59,7 @@ export class OutcomeReport {
     const known = this.#ended.get(job);
     if (this.#dropped.delete(job.id ?? '') || known?.outcome.type === 'dropped') return;
     const isFinal = job.finishedOn !== undefined;
+    if (isFinal) this.finished += 1;
     const event = eventOf(job, known?.run);
     const durationMs = known && this.#durationMs(known.run);
     logOutcome(this.#log, job.queueName, job, {

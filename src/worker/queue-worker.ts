@@ -120,6 +120,11 @@ export class QueueWorker {
     return this.#runs.size;
   }
 
+  /** Jobs that ended here for good since the start. */
+  get finished(): number {
+    return this.#report.finished;
+  }
+
   get overdue(): number {
     return this.#overdue.size;
   }

@@ -40,6 +40,8 @@ export interface QueueState {
   reason: string | undefined;
   concurrency: number;
   running: number;
+  /** Jobs that ended here for good since the start. */
+  finished: number;
   /** Handlers that go on although their timeout is over. */
   overdue: number;
   /** Its Worker was rebuilt several times and takes nothing: only a new process helps. */
@@ -156,6 +158,7 @@ class Runtime implements WorkerRuntime {
         reason,
         concurrency: worker.concurrency,
         running: worker.running,
+        finished: worker.finished,
         overdue: worker.overdue,
         isStuck: this.#wedges?.isStuck(worker.definition.queue) ?? false,
       };
@@ -167,6 +170,7 @@ class Runtime implements WorkerRuntime {
         reason: 'not in QUEUES',
         concurrency: 0,
         running: 0,
+        finished: 0,
         overdue: 0,
         isStuck: false,
       }),

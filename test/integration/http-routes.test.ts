@@ -43,7 +43,11 @@ const urlOf = (service: HttpService) => service.url.replace('0.0.0.0', '127.0.0.
 /** What the door said; a page's own answer is `served`. The body of a stream would never end. */
 async function answerOf(bind: string, { method, path }: RouteRule, token?: string) {
   const sent = new AbortController();
-  const place = path.replace(':queue', 'faq').replace(':id', 'none').replace('*', 'page.css');
+  const place = path
+    .replace(':queue', 'faq')
+    .replace(':id', 'none')
+    .replace('/pages/*', '/pages/page.css')
+    .replace('/queues/*', '/queues/api/queues');
   const response = await fetch(urlOf(serviceOf(bind)) + place, {
     method: method === '*' ? 'GET' : method,
     redirect: 'manual',
@@ -51,8 +55,8 @@ async function answerOf(bind: string, { method, path }: RouteRule, token?: strin
     ...(token === undefined ? {} : { headers: { authorization: `Bearer ${token}` } }),
   });
   sent.abort();
-  const isProblem = response.headers.get('content-type')?.startsWith('application/problem+json');
-  return isProblem && [401, 403, 429].includes(response.status) ? response.status : 'served';
+  const isRefusal = response.headers.get('content-type')?.startsWith('application/');
+  return isRefusal && [401, 403, 429].includes(response.status) ? response.status : 'served';
 }
 
 describe('the table of routes', () => {
