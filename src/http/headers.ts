@@ -43,7 +43,8 @@ export function registerHeaders(app: FastifyInstance, isTls: boolean): void {
   app.register(fastifyHelmet, {
     contentSecurityPolicy: { useDefaults: false, directives: DIRECTIVES },
     frameguard: { action: 'deny' },
-    referrerPolicy: { policy: 'no-referrer' },
+    // `no-referrer` would make browsers send `Origin: null` with our own forms.
+    referrerPolicy: { policy: 'same-origin' },
     strictTransportSecurity: isTls && { maxAge: HSTS_SECONDS, includeSubDomains: false },
   });
   app.addHook('onRequest', async (_request, reply) => {

@@ -13,7 +13,7 @@ const TYPES: Readonly<Record<string, string>> = {
   svg: 'image/svg+xml',
 };
 
-const FILES = ['status.html', 'login.html', 'login-refused.html'] as const;
+const FILES = ['status.html', 'login.html', 'login-refused.html', 'jobs-away.html'] as const;
 /** Served under their own names. */
 const ASSETS = ['page.css', 'status.js', 'draw.js', 'icon.svg'] as const;
 

@@ -40,6 +40,13 @@ export const ROUTES: readonly RouteRule[] = [
   },
   { method: 'GET', path: '/startupz', need: 'probe', what: 'whether everything was started' },
   { method: 'GET', path: '/', need: 'read', what: 'status page' },
+  { method: 'GET', path: '/queues', need: 'administer', what: 'jobs, in bull-board' },
+  {
+    method: '*',
+    path: '/queues/*',
+    need: 'administer',
+    what: 'the same; where no token is set, only for looking',
+  },
   { method: 'GET', path: '/pages/*', need: 'open', what: "the pages' style, scripts and icon" },
   { method: 'GET', path: '/login', need: 'open', what: 'form that takes a token' },
   { method: 'POST', path: '/login', need: 'open', what: 'exchanges a token for a cookie' },

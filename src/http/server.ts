@@ -19,6 +19,7 @@ import type { Part } from '../part.ts';
 import type { Client } from '../queue/client.ts';
 import type { RedisTarget } from '../queue/target.ts';
 import { accessRules, isLoopback, isTls } from './access.ts';
+import { BOARD_PATH, registerBoard } from './board.ts';
 import type { Consumption, HttpContext, Keeping } from './context.ts';
 import { registerDocument } from './document.ts';
 import { type EventsTiming, registerEvents } from './events.ts';
@@ -220,6 +221,9 @@ function build(
     registerPages(app);
     registerStatus(app, context);
     app.register(async (scope) => registerLogin(scope, context, limits));
+    app.register(async (scope) => registerBoard(scope, context, bodyBytesMax), {
+      prefix: BOARD_PATH,
+    });
   });
   return app;
 }
