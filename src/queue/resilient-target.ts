@@ -19,7 +19,7 @@ import { OutageRecorder } from '../outage/recorder.ts';
 import type { OutageStore } from '../outage/store.ts';
 import { conditions, describeCondition } from '../redis/condition-catalogue.ts';
 import { compareIdentity, type IdentityChange, type ServerIdentity } from '../redis/identity.ts';
-import { destroyClient, type ProbePassed, probe } from '../redis/probe.ts';
+import { destroyClient, type ProbePassed, ProbeTimeout, probe } from '../redis/probe.ts';
 import { type Clock, type Random, systemClock, systemRandom } from '../time.ts';
 import { Admission } from './admission.ts';
 import { BlockingClients } from './blocking-clients.ts';
@@ -471,7 +471,10 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   }
 
   #troubleOf(error: unknown): Trouble {
-    const name = conditionIn(error) ?? 'refused';
+    // A server that never answered a handshake is more likely a plain port than a frozen one.
+    const isPlainPort =
+      error instanceof ProbeTimeout && error.isHandshake && !this.#admission.everOpen;
+    const name = isPlainPort ? 'tls' : (conditionIn(error) ?? 'refused');
     // Absent since our start: that is an outage too, and told like one.
     if (!this.#admission.everOpen && !this.outages.current) {
       this.outages.opened(name, this.#heldCount());

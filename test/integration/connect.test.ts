@@ -9,8 +9,10 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import type { RedisConfig } from '../../src/config.ts';
 import { type ConnectOptions, createRedisClient } from '../../src/redis/connect.ts';
 import type { Purpose } from '../../src/redis/options.ts';
+import { systemClock } from '../../src/time.ts';
 import { startProxy } from '../support/proxy.ts';
 import { freePort, startRedis } from '../support/redis-server.ts';
+import { startTarget } from '../support/target.ts';
 
 const quickly: ConnectOptions = { retryPace: () => 20 };
 
@@ -245,5 +247,13 @@ describe('Cluster', () => {
     writeFileSync(passwordFile, 'second');
     for (const connection of (cluster as Cluster).nodes()) connection.disconnect();
     await expect.poll(() => cluster.get('a').catch(() => 'not yet'), { timeout: 10_000 }).toBe('1');
+  });
+
+  it('is named as a mistake of TLS when a plain port never answers the handshake', async () => {
+    const server = await startRedis();
+    const target = await startTarget(`rediss://127.0.0.1:${server.port}`);
+    await expect.poll(() => target.state().condition, { timeout: 10_000 }).toBe('tls');
+    await target.stop(systemClock.now() + 500);
+    await server.stop();
   });
 });
