@@ -26,6 +26,9 @@ export interface WatchOptions {
 /** Jobs that are named when the event loop was blocked: one of them did it. */
 const BLOCKED_JOBS_MAX = 20;
 
+/** Jobs that were settled so lately may have blocked the loop, ms. */
+const JUST_SETTLED_MS = 500;
+
 export class Watch {
   /** Milliseconds of the last round trip. */
   roundTripMs = 0;
@@ -108,8 +111,14 @@ export class Watch {
   }
 
   #loopBlocked(blockedMs: number): void {
-    const jobs = [...this.#options.ledgers()]
-      .flatMap(({ queue, held }) => [...held.values()].map(({ id }) => ({ queue, jobId: id })))
+    const { clock, ledgers } = this.#options;
+    const since = clock.wall() - JUST_SETTLED_MS;
+    const jobs = [...ledgers()]
+      .flatMap(({ queue, held, window }) => {
+        // The one that did it may have been settled before this was told.
+        const settled = window.filter(({ at }) => at >= since).map(({ job }) => job);
+        return [...settled, ...held.values()].map(({ id }) => ({ queue, jobId: id }));
+      })
       .slice(0, BLOCKED_JOBS_MAX);
     this.#options.log.warn(
       { event: 'event_loop.blocked', condition: 'event-loop-blocked', blockedMs, jobs },
