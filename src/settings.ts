@@ -276,7 +276,7 @@ export const settings: Readonly<Record<string, Setting>> = {
   ...group('Outages', {
     PULSE_INTERVAL: {
       ...kinds.duration,
-      default: '650ms',
+      default: '800ms',
       text: 'A command watches Redis this often.',
     },
     PULSE_TIMEOUT: {

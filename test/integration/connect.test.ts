@@ -252,7 +252,7 @@ describe('Cluster', () => {
   it('is named as a mistake of TLS when a plain port never answers the handshake', async () => {
     const server = await startRedis();
     const target = await startTarget(`rediss://127.0.0.1:${server.port}`);
-    await expect.poll(() => target.state().condition, { timeout: 10_000 }).toBe('tls');
+    await expect.poll(() => target.state().condition, { timeout: 20_000 }).toBe('tls');
     await target.stop(systemClock.now() + 500);
     await server.stop();
   });

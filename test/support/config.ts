@@ -51,7 +51,7 @@ export function testConfig(overrides: Partial<Config> = {}): Config {
     },
     log: { level: 'fatal', format: 'json' },
     resilience: {
-      pulseIntervalMs: 650,
+      pulseIntervalMs: 800,
       pulseTimeoutMs: 2000,
       attemptBudget: 1000,
       backoffBaseMs: 50,

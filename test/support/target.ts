@@ -56,7 +56,7 @@ export function testConfig(url: string, resilience: Partial<Config['resilience']
       connectTimeoutMs: 3000,
     },
     resilience: {
-      pulseIntervalMs: 650,
+      pulseIntervalMs: 800,
       pulseTimeoutMs: 2000,
       attemptBudget: 1000,
       backoffBaseMs: 50,
