@@ -43,6 +43,7 @@ const jobs = positive('jobs', values.jobs);
 const concurrencyOf: Record<Kind, number> = {
   drain: positive('concurrency', values.concurrency),
   add: positive('in-flight', values['in-flight']),
+  accept: positive('in-flight', values['in-flight']),
 };
 
 const results: Result[] = [];

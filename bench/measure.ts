@@ -7,7 +7,8 @@ import { once } from 'node:events';
 import { Queue, Worker } from 'bullmq';
 import { openSystem, type System, type SystemName } from './systems.ts';
 
-export const KINDS = ['drain', 'add'] as const;
+/** `add`: a Queue over the resilient backend. `accept`: one whose jobs are kept through outages. */
+export const KINDS = ['drain', 'add', 'accept'] as const;
 export type Kind = (typeof KINDS)[number];
 
 export interface Measurement {
@@ -57,8 +58,14 @@ async function drain(
 }
 
 /** Adds `jobs` jobs one by one, `concurrency` of them under way at a time. */
-async function add(system: System, jobs: number, concurrency: number): Promise<Measurement> {
-  const queue = new Queue(QUEUE, { connection: system.connection }, system.backendFactory);
+async function add(
+  kind: 'add' | 'accept',
+  system: System,
+  jobs: number,
+  concurrency: number,
+): Promise<Measurement> {
+  const factory = kind === 'add' ? system.backendFactory : system.producerFactory;
+  const queue = new Queue(QUEUE, { connection: system.connection }, factory);
   queue.on('error', () => {});
   await queue.waitUntilReady();
   let next = 0;
@@ -99,7 +106,9 @@ if (import.meta.main) {
   const concurrency = Number(concurrencyText);
   const system = await openSystem(name as SystemName, url!);
   const measure = (count: number): Promise<Measurement> =>
-    kind === 'drain' ? drain(system, url!, count, concurrency) : add(system, count, concurrency);
+    kind === 'drain'
+      ? drain(system, url!, count, concurrency)
+      : add(kind as 'add' | 'accept', system, count, concurrency);
   await measure(Math.ceil(jobs * WARM_UP_SHARE));
   const measured = await measure(jobs);
   await system.stop();

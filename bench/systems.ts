@@ -24,6 +24,8 @@ export type SystemName = (typeof SYSTEM_NAMES)[number];
 export interface System {
   connection: ConnectionOptions;
   backendFactory: BackendFactory<RedisQueueBackend>;
+  /** For a Queue that adds: Holdfast's own numbers its adds and keeps them through outages. */
+  producerFactory: BackendFactory<RedisQueueBackend>;
   stop(): Promise<void>;
 }
 
@@ -36,6 +38,7 @@ async function openPlain(redisUrl: string): Promise<System> {
   return {
     connection: { url: redisUrl },
     backendFactory: createRedisBackend,
+    producerFactory: createRedisBackend,
     stop: async () => {},
   };
 }
@@ -69,6 +72,7 @@ async function openHoldfast(redisUrl: string): Promise<System> {
   return {
     connection: target.connection,
     backendFactory: target.backendFactory,
+    producerFactory: target.producerFactory,
     async stop() {
       await target.stop(performance.now() + 2000);
       await journal.close();

@@ -4,9 +4,9 @@
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { JobJson, ParentKeyOpts } from 'bullmq';
-import { v7 as uuid } from 'uuid';
 import { flowWork, jobWork } from './add-work.ts';
 import type { Intake, Receipt } from './intake.ts';
+import { newJobId } from './job-id.ts';
 import type { QueueLedger } from './ledger.ts';
 import { type BackendOptions, ResilientBackend } from './resilient-backend.ts';
 import type { FlowEntries } from './sender.ts';
@@ -81,7 +81,7 @@ export class AcceptingBackend extends ResilientBackend {
 
   #accept(job: JobJson, wanted: string | undefined, parent: ParentKeyOpts): Promise<Receipt> {
     // Before it is sent, so that a request without an answer can be sent again.
-    const jobId = wanted || uuid();
+    const jobId = wanted || newJobId();
     return this.#intake.accept({
       ledger: this.#own,
       job: { jobId, name: job.name, single: { job, parent } },

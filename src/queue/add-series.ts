@@ -36,7 +36,8 @@ export interface AddListener {
 export interface AddRecord {
   readonly number: number;
   readonly work: AddWork;
-  readonly listener: AddListener;
+  /** Gone once it was told. */
+  listener: AddListener | undefined;
   readonly sentAt: Instant;
   state: 'sent' | 'acted' | 'refused';
   isDoubted: boolean;
@@ -80,6 +81,7 @@ export class AddSeries {
   /** What the key holds once all that was sent has acted. */
   #lastSent = 0;
   #openIn: Generation | undefined;
+  #stuckIn: Generation | undefined;
   #settling: { generation: Generation; done: Promise<void> } | undefined;
 
   constructor(ledger: QueueLedger, processId: string, deps: AddSeriesDeps) {
@@ -91,6 +93,11 @@ export class AddSeries {
   /** Whether an add may be sent on this generation now. */
   isOpenIn(generation: Generation): boolean {
     return this.#openIn === generation;
+  }
+
+  /** Whether a settling of this generation ended without opening: the next recovery will do it. */
+  isStuckIn(generation: Generation): boolean {
+    return this.#stuckIn === generation;
   }
 
   /** Adds whose fate a settling has yet to decide. */
@@ -146,6 +153,7 @@ export class AddSeries {
     if (this.#settling?.generation !== generation) {
       const done = this.#settle(generation).finally(() => {
         if (this.#settling?.generation === generation) this.#settling = undefined;
+        this.#stuckIn = this.#openIn === generation ? undefined : generation;
       });
       this.#settling = { generation, done };
     }
@@ -223,7 +231,8 @@ export class AddSeries {
     if (record.state === 'refused') return;
     record.state = 'acted';
     this.#unanswered.delete(record);
-    if (wasSent) record.listener.acted(reply);
+    if (wasSent) record.listener?.acted(reply);
+    record.listener = undefined;
   }
 
   #failed(record: AddRecord, error: unknown, generation: Generation): boolean {
@@ -242,7 +251,8 @@ export class AddSeries {
     const wasSent = record.state === 'sent';
     record.state = 'refused';
     this.#unanswered.delete(record);
-    if (wasSent) record.listener.refused(error);
+    if (wasSent) record.listener?.refused(error);
+    record.listener = undefined;
     return true;
   }
 
@@ -279,5 +289,5 @@ export class AddSeries {
 function doubt(record: AddRecord): void {
   if (record.isDoubted || record.state !== 'sent') return;
   record.isDoubted = true;
-  record.listener.doubted(record);
+  record.listener?.doubted(record);
 }

@@ -57,7 +57,35 @@ const CLAIM_KEYS = ['wait', 'paused', 'active', 'prioritized', 'delayed'];
 
 const recorders = new WeakMap<QueueLedger, Recorder>();
 
-/** One job's add. Synchronous: the order of calls is the order on the wire. */
+/** One job's add. Made once for each, hence a class: its methods cost no memory. */
+class JobWork implements AddWork {
+  readonly bytes: number;
+  readonly #core: TargetCore;
+  readonly #ledger: QueueLedger;
+  readonly #jobId: string;
+  readonly #call: Call;
+
+  constructor(core: TargetCore, ledger: QueueLedger, jobId: string, call: Call, bytes: number) {
+    this.bytes = bytes;
+    this.#core = core;
+    this.#ledger = ledger;
+    this.#jobId = jobId;
+    this.#call = call;
+  }
+
+  send(generation: Generation, number: NumberArgs): Promise<unknown> {
+    const { script, args } = this.#call;
+    return generation.script(numberedName(script)!, numberedArgs(script, args, number));
+  }
+
+  sendAgain(generation: Generation, number: NumberArgs): Promise<unknown> {
+    const { prefix, queue: queueName } = this.#ledger;
+    const entries = [{ prefix, queueName, jobId: this.#jobId }];
+    return sendTogether(this.#core, generation, entries, [this.#call], number, true);
+  }
+}
+
+/** Synchronous: the order of calls is the order on the wire. */
 export function jobWork(
   core: TargetCore,
   ledger: QueueLedger,
@@ -72,14 +100,8 @@ export function jobWork(
   }
   // Resolved already: nothing is awaited before the command is noted.
   void recorder.addJobToTransaction({} as never, job, jobId, parent);
-  const calls = recorder.take() as [Call];
-  const [{ script, args }] = calls;
-  const entries = [{ prefix: ledger.prefix, queueName: ledger.queue, jobId }];
-  return {
-    bytes: 500 + job.data.length,
-    send: (generation, number) => sendNumbered(core, generation, ledger, script, args, number),
-    sendAgain: (generation, number) => sendTogether(core, generation, entries, calls, number, true),
-  };
+  const [call] = recorder.take() as [Call];
+  return new JobWork(core, ledger, jobId, call, 500 + job.data.length);
 }
 
 /** A whole flow in one transaction under one number, that of its root's queue. */
@@ -99,18 +121,6 @@ export function workOf(core: TargetCore, ledger: QueueLedger, job: AcceptedJob):
   if (job.flow) return flowWork(core, job.flow);
   const { job: json, parent } = job.single!;
   return Promise.resolve(jobWork(core, ledger, json, job.jobId, parent));
-}
-
-function sendNumbered(
-  core: TargetCore,
-  generation: Generation,
-  ledger: QueueLedger,
-  script: string,
-  args: readonly unknown[],
-  number: NumberArgs,
-): Promise<unknown> {
-  const fenced = numberedArgs(script, args, fenceOf(core, generation, ledger), number);
-  return generation.script(numberedName(script)!, fenced);
 }
 
 /** Whose job a call adds. */
@@ -138,12 +148,11 @@ async function sendTogether(
     exec(): Promise<[Error | null, unknown][]>;
   };
   for (const [i, { script, args }] of calls.entries()) {
-    const ledger = entries[i] ? core.ledger(entries[i].prefix, entries[i].queueName) : undefined;
-    const fence = fenceOf(core, generation, ledger ?? rootOf(core, entries));
     if (i < entries.length) {
       const own = i === 0 ? number : { ...number, before: number.number };
-      multi.runCommand(commandName(numberedName(script)!), numberedArgs(script, args, fence, own));
+      multi.runCommand(commandName(numberedName(script)!), numberedArgs(script, args, own));
     } else {
+      const fence = fenceOf(core, generation, rootOf(core, entries));
       const sent = isFenced(script) ? fenceArgs(script, args, fence) : args;
       multi.runCommand(commandName(script), sent);
     }

@@ -14,12 +14,12 @@ import {
   type Telemetry,
 } from 'bullmq';
 import type { Logger } from 'pino';
-import { v7 as uuid } from 'uuid';
 import { HoldfastError, InvalidInputError } from '../errors.ts';
 import type { JobEntry, Kept } from '../journal/journal.ts';
 import { systemClock } from '../time.ts';
 import { withReceipts } from './accepting-backend.ts';
 import type { Accepted, Client, FlowInput, JobView, Left } from './client.ts';
+import { newJobId } from './job-id.ts';
 import { payloadBytes } from './payload.ts';
 import { checkedData, type QueueDefinition } from './queue-definition.ts';
 import { assertQueueName } from './queue-name.ts';
@@ -176,7 +176,7 @@ class BullmqClient implements Client {
     }
     payloadBytes(queue, data, this.#options.jobBytesMax, `${at}data`);
     checkOptions(options, `${at}options`);
-    return { ...options, jobId: options.jobId ?? uuid() };
+    return { ...options, jobId: options.jobId ?? newJobId() };
   }
 
   #flowJob(root: FlowInput): FlowJob {

@@ -43,12 +43,12 @@ const READ_ONLY: ReadonlySet<string> = new Set([
 ]);
 
 /** Scripts that add a job: for a Holdfast client they also run with a number. */
-const NUMBERED: ReadonlySet<string> = new Set([
-  'addDelayedJob',
-  'addParentJob',
-  'addPrioritizedJob',
-  'addStandardJob',
-]);
+const NUMBERED: ReadonlyMap<string, string> = new Map(
+  ['addDelayedJob', 'addParentJob', 'addPrioritizedJob', 'addStandardJob'].map((name) => [
+    name,
+    `numbered:${name}`,
+  ]),
+);
 
 const keyCounts: ReadonlyMap<string, number> = new Map(
   Object.values(scripts).map((script) => [script.name, script.keys]),
@@ -72,7 +72,7 @@ export function commandName(command: string): string {
 
 /** The form of an adding script that takes a number; `undefined` for any other script. */
 export function numberedName(command: string): string | undefined {
-  return NUMBERED.has(command) ? `numbered:${command}` : undefined;
+  return NUMBERED.get(command);
 }
 
 /** Number of KEYS of BullMQ's script, which precede its ARGV in `args`. */
@@ -91,10 +91,10 @@ export function defineScripts(client: Redis | Cluster): void {
       lua: fenced ? FENCE_PRELUDE + script.content : script.content,
     });
   }
-  for (const name of NUMBERED) {
+  for (const [name, numbered] of NUMBERED) {
     const script = Object.values(scripts).find((one) => one.name === name)!;
-    client.defineCommand(commandName(numberedName(name)!), {
-      numberOfKeys: script.keys + 2,
+    client.defineCommand(commandName(numbered), {
+      numberOfKeys: script.keys + 1,
       lua: NUMBERED_PRELUDE + script.content,
     });
   }
@@ -106,31 +106,27 @@ export function defineScripts(client: Redis | Cluster): void {
   });
 }
 
-/** What a series of numbers puts beside the fence. */
+/** A request's number in its series. */
 export interface NumberArgs {
   key: string;
   before: number;
   number: number;
 }
 
-/** As `fenceArgs`, with the number of the request in its series. */
+/** A script's arguments with a number instead of the fence. */
 export function numberedArgs(
   command: string,
   args: readonly unknown[],
-  fence: { epochKey: string; deadline: number; epoch: string },
   number: NumberArgs,
 ): unknown[] {
   const keys = keyCount(command);
-  return [
-    ...args.slice(0, keys),
-    fence.epochKey,
-    number.key,
-    ...args.slice(keys),
-    Math.ceil(fence.deadline),
-    fence.epoch,
-    String(number.before),
-    String(number.number),
-  ];
+  const numbered = new Array<unknown>(args.length + 3);
+  for (let i = 0; i < keys; i += 1) numbered[i] = args[i];
+  numbered[keys] = number.key;
+  for (let i = keys; i < args.length; i += 1) numbered[i + 1] = args[i];
+  numbered[args.length + 1] = String(number.before);
+  numbered[args.length + 2] = String(number.number);
+  return numbered;
 }
 
 /**

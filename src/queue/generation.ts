@@ -4,12 +4,18 @@
  * way, and the next passed probe begins a new generation. So no request is ever sent twice by a
  * library behind our back, and none waits for a reply that cannot come.
  */
+import type { Socket } from 'node:net';
 import { createIORedisClient, type IRedisClient } from 'bullmq';
 import type { Cluster, Redis } from 'ioredis';
 import { destroyClient } from '../redis/probe.ts';
 import type { Clock } from '../time.ts';
 import { commandName, defineScripts } from './fenced-scripts.ts';
 
+/**
+ * Commands that share a write. Measured with 100 adds under way: 1 gives 0.87 of plain BullMQ's rate, 8
+ * gives 1.0 to 1.1, all of a turn 0.7, since Redis then waits while they are made.
+ */
+const GATHER = 8;
 /** Below this the clocks are as good as equal, ms: networks and NTP account for less. */
 const SKEW_MS = 2000;
 
@@ -23,6 +29,8 @@ export class Generation {
   readonly #pending = new Set<(error: Error) => void>();
   #clockOffset: number;
   #alive = true;
+  /** Commands of this turn. */
+  #gathered = 0;
 
   constructor(client: Redis | Cluster, clockOffset: number, clock: Clock) {
     this.client = client;
@@ -47,8 +55,29 @@ export class Generation {
       string,
       (args: readonly unknown[]) => Promise<unknown>
     >;
+    this.#gather();
     const reply = commands[commandName(name)]!(args);
     return this.client.isCluster ? this.#untilEnd(reply) : reply;
+  }
+
+  /**
+   * Commands of one turn of the event loop share a write to the socket: each write costs more than
+   * making the command. A few only, so that Redis works on the first while the next are made.
+   */
+  #gather(): void {
+    const { stream } = this.client as unknown as { stream?: Socket };
+    if (!stream) return;
+    if (this.#gathered === 0) {
+      stream.cork();
+      process.nextTick(() => {
+        this.#gathered = 0;
+        stream.uncork();
+      });
+    } else if (this.#gathered % GATHER === 0) {
+      stream.uncork();
+      stream.cork();
+    }
+    this.#gathered += 1;
   }
 
   /** A Cluster client that was ended keeps requests that wait for a redirect, and never answers them. */

@@ -10,7 +10,13 @@
 import { JournalError } from '../errors.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Clock } from '../time.ts';
-import { type AddRecord, AddSeries, type AddSeriesDeps, type AddWork } from './add-series.ts';
+import {
+  type AddListener,
+  type AddRecord,
+  AddSeries,
+  type AddSeriesDeps,
+  type AddWork,
+} from './add-series.ts';
 import type { Stored } from './client.ts';
 import type { Generation } from './generation.ts';
 import { type AcceptedJob, jobEntry } from './job-store.ts';
@@ -107,7 +113,7 @@ export class Intake {
     if (!this.#replayer.isClear) return this.#replayer.isAtEnd ? 'hold' : 'keep';
     const series = this.#seriesOf(ledger);
     if (series.isOpenIn(generation)) return this.#isLate(series) ? 'keep' : 'direct';
-    if (series.hasUnanswered) return 'keep';
+    if (series.hasUnanswered || series.isStuckIn(generation)) return 'keep';
     void series.settle(generation).then(() => this.changed());
     return 'hold';
   }
@@ -173,25 +179,13 @@ export class Intake {
     const series = this.#seriesOf(arrival.ledger);
     this.#look();
     return new Promise((resolve, reject) => {
-      let takeover: Takeover | undefined;
-      series.add(generation, arrival.work(), {
-        acted: (reply) => {
-          if (typeof reply === 'number' && reply < 0) {
-            const error = arrival.refusal(reply);
-            if (takeover) takeover.refused(error);
-            else reject(error);
-          } else if (takeover) takeover.acted();
-          else resolve({ id: String(reply ?? arrival.job.jobId), stored: 'redis' });
-        },
-        refused: (error) => {
-          if (takeover) takeover.refused(error);
-          else reject(error);
-        },
-        doubted: (record) => {
-          takeover = new Takeover(this.#journal, this.#replayer);
-          this.#keptFrom(takeover, arrival, series, record).then(resolve, reject);
-        },
+      const { job, refusal } = arrival;
+      const waiting = new Waiting(job.jobId, refusal, resolve, reject, (record) => {
+        const takeover = new Takeover(this.#journal, this.#replayer);
+        this.#keptFrom(takeover, arrival, series, record).then(resolve, reject);
+        return takeover;
       });
+      series.add(generation, arrival.work(), waiting);
     });
   }
 
@@ -272,6 +266,45 @@ export class Intake {
     } finally {
       cancel?.();
     }
+  }
+}
+
+/** Whoever waits for an add that went straight to Redis. */
+class Waiting implements AddListener {
+  readonly #jobId: string;
+  readonly #refusal: (code: number) => Error;
+  readonly #resolve: (receipt: Receipt) => void;
+  readonly #reject: (error: unknown) => void;
+  readonly #takeOver: (record: AddRecord) => Takeover;
+  #takeover: Takeover | undefined;
+
+  constructor(
+    jobId: string,
+    refusal: (code: number) => Error,
+    resolve: (receipt: Receipt) => void,
+    reject: (error: unknown) => void,
+    takeOver: (record: AddRecord) => Takeover,
+  ) {
+    this.#jobId = jobId;
+    this.#refusal = refusal;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.#takeOver = takeOver;
+  }
+
+  acted(reply: unknown): void {
+    if (typeof reply === 'number' && reply < 0) this.refused(this.#refusal(reply));
+    else if (this.#takeover) this.#takeover.acted();
+    else this.#resolve({ id: String(reply ?? this.#jobId), stored: 'redis' });
+  }
+
+  refused(error: unknown): void {
+    if (this.#takeover) this.#takeover.refused(error);
+    else this.#reject(error);
+  }
+
+  doubted(record: AddRecord): void {
+    this.#takeover = this.#takeOver(record);
   }
 }
 

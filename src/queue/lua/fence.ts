@@ -30,37 +30,43 @@ end
 
 /** A number's key outlives every outage worth waiting for, seconds: a week. */
 const NUMBER_SECONDS = 7 * 24 * 3600;
+/** Its life is made longer once in so many adds: for each of them it would cost a command. */
+const NUMBER_RENEWED_EVERY = 1000;
 
 /**
- * The same fence with a number: the script acts only if the last one of its series that acted is the
- * one before it, and then stands as the last. Redis answers from the dataset that also has the jobs, so
- * the key's value tells after any outage, restart or rollback which requests acted (design: as in
- * Kafka's idempotent producer).
+ * Another fence, for adds: a number. The script acts only if the last one of its series that acted is
+ * the one before it, and then stands as the last. Redis answers from the dataset that also has the
+ * jobs, so the key's value tells after any outage, restart or rollback which requests acted (as in
+ * Kafka's idempotent producer). It needs neither deadline nor epoch: a request that slept acts at its
+ * place in the series or not at all.
  *
- *   KEYS[last]    the series' key; the epoch key stands before it
+ *   KEYS[last]    the series' key
  *   ARGV[last-1]  the number before; ARGV[last]: this number. Both the same: a further script of one
  *                 transaction, which acts if the first one did
  */
 export const NUMBERED_PRELUDE = `do
   local n, k = #ARGV, #KEYS
-  local number, before, epoch, deadline = ARGV[n], ARGV[n - 1], ARGV[n - 2], tonumber(ARGV[n - 3])
-  local numberKey, epochKey = KEYS[k], KEYS[k - 1]
-  for i = 0, 3 do ARGV[n - i] = nil end
+  local number, before, key = ARGV[n], ARGV[n - 1], KEYS[k]
+  ARGV[n] = nil
+  ARGV[n - 1] = nil
   KEYS[k] = nil
-  KEYS[k - 1] = nil
-  local t = redis.call('TIME')
-  if t[1] * 1000 + math.floor(t[2] / 1000) > deadline then
-    return redis.error_reply('FENCED late')
-  end
-  if redis.call('GET', epochKey) ~= epoch then
-    return redis.error_reply('FENCED epoch')
-  end
-  local last = redis.call('GET', numberKey) or '0'
-  if last ~= before then
-    return redis.error_reply('FENCED number ' .. last)
-  end
-  if number ~= before then
-    redis.call('SET', numberKey, number, 'EX', ${NUMBER_SECONDS})
+  if number - before == 1 then
+    local last = redis.call('INCR', key)
+    if last ~= tonumber(number) then
+      redis.call('DECR', key)
+      return redis.error_reply('FENCED number ' .. last - 1)
+    end
+    if last % ${NUMBER_RENEWED_EVERY} == 1 then
+      redis.call('EXPIRE', key, ${NUMBER_SECONDS})
+    end
+  else
+    local last = redis.call('GET', key) or '0'
+    if last ~= before then
+      return redis.error_reply('FENCED number ' .. last)
+    end
+    if number ~= before then
+      redis.call('SET', key, number, 'EX', ${NUMBER_SECONDS})
+    end
   end
 end
 `;
