@@ -78,6 +78,10 @@ export interface Config {
     /** Requests of one address in a second. */
     ratePerSecondMax: number;
   };
+  /** A port of its own for `/metrics`; without one it is served with the rest. */
+  metrics: { host: string; port: number | undefined };
+  /** Where spans go (OTLP over HTTP); undefined: nowhere. */
+  tracing: { endpoint: string | undefined; serviceName: string };
   log: {
     level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal';
     format: 'json' | 'pretty';
@@ -357,6 +361,11 @@ function assemble(
       readToken: get('HTTP_READ_TOKEN'),
       publicUrl: get('HTTP_PUBLIC_URL'),
       ratePerSecondMax: get('HTTP_RATE_MAX'),
+    },
+    metrics: { host: get('METRICS_HOST'), port: get('METRICS_PORT') },
+    tracing: {
+      endpoint: get('OTEL_EXPORTER_OTLP_ENDPOINT'),
+      serviceName: get('OTEL_SERVICE_NAME'),
     },
     log: {
       level: get('LOG_LEVEL'),

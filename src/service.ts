@@ -11,6 +11,7 @@ import type { Logger } from 'pino';
 import { type Config, type LoadedConfig, loadConfig } from './config.ts';
 import { ServiceStoppedError } from './errors.ts';
 import type { Keeping } from './http/context.ts';
+import { createMetricsServer } from './http/metrics.ts';
 import { createHttpServer, type HttpServer } from './http/server.ts';
 import { type Journal, type JournalStats, openJournal } from './journal/journal.ts';
 import { folderOfOutages } from './outage/archive.ts';
@@ -20,10 +21,12 @@ import { createClient } from './queue/bullmq-client.ts';
 import type { Client } from './queue/client.ts';
 import { Fleet } from './queue/fleet.ts';
 import { describeLife, type ReplicaSelf } from './queue/fleet-view.ts';
+import { QueueFigures } from './queue/queue-figures.ts';
 import { ResilientTarget } from './queue/resilient-target.ts';
 import { loadSchedules } from './queue/schedule-file.ts';
 import { createSchedules } from './queue/schedules.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from './redis/embedded.ts';
+import { ServiceMetrics } from './service-metrics.ts';
 import { ServiceNote } from './service-note.ts';
 import { createLogger } from './telemetry/log.ts';
 import { systemClock } from './time.ts';
@@ -167,7 +170,9 @@ class HoldfastService implements Service {
     await this.#startEmbedded();
     const { config, log } = this;
 
-    const journal = await this.#openJournal();
+    const metrics = new ServiceMetrics(config, systemClock);
+    await this.#run(metrics);
+    const journal = await this.#openJournal(metrics);
     const records = new OutageStore({
       dir: folderOfOutages(config.dataDir),
       replica: config.replica,
@@ -176,7 +181,13 @@ class HoldfastService implements Service {
       log,
     });
     await this.#run(records);
-    const target = new ResilientTarget({ config, log, journal, records });
+    const target = new ResilientTarget({
+      config,
+      log,
+      journal,
+      records,
+      onCount: (what, by) => metrics.counted(what, by),
+    });
     this.#target = target;
     await this.#run({
       name: 'redis',
@@ -189,6 +200,7 @@ class HoldfastService implements Service {
       jobBytesMax: config.jobBytesMax,
       log,
       eventsMax: this.#embedded?.durable === false ? SLOW_STORE_EVENTS_MAX : undefined,
+      onAccepted: (accepted) => metrics.accepted(accepted),
     });
     this.#client = client;
     await this.#run({
@@ -205,8 +217,10 @@ class HoldfastService implements Service {
       client,
       log,
       clock: systemClock,
+      meter: metrics.meter,
     });
     const runtime = this.#runtime;
+    this.#measure(metrics, { target, journal, runtime, client });
     const fleet = this.#createFleet(target, runtime);
     await this.#run(fleet);
     const unlisten = target.onOutage((outage) => runtime.tellOutage(outage));
@@ -235,10 +249,30 @@ class HoldfastService implements Service {
       keeping: () => keepingOf(journal.stats()),
       replicas: () => fleet.view(),
       journal: () => journal.stats(),
+      metrics: (accept) => metrics.expose(accept),
       log,
     });
     await this.#run(this.#http);
+    const { host, port } = config.metrics;
+    const expose = (accept: string | undefined) => metrics.expose(accept);
+    if (port !== undefined) await this.#run(createMetricsServer({ host, port, expose, log }));
     await this.#run(new ServiceNote(config, () => this.address));
+  }
+
+  #measure(
+    metrics: ServiceMetrics,
+    parts: { target: ResilientTarget; journal: Journal; runtime: WorkerRuntime; client: Client },
+  ): void {
+    const { target, journal, runtime, client } = parts;
+    const queues = () => runtime.state().queues;
+    const figures = new QueueFigures({
+      clock: systemClock,
+      queues: queues().map(({ queue }) => queue),
+      prefix: this.config.redis.prefix,
+      counts: (queue) => client.counts(queue),
+      redis: () => target.generation(),
+    });
+    metrics.follow({ target, journal, queues, figures });
   }
 
   #createFleet(target: ResilientTarget, runtime: WorkerRuntime): Fleet {
@@ -290,13 +324,14 @@ class HoldfastService implements Service {
     });
   }
 
-  async #openJournal(): Promise<Journal> {
+  async #openJournal(metrics: ServiceMetrics): Promise<Journal> {
     const { log } = this;
     const journal = await openJournal({
       ...this.config.resilience.journal,
       replica: this.config.replica,
       clock: systemClock,
       log,
+      onCommit: (tookMs) => metrics.committed(tookMs),
     });
     for (const warning of journal.warnings) log.warn({ event: 'journal.warning' }, warning);
     this.#parts.push({

@@ -22,6 +22,7 @@ export type Group =
   | 'Redis'
   | 'Work'
   | 'HTTP'
+  | 'Metrics and traces'
   | 'Logs'
   | 'Outages'
   | 'Journal'
@@ -259,6 +260,27 @@ export const settings: Readonly<Record<string, Setting>> = {
       ...kinds.count,
       default: '2000',
       text: 'Requests per second of one address; more are answered 429.',
+    },
+  }),
+  ...group('Metrics and traces', {
+    METRICS_PORT: {
+      ...kinds.port,
+      text: 'A port of its own for `/metrics`, without a token. Default: only with the rest of HTTP.',
+    },
+    METRICS_HOST: {
+      ...kinds.text,
+      default: '127.0.0.1',
+      text: 'Address of that port; for a Prometheus elsewhere e.g. 0.0.0.0, in a network that you trust.',
+    },
+    OTEL_EXPORTER_OTLP_ENDPOINT: {
+      parse: z.url({ protocol: /^https?$/ }),
+      allowed: 'a URL such as http://127.0.0.1:4318',
+      text: 'Where traces are sent (OTLP over HTTP, `/v1/traces` is added). Default: none are made.',
+    },
+    OTEL_SERVICE_NAME: {
+      ...kinds.text,
+      default: 'holdfast',
+      text: 'Name of this service in traces.',
     },
   }),
   ...group('Logs', {

@@ -8,6 +8,7 @@ import type { StoredOutage } from '../outage/archive.ts';
 import type { Client } from '../queue/client.ts';
 import type { FleetView } from '../queue/fleet-view.ts';
 import type { RedisTarget } from '../queue/target.ts';
+import type { Exposition } from '../telemetry/metrics.ts';
 import type { Access } from './access.ts';
 
 /** One queue that a handler in `workers/` names. */
@@ -56,6 +57,8 @@ export interface HttpContext {
   outages: () => Promise<readonly StoredOutage[]>;
   /** What waits in the journal; absent without one. */
   journal: (() => JournalStats) | undefined;
+  /** What a scraper with this Accept header gets. Never waits for Redis. */
+  metrics: (accept: string | undefined) => Promise<Exposition>;
   access: Access;
   log: Logger;
   /** Aborts when the server begins to stop: streams end. */

@@ -39,6 +39,7 @@ export const ROUTES: readonly RouteRule[] = [
     what: 'whether it takes jobs of a queue',
   },
   { method: 'GET', path: '/startupz', need: 'probe', what: 'whether everything was started' },
+  { method: 'GET', path: '/metrics', need: 'read', what: 'metrics' },
   { method: 'GET', path: '/', need: 'read', what: 'status page' },
   { method: 'GET', path: '/queues', need: 'administer', what: 'jobs, in bull-board' },
   {

@@ -8,13 +8,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
-import {
-  AccessDeniedError,
-  ConfigError,
-  HttpListenError,
-  InvalidInputError,
-  ServiceBusyError,
-} from '../errors.ts';
+import { AccessDeniedError, ConfigError, InvalidInputError, ServiceBusyError } from '../errors.ts';
 import type { Part } from '../part.ts';
 import type { Client } from '../queue/client.ts';
 import type { RedisTarget } from '../queue/target.ts';
@@ -27,7 +21,9 @@ import { registerHeaders } from './headers.ts';
 import { registerHealth } from './health.ts';
 import { registerJobs } from './jobs.ts';
 import { type Limits, registerLimits } from './limits.ts';
+import { listenError } from './listen-error.ts';
 import { registerLogin, sendToForm, wantsForm } from './login.ts';
+import { registerMetrics } from './metrics.ts';
 import { registerOutages } from './outages.ts';
 import { registerPages } from './pages.ts';
 import { PROBLEM_TYPE, toProblem } from './problem.ts';
@@ -51,6 +47,7 @@ const BODY_BYTES_MIN = 8 * 1024 * 1024;
 const BODY_PER_JOB_BYTES = 2;
 /** Queue names and job ids in a path, percent-encoded; the rooms check the real limits. */
 const PARAM_CHARS_MAX = 2048;
+const ADDRESS = { host: 'HTTP_HOST', port: 'HTTP_PORT', open: ' with HTTP_TOKEN' };
 /** Kept for connections to close by themselves before the deadline cuts them. */
 const CUT_BEFORE_MS = 100;
 
@@ -68,6 +65,8 @@ export interface HttpServerOptions {
   /** What waits in the journal; default: there is none. */
   journal?: HttpContext['journal'];
   log: Logger;
+  /** The text of `/metrics`; default: none. */
+  metrics?: HttpContext['metrics'];
   /** Other paces for the event streams, for tests. */
   events?: EventsTiming;
 }
@@ -92,6 +91,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     keeping: options.keeping ?? (() => ({ canKeep: false, reason: 'no journal' })),
     journal: options.journal,
     replicas: options.replicas ?? (async () => ({ replicas: [], isComplete: false })),
+    metrics: options.metrics ?? (async () => ({ contentType: 'text/plain', body: '' })),
     access: accessRules({ host, tokens: tokensOf(config), publicOrigin: publicUrl }),
     outages: options.outages ?? (async () => []),
     stopping: stopping.signal,
@@ -117,7 +117,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
       try {
         await app.listen({ host, port });
       } catch (error) {
-        throw listenError(host, port, error);
+        throw listenError(host, port, ADDRESS, error);
       }
       const bound = app.server.address() as AddressInfo;
       const name = bound.family === 'IPv6' ? `[${bound.address}]` : bound.address;
@@ -215,6 +215,7 @@ function build(
     registerHealth(app, context);
     registerJobs(app, context);
     app.get('/v1/replicas', () => context.replicas());
+    registerMetrics(app, context);
     registerDocument(app, context);
     registerEvents(app, context, events);
     registerOutages(app, context);
@@ -268,39 +269,6 @@ function assertProtected(
       allowed: `${where} can be reached from other machines: set HTTP_TOKEN (or HTTP_TOKEN_FILE), or only HTTP_HOST=127.0.0.1`,
     },
   ]);
-}
-
-function listenError(host: string, port: number, cause: unknown): unknown {
-  const { code } = cause as NodeJS.ErrnoException;
-  switch (code) {
-    case 'EADDRINUSE':
-      return new HttpListenError(
-        host,
-        port,
-        'another program (perhaps another Holdfast) uses this port',
-        `Choose another one with HTTP_PORT, e.g. HTTP_PORT=${port === 65_535 ? 8081 : port + 1}; HTTP_PORT=0 takes a free one.`,
-        cause,
-      );
-    case 'EACCES':
-      return new HttpListenError(
-        host,
-        port,
-        'this user may not use this port',
-        'Choose one above 1023 with HTTP_PORT.',
-        cause,
-      );
-    case 'EADDRNOTAVAIL':
-    case 'ENOTFOUND':
-      return new HttpListenError(
-        host,
-        port,
-        'this machine has no such address',
-        'Set HTTP_HOST to an address of this machine, e.g. 127.0.0.1, or 0.0.0.0 with HTTP_TOKEN.',
-        cause,
-      );
-    default:
-      return cause;
-  }
 }
 
 /** Graceful until shortly before `deadline`, then every connection is cut. */

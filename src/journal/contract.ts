@@ -31,6 +31,8 @@ export interface JournalOptions {
   entriesMax: number;
   clock: Clock;
   log: JournalLog;
+  /** Hears how long each commit took, fsync included, ms. */
+  onCommit?: (tookMs: number) => void;
   /** How long to wait for a former owner of the folder that is just ending, ms. Default 5,000. */
   ownWaitMs?: number;
   /** How long one request to the disk may take before its callers are told, ms. Default 10,000. */

@@ -77,6 +77,7 @@ class DiskJournal implements Journal {
   readonly #clock: Clock;
   readonly #log: JournalLog;
   readonly #link: ThreadLink;
+  readonly #onCommit: ((tookMs: number) => void) | undefined;
   /** Appended, but not in a commit yet. */
   #pending: Pending[] = [];
   /** What the pending and the committing entries will take. */
@@ -94,6 +95,7 @@ class DiskJournal implements Journal {
     this.#clock = options.clock;
     this.#log = options.log;
     this.#link = link;
+    this.#onCommit = options.onCommit;
   }
 
   get id(): string {
@@ -255,6 +257,8 @@ class DiskJournal implements Journal {
         this.#takeBack(late, batch.length),
       );
       this.#release(batch);
+      // Nothing else has been answered since: this runs before the thread's next message.
+      this.#onCommit?.(this.#link.commitMs ?? 0);
       for (const [index, { resolve }] of batch.entries()) resolve(first + index);
     } catch (error) {
       // While the disk hangs, what waits behind this commit is told at once as well.

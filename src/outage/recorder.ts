@@ -29,6 +29,8 @@ export interface RecorderOptions {
     error(fields: object, message: string): void;
   };
   describe(condition: string): ConditionText;
+  /** Hears of everything that is counted, also outside of outages. */
+  onCount?(what: keyof OutageCounts, by: number): void;
   /** Ended outages that are remembered in memory. */
   keep?: number;
   /** Hears of a record whenever there is more to tell of it: whoever keeps it on disk. */
@@ -133,6 +135,7 @@ export class OutageRecorder {
   }
 
   count(what: keyof OutageCounts, by = 1): void {
+    this.#options.onCount?.(what, by);
     const record = this.#current ?? this.#ended.at(-1);
     if (record) record.counts[what] += by;
   }
@@ -157,6 +160,7 @@ export class OutageRecorder {
     record.identity = identity;
     for (const [name, count] of Object.entries(counts)) {
       record.counts[name as keyof OutageCounts] += count;
+      this.#options.onCount?.(name as keyof OutageCounts, count);
     }
     this.#ended.push(record);
     if (this.#ended.length > (this.#options.keep ?? KEEP)) this.#ended.shift();

@@ -44,6 +44,8 @@ export interface BullmqClientOptions {
   eventsMax?: number | undefined;
   /** BullMQ's telemetry: a job carries the trace of what added it. */
   telemetry?: Telemetry | undefined;
+  /** Hears of every accepted job, for metrics. */
+  onAccepted?: (accepted: Accepted) => void;
 }
 
 type OwnQueue = Queue<unknown, unknown, string, unknown, unknown, string, RedisQueueBackend>;
@@ -88,7 +90,13 @@ class BullmqClient implements Client {
     const { receipts } = await withReceipts(() =>
       this.#with(queue, (q) => q.add(name, data, opts)),
     );
+    this.#tell(receipts);
     return receipts[0]!;
+  }
+
+  #tell(receipts: readonly Accepted[]): void {
+    const { onAccepted } = this.#options;
+    if (onAccepted) for (const receipt of receipts) onAccepted(receipt);
   }
 
   async enqueueMany(
@@ -101,12 +109,14 @@ class BullmqClient implements Client {
       opts: this.#checked(queue, name, data, options ?? {}, `jobs[${i}].`),
     }));
     const { receipts } = await withReceipts(() => this.#with(queue, (q) => q.addBulk(entries)));
+    this.#tell(receipts);
     return receipts;
   }
 
   async flow(flow: FlowInput): Promise<Accepted> {
     const tree = this.#flowJob(flow);
     const { receipts } = await withReceipts(() => translated(this.#flowProducer().add(tree)));
+    this.#tell(receipts);
     return receipts[0]!;
   }
 

@@ -26,6 +26,8 @@ export interface ProducingOptions {
   isConnecting(): boolean;
   /** A job went into the journal. */
   onAccepted(): void;
+  /** So many went from the journal to Redis, and none is left. */
+  onReplayed(jobs: number): void;
 }
 
 export class Producing {
@@ -57,11 +59,13 @@ export class Producing {
         ledger: (prefix, queue) => core.ledger(prefix, queue),
         workOf: (ledger, job) => workOf(core, ledger, job),
         onChange: () => this.#intake.changed(),
-        onClear: (count) =>
+        onClear: (count) => {
+          options.onReplayed(count);
           log.info(
             { event: 'journal.replayed', jobs: count },
             `${count} jobs from the journal are in Redis`,
-          ),
+          );
+        },
       },
       journal,
     );

@@ -14,7 +14,7 @@ import type { BreakerState, Trouble } from '../breaker/state.ts';
 import type { Config } from '../config.ts';
 import { RedisUnavailableError } from '../errors.ts';
 import type { Journal } from '../journal/journal.ts';
-import type { OutageRecord } from '../outage/record.ts';
+import type { OutageCounts, OutageRecord } from '../outage/record.ts';
 import { OutageRecorder } from '../outage/recorder.ts';
 import type { OutageStore } from '../outage/store.ts';
 import { conditions, describeCondition } from '../redis/condition-catalogue.ts';
@@ -62,12 +62,17 @@ const GOODBYE_MS = 500;
 const SETTLES_END_MS = 500;
 const SETTLES_LOOK_MS = 5;
 
+/** What is counted: as in the record of an outage, and accepted jobs that came from the journal to Redis. */
+export type CountName = keyof OutageCounts | 'jobsReplayed';
+
 export interface ResilientTargetOptions {
   config: Pick<Config, 'redis' | 'resilience'>;
   log: Logger;
   journal: Journal;
   /** Where records of outages are kept; absent: in memory only. */
   records?: Pick<OutageStore, 'keep' | 'stored'>;
+  /** Hears of everything that is counted, for metrics. */
+  onCount?: (what: CountName, by: number) => void;
   clock?: Clock;
   random?: Random;
 }
@@ -132,6 +137,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
       describe: describeCondition,
       changed: (record) => options.records?.keep(record),
       told: (record) => void this.#share(record, options.records),
+      onCount: (what, by) => options.onCount?.(what, by),
     });
     this.#admission = new Admission(this.clock, resilience.slowStartMs, (ledger, generation) =>
       this.#barrierStands(ledger, generation),
@@ -196,6 +202,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
       roundTripMs: () => this.#watch.roundTripMs,
       isConnecting: () => !this.#admission.everOpen && !this.outages.current,
       onAccepted: () => this.outages.count('accepted'),
+      onReplayed: (jobs) => options.onCount?.('jobsReplayed', jobs),
     });
     this.producerFactory = this.#producing.factory(resilience.durability);
     this.backendFactory = ((name: string, opts: BackendOptions, wants: Wants = {}) =>

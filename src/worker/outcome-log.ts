@@ -14,6 +14,7 @@ export interface OutcomeLine {
   attempt: number;
   attemptsMax: number;
   durationMs: number | undefined;
+  waitMs: number | undefined;
   error?: Error | undefined;
   delayMs?: number | undefined;
 }
@@ -33,7 +34,7 @@ export function logOutcome(log: Logger, queue: string, job: Job, line: OutcomeLi
       attempt: line.attempt,
       attemptsMax: line.attemptsMax,
       outcome: line.outcome,
-      waitMs: waitMs(job),
+      waitMs: line.waitMs,
       durationMs: line.durationMs === undefined ? undefined : Math.round(line.durationMs),
       delayMs: line.delayMs,
       errorCode: error && errorCodeOf(error),
@@ -47,7 +48,7 @@ export function logOutcome(log: Logger, queue: string, job: Job, line: OutcomeLi
 }
 
 /** From when the job was due until it was taken, ms; of later attempts only Redis knows when. */
-function waitMs(job: Job): number | undefined {
+export function waitMsOf(job: Job): number | undefined {
   if (job.processedOn === undefined || job.attemptsStarted > 1) return undefined;
   return Math.max(0, job.processedOn - job.timestamp - (job.opts.delay ?? 0));
 }

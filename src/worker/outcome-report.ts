@@ -1,19 +1,21 @@
 /**
- * Tells how runs ended: to the log and to the hooks, once each. What BullMQ records is told when it
+ * Tells how runs ended: to the log, the metrics and the hooks, once each. What BullMQ records is told when it
  * is recorded, not before, so that a line never claims what Redis (or the journal) does not have.
  */
 import type { Job } from 'bullmq';
 import type { Logger } from 'pino';
 import type { Clock } from '../time.ts';
 import type { HookCaller, JobEvent } from './hooks.ts';
+import type { JobMeter } from './meter.ts';
 import type { Outcome } from './outcome.ts';
-import { logOutcome } from './outcome-log.ts';
+import { logOutcome, waitMsOf } from './outcome-log.ts';
 import type { Run } from './run.ts';
 
 export class OutcomeReport {
   readonly #log: Logger;
   readonly #clock: Clock;
   readonly #hooks: HookCaller;
+  readonly #meter: JobMeter;
   /** How a job ended, until BullMQ says that it is recorded. */
   readonly #ended = new WeakMap<Job, { run: Run; outcome: Outcome }>();
   /** Jobs whose recording was dropped, until BullMQ tells of it, which follows at once. */
@@ -21,10 +23,11 @@ export class OutcomeReport {
   /** Jobs that ended here for good, completed or failed, since the start. */
   finished = 0;
 
-  constructor(log: Logger, clock: Clock, hooks: HookCaller) {
+  constructor(log: Logger, clock: Clock, hooks: HookCaller, meter: JobMeter) {
     this.#log = log;
     this.#clock = clock;
     this.#hooks = hooks;
+    this.#meter = meter;
   }
 
   /** The backend found the job in another's hands: what BullMQ takes for recorded is not. */
@@ -62,13 +65,17 @@ export class OutcomeReport {
     if (isFinal) this.finished += 1;
     const event = eventOf(job, known?.run);
     const durationMs = known && this.#durationMs(known.run);
+    const outcome = isFinal ? 'failed' : 'retried';
+    const waitMs = waitMsOf(job);
+    this.#meter.ended(job.queueName, outcome, durationMs, waitMs);
     logOutcome(this.#log, job.queueName, job, {
       event: isFinal ? 'job.failed' : 'job.retried',
-      outcome: isFinal ? 'failed' : 'retried',
+      outcome,
       level: isFinal ? 'error' : 'warn',
       attempt: event.attempt,
       attemptsMax: event.attemptsMax,
       durationMs,
+      waitMs,
       error,
       delayMs: isFinal ? undefined : job.delay,
     });
@@ -89,13 +96,18 @@ export class OutcomeReport {
     level: 'info' | 'warn',
     more: { error?: Error; delayMs?: number } = {},
   ): void {
-    logOutcome(this.#log, run.definition.queue, run.job, {
+    const { queue } = run.definition;
+    const durationMs = this.#durationMs(run);
+    const waitMs = waitMsOf(run.job);
+    this.#meter.ended(queue, outcome, durationMs, waitMs);
+    logOutcome(this.#log, queue, run.job, {
       event,
       outcome,
       level,
       attempt: run.attempt,
       attemptsMax: run.attemptsMax,
-      durationMs: this.#durationMs(run),
+      durationMs,
+      waitMs,
       ...more,
     });
   }

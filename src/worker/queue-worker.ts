@@ -24,6 +24,7 @@ import type { Instant } from '../time.ts';
 import { settledBy } from './deadline.ts';
 import type { WorkerDefinition } from './definition.ts';
 import { DownstreamBreaker } from './downstream-breaker.ts';
+import { type JobMeter, noMeter } from './meter.ts';
 import { isUnrecoverable, type Outcome, unrecoverable } from './outcome.ts';
 import { OutcomeReport } from './outcome-report.ts';
 import { Resources } from './resources.ts';
@@ -37,6 +38,7 @@ export interface QueueWorkerDeps extends Omit<RunDeps, 'resources' | 'onOverdue'
     'replica' | 'redis' | 'concurrency' | 'lockDurationMs' | 'stalledIntervalMs' | 'retention'
   >;
   telemetry?: Telemetry | undefined;
+  meter?: JobMeter | undefined;
 }
 
 /** BullMQ's errors of the connection are the target's to tell; here one line in this time, ms. */
@@ -82,7 +84,7 @@ export class QueueWorker {
     this.definition = definition;
     this.#deps = deps;
     this.concurrency = concurrencyOf(definition, deps.config);
-    this.#report = new OutcomeReport(deps.log, deps.clock, deps.hooks);
+    this.#report = new OutcomeReport(deps.log, deps.clock, deps.hooks, deps.meter ?? noMeter);
     this.#resources = new Resources(definition, deps.log, deps.clock);
     this.#runDeps = {
       ...deps,

@@ -15,6 +15,7 @@ import type { Clock, Instant } from '../time.ts';
 import type { WorkerDefinition } from './definition.ts';
 import { assertDefinitions } from './definition-schema.ts';
 import { HookCaller, type Hooks } from './hooks.ts';
+import type { JobMeter } from './meter.ts';
 import { QueueWorker } from './queue-worker.ts';
 import { WedgeDetector } from './wedge.ts';
 
@@ -27,7 +28,8 @@ export interface WorkerRuntimeOptions {
   client: Client;
   log: Logger;
   clock: Clock;
-  telemetry?: Telemetry;
+  telemetry?: Telemetry | undefined;
+  meter?: JobMeter;
 }
 
 export type Phase = 'new' | 'running' | 'quiet' | 'stopping' | 'stopped';
@@ -78,7 +80,7 @@ class Runtime implements WorkerRuntime {
   #unlisten: (() => void) | undefined;
 
   constructor(options: WorkerRuntimeOptions) {
-    const { definitions, config, target, client, clock, log, telemetry } = options;
+    const { definitions, config, target, client, clock, log, telemetry, meter } = options;
     this.#options = options;
     assertDefinitions(definitions);
     assertQueuesExist(definitions, config.queues);
@@ -98,6 +100,7 @@ class Runtime implements WorkerRuntime {
           resultBytesMax: config.resultBytesMax,
           unknownJobGraceMs: config.unknownJobGraceMs,
           telemetry,
+          meter,
         }),
     );
     this.#wedges = this.#detectWedges();
@@ -184,7 +187,7 @@ class Runtime implements WorkerRuntime {
 
   /** Only where the target knows when work was last asked for. */
   #detectWedges(): WedgeDetector | undefined {
-    const { target, client, clock, log, config } = this.#options;
+    const { target, client, clock, log, config, meter } = this.#options;
     const { sinceTakeAnsweredMs } = target;
     if (!sinceTakeAnsweredMs) return undefined;
     return new WedgeDetector({
@@ -204,6 +207,7 @@ class Runtime implements WorkerRuntime {
         return breaker === 'closed' ? clock.wall() - since : undefined;
       },
       sinceTakeAnsweredMs: (queue) => sinceTakeAnsweredMs.call(target, queue),
+      onRebuilt: (queue) => meter?.rebuilt(queue),
       dueJobs: async (queue) => {
         const { waiting = 0, prioritized = 0 } = await client.counts(queue);
         return waiting + prioritized;

@@ -49,6 +49,8 @@ export function testConfig(overrides: Partial<Config> = {}): Config {
       publicUrl: undefined,
       ratePerSecondMax: 100_000,
     },
+    metrics: { host: '127.0.0.1', port: undefined },
+    tracing: { endpoint: undefined, serviceName: 'holdfast' },
     log: { level: 'fatal', format: 'json' },
     resilience: {
       pulseIntervalMs: 800,

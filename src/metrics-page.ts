@@ -1,0 +1,41 @@
+/**
+ * docs/metrics.md, made from the table of metrics. `node src/metrics-page.ts` writes it; a test compares.
+ */
+import { writeFileSync } from 'node:fs';
+import { type MetricRow, metricTable } from './telemetry/metric-table.ts';
+
+export function metricsPage(): string {
+  const rows = Object.entries(metricTable).map(([name, row]: [string, MetricRow]) => {
+    const labels = row.labels.map((label) => `\`${label}\``).join(' ');
+    return `| \`${name}\` | ${row.type} | ${labels} | ${row.help} |`;
+  });
+  return `# Metrics
+
+\`GET /metrics\` answers in the Prometheus text format, or in OpenMetrics where \`Accept\` asks for it. It is
+served with the rest of HTTP (where a token is set: a reader's, \`HTTP_READ_TOKEN\`), and with
+\`METRICS_PORT\` also on a port of its own that has nothing else and wants no token: on loopback, unless
+\`METRICS_HOST\` says otherwise. A scrape is answered at once, also while Redis is away.
+
+\`\`\`yaml
+# prometheus.yml
+scrape_configs:
+  - job_name: holdfast
+    authorization: { credentials_file: /run/secrets/holdfast-read-token }
+    static_configs: [{ targets: ['holdfast:8080'] }]
+\`\`\`
+
+- **Labels** are bounded: queues are those that a handler names, conditions those of
+  [conditions.md](conditions.md). Nothing that a caller sends becomes a label.
+- **Figures of queues** (\`holdfast_queue_jobs\`, \`…_backlog_jobs\`, \`…_oldest_job_age_seconds\`) are the same on
+  every replica: take \`max by (queue)\`, not a sum. They are read from Redis at most every 3 s, when
+  somebody scrapes, and have no series while Redis is away: nobody knows then.
+- **The age of the oldest job** is that of the job which is next, in the order of time or of priority;
+  counted from when it was due, for a retry from when its last attempt began.
+
+| metric | type | labels | meaning |
+|---|---|---|---|
+${rows.join('\n')}
+`;
+}
+
+if (import.meta.main) writeFileSync('docs/metrics.md', metricsPage());
