@@ -12,7 +12,7 @@ import { register as registerPause } from './cli/pause.ts';
 import { register as registerQuiet } from './cli/quiet.ts';
 import { register as registerResume } from './cli/resume.ts';
 import { register as registerRetry } from './cli/retry.ts';
-import { exitsAsDocumented } from './cli/run.ts';
+import { type ConfigSource, exitsAsDocumented } from './cli/run.ts';
 import { register as registerSchedules } from './cli/schedules.ts';
 import { register as registerStart } from './cli/start.ts';
 import { register as registerStatus } from './cli/status.ts';
@@ -22,8 +22,8 @@ export async function main(argv: string[]): Promise<void> {
   await createProgram().parseAsync(argv, { from: 'user' });
 }
 
-/** All commands, for the bin and for the test that holds docs/cli.md against them. */
-export function createProgram(): Command {
+/** All commands, for the bin and for tests, which bring a configuration of their own. */
+export function createProgram(source: ConfigSource = () => loadConfig().config): Command {
   const program = exitsAsDocumented(
     new Command('holdfast')
       .description(
@@ -44,7 +44,6 @@ Each command has examples of its own: holdfast retry --help. Results go to stdou
 Settings are environment variables: see \`holdfast config\` and docs/configuration.md.`,
       ),
   );
-  const source = () => loadConfig().config;
   program.commandsGroup('Run:');
   registerStart(program);
   registerQuiet(program, source);

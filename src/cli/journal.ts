@@ -24,7 +24,7 @@ export function register(program: Command, source: ConfigSource): void {
       .description('look into the journals on this machine, and replay what nobody owns')
       .addHelpText(
         'after',
-        '\nExit codes: 0 done · 1 damage was found, or something could not be replayed · 2 wrong arguments · 69 Redis did not answer',
+        '\nExamples:\n  $ holdfast journal status\n  $ holdfast journal replay --help\n\nExit codes: 0 done · 1 damage was found, or something could not be replayed · 2 wrong arguments · 69 Redis did not answer',
       ),
   );
   const add = (name: string, description: string): Command =>

@@ -16,6 +16,8 @@ import { reasonOf } from './reason.ts';
 const CONNECT_MS = 2000;
 const CALL_MS = 10_000;
 const CLOSE_MS = 500;
+/** ioredis keeps the process for this time when the socket has ended before. */
+const DISCONNECT_MS = 10;
 /** For people: more queues than this no terminal shows. */
 const QUEUES_MAX = 500;
 const SCAN_COUNT = 1000;
@@ -35,7 +37,7 @@ export class RedisLink {
     this.client = createRedisClient(redis, 'command', {
       name: 'cli',
       // A server that loads its dataset is to say so instead of being waited for.
-      overrides: { enableReadyCheck: false },
+      overrides: { enableReadyCheck: false, disconnectTimeout: DISCONNECT_MS },
       onError: (error) => {
         this.#lastError = error;
       },
