@@ -1,7 +1,8 @@
 /**
  * The test tiers as Vitest projects: `unit` (pure, milliseconds), `integration` (real servers),
  * `outage` (real servers that are really broken), `simulation` (the pure rooms under a seed) and
- * `docker` (the image and the compose file; `npm run test:docker` brings the engine).
+ * `docker` (the image and the compose file; `npm run test:docker` brings the engine) and `browser` (the
+ * pages in Chromium).
  */
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
@@ -38,6 +39,7 @@ export default defineConfig({
       // A row of the fault matrix takes its outage plus start and end.
       tier('outage', 240_000),
       tier('simulation', 120_000),
+      tier('browser', 120_000),
       tier('docker', 300_000, [path('./test/docker/setup.ts')]),
     ],
   },

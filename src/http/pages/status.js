@@ -118,7 +118,7 @@ function showOutages() {
   byId('timeline').replaceChildren(timeline(outages, now, startedAt, byId('timeline').clientWidth));
   const items = outages
     .toReversed()
-    .map(({ startedAt: from, endedAt, condition, meaning }) =>
+    .map(({ id, startedAt: from, endedAt, condition, meaning }) =>
       element(
         'li',
         {},
@@ -127,6 +127,11 @@ function showOutages() {
           ? mark('outage', `for ${age(from)}, goes on`)
           : element('span', {}, duration(endedAt - from)),
         element('span', { class: 'quiet' }, meaning ? `${condition}: ${meaning}` : condition),
+        element(
+          'a',
+          { href: `/v1/outages/${encodeURIComponent(id)}/post-mortem`, class: 'quiet' },
+          `Post-mortem of ${time(from)}`,
+        ),
       ),
     );
   const known = `${items.length === 0 ? 'No outage' : 'Known'} since ${time(startedAt)}, when this replica started.`;
