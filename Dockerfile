@@ -43,9 +43,12 @@ COPY docs /app/docs
 COPY config /app/config
 COPY workers /app/workers
 
+# Half of Node's threads may look up names. While nobody answers for Redis' name, its lookups take up to
+# 10 s each, and with Node's own 4 threads they would hold up those of handlers.
 ENV NODE_ENV=production \
     DATA_DIR=/data \
-    OUTPUT_DIR=/data/output
+    OUTPUT_DIR=/data/output \
+    UV_THREADPOOL_SIZE=16
 WORKDIR /app
 USER 1000:1000
 VOLUME /data
