@@ -120,7 +120,9 @@ describe('a service', () => {
     await service.until('service.started');
     await service.until('outage.opened');
     expect((await fetch(`${service.url}/livez`)).status).toBe(200);
-    expect((await fetch(`${service.url}/readyz`)).status).toBe(503);
+    // Ready for producers, whose jobs the journal keeps; not for consuming.
+    expect((await fetch(`${service.url}/readyz`)).status).toBe(200);
+    expect((await fetch(`${service.url}/readyz/consume`)).status).toBe(503);
     const late = await startRedis({ port });
     await service.until('outage.closed');
     const producer = new Queue('nap', { connection: { host: '127.0.0.1', port } });
