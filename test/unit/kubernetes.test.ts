@@ -4,6 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse, parseAllDocuments } from 'yaml';
 import { settings } from '../../src/settings.ts';
+import { metricTable } from '../../src/telemetry/metric-table.ts';
 import { type KubernetesObject, problemsOf } from '../support/kubernetes.ts';
 
 const FOLDER = 'deploy/kubernetes';
@@ -45,6 +46,23 @@ describe('Kubernetes manifests', () => {
     expect(change({ replicaz: 2 })).toEqual(['.spec.replicaz: no such field']);
     expect(change({ replicas: '2' })).toEqual([expect.stringContaining('replicas')]);
     expect(change({ selector: undefined })).toEqual([expect.stringContaining('selector')]);
+  });
+
+  it('scales by metrics that there are', () => {
+    const scaled = readFileSync(`${FOLDER}/components/keda/scaled-object.yaml`, 'utf8');
+    const asked = new Set(scaled.match(/holdfast_\w+/g));
+    expect([...asked].filter((name) => !(name in metricTable))).toEqual([]);
+    expect(asked.size).toBe(2);
+  });
+
+  it('sets only what Holdfast knows', () => {
+    const { configMapGenerator } = yaml<{ configMapGenerator: { literals: string[] }[] }>(
+      `${FOLDER}/base/kustomization.yaml`,
+    );
+    const names = configMapGenerator.flatMap(({ literals }) =>
+      literals.map((literal) => literal.split('=')[0]!.replace(/_FILE$/, '')),
+    );
+    expect(names.filter((name) => !(name in settings))).toEqual([]);
   });
 
   it.each(files.filter(isKustomization))('%s names only what is there', (path) => {
