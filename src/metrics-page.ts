@@ -18,12 +18,18 @@ served with the rest of HTTP (where a token is set: a reader's, \`HTTP_READ_TOKE
 
 \`\`\`yaml
 # prometheus.yml
+rule_files: [holdfast.rules.yml]
 scrape_configs:
   - job_name: holdfast
     authorization: { credentials_file: /run/secrets/holdfast-read-token }
     static_configs: [{ targets: ['holdfast:8080'] }]
 \`\`\`
 
+- **Alert rules**: [deploy/prometheus/holdfast.rules.yml](../deploy/prometheus/holdfast.rules.yml), tested
+  with \`promtool\` (\`holdfast.rules.test.yml\` beside it). Each says in its annotations what it means
+  and what to do.
+- **Dashboard**: [deploy/grafana/holdfast.json](../deploy/grafana/holdfast.json), to be imported into
+  Grafana.
 - **Labels** are bounded: queues are those that a handler names, conditions those of
   [conditions.md](conditions.md). Nothing that a caller sends becomes a label.
 - **Figures of queues** (\`holdfast_queue_jobs\`, \`…_backlog_jobs\`, \`…_oldest_job_age_seconds\`) are the same on

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createMetricsServer } from '../../src/http/metrics.ts';
 import { metricsPage } from '../../src/metrics-page.ts';
 import { createService, type Service } from '../../src/service.ts';
+import { type MetricRow, metricTable } from '../../src/telemetry/metric-table.ts';
 import { defineWorker } from '../../src/worker/definition.ts';
 import { rawRequest } from '../support/http-service.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
@@ -143,6 +144,20 @@ describe('the metrics of a service', () => {
       (state) => valueIn(text, 'holdfast_breaker_state_seconds_total', { state })!,
     );
     expect(away[0]! + away[1]!).toBeGreaterThan(0);
+  });
+
+  it('have a series each after that, but for what is well', async () => {
+    const { text } = await scrape();
+    const samples = ([name, { type }]: [string, MetricRow]) =>
+      seriesIn(text, type === 'histogram' ? `${name}_count` : name);
+    const silent = Object.entries(metricTable).filter((row) => samples(row).length === 0);
+    const names = silent.map(([name]) => name);
+    const well = [
+      'holdfast_condition',
+      'holdfast_warning',
+      'holdfast_journal_oldest_entry_age_seconds',
+    ];
+    expect(names.filter((name) => !well.includes(name))).toEqual([]);
   });
 });
 
