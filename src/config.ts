@@ -51,6 +51,8 @@ export interface Config {
   redisServerBin: string | undefined;
   workersDir: string;
   configDir: string;
+  /** Files that hold secrets or certificates: looked at for changes. */
+  secretFiles: readonly string[];
   /** Only these queues are consumed; empty means all that `workers/` names. */
   queues: readonly string[];
   /** Default concurrency per queue, and `CONCURRENCY_<QUEUE>` overrides by queue name. */
@@ -338,6 +340,7 @@ function assemble(
       connectTimeoutMs: get('REDIS_CONNECT_TIMEOUT'),
     },
     redisServerBin: get('REDIS_SERVER_BIN'),
+    secretFiles: secretFiles(given),
     workersDir: path('WORKERS_DIR'),
     configDir: path('CONFIG_DIR'),
     queues: get('QUEUES'),
@@ -409,6 +412,15 @@ function assemble(
       allowPrivate: get('WEBHOOK_ALLOW_PRIVATE'),
     },
   };
+}
+
+/** Every file that a secret, or TLS with Redis, is read from. */
+function secretFiles(given: Given): string[] {
+  const ofSecrets = Object.entries(settings)
+    .filter(([, { secret }]) => secret)
+    .map(([name]) => `${name}_FILE`);
+  const ofTls = Object.keys(settings).filter((name) => /^REDIS_TLS_.*_FILE$/.test(name));
+  return [...ofSecrets, ...ofTls].flatMap((name) => given.get(name)?.text ?? []);
 }
 
 function absolute(path: string, cwd: string): string {

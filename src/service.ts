@@ -9,6 +9,7 @@
 import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import { type Config, type LoadedConfig, loadConfig } from './config.ts';
+import { Credentials } from './credentials.ts';
 import { ServiceStoppedError } from './errors.ts';
 import type { Keeping } from './http/context.ts';
 import { createMetricsServer } from './http/metrics.ts';
@@ -66,6 +67,8 @@ export interface Service {
   stop(): Promise<void>;
   /** Takes no more jobs, goes on with those that run. */
   quiet(): void;
+  /** Reads tokens, passwords and certificates again; stops nothing, says in the log how it went. */
+  reload(): Promise<void>;
   /** Resolves when no job is waiting or running here any more, or the service stops: for `--burst`. */
   drained(): Promise<void>;
 }
@@ -98,6 +101,7 @@ class HoldfastService implements Service {
   #client: Client | undefined;
   #runtime: WorkerRuntime | undefined;
   #http: HttpServer | undefined;
+  #credentials: Credentials | undefined;
   #fleet: Fleet | undefined;
   #target: ResilientTarget | undefined;
   #isStarted = false;
@@ -253,6 +257,7 @@ class HoldfastService implements Service {
       log,
     });
     await this.#run(this.#http);
+    await this.#run(this.#createCredentials(this.#http));
     const { host, port } = config.metrics;
     const expose = (accept: string | undefined) => metrics.expose(accept);
     if (port !== undefined) await this.#run(createMetricsServer({ host, port, expose, log }));
@@ -273,6 +278,17 @@ class HoldfastService implements Service {
       redis: () => target.generation(),
     });
     metrics.follow({ target, journal, queues, figures });
+  }
+
+  #createCredentials(http: HttpServer): Credentials {
+    const { config, settings } = this.#options;
+    this.#credentials = new Credentials({
+      config: this.config,
+      load: config ? undefined : () => loadConfig({ overrides: settings ?? {} }).config,
+      renewTokens: (renewed) => http.renewTokens(renewed),
+      log: this.log,
+    });
+    return this.#credentials;
   }
 
   #createFleet(target: ResilientTarget, runtime: WorkerRuntime): Fleet {
@@ -408,6 +424,10 @@ class HoldfastService implements Service {
 
   quiet(): void {
     this.#runtime?.quiet();
+  }
+
+  async reload(): Promise<void> {
+    await this.#credentials?.reload();
   }
 
   async drained(): Promise<void> {

@@ -3,7 +3,7 @@
  * here; everything else is the service's.
  *
  *   SIGTERM, SIGINT   stop gracefully; again: at once, exit 143 or 130
- *   SIGHUP            the terminal is gone: as SIGTERM, again: exit 129
+ *   SIGHUP            read secrets again; in a terminal, which is gone then: as SIGTERM, again: exit 129
  *   SIGTSTP           take no more jobs, go on with those that run
  *   unhandled error   logged once with its stack, stop gracefully, exit 70
  */
@@ -45,7 +45,8 @@ Examples:
   $ holdfast start --queues report --burst          for cron: ends when the queue is empty
   $ REDIS_URL=redis://db:6379 holdfast start
 
-SIGTERM, SIGINT and SIGHUP stop it gracefully, a second one at once; SIGTSTP (holdfast quiet) takes no
+SIGTERM and SIGINT stop it gracefully, a second one at once; SIGHUP reads passwords, tokens and
+certificates again (in a terminal it stops the service); SIGTSTP (holdfast quiet) takes no
 more jobs. It logs to stdout: JSON, or for people when that is a terminal.
 Exit codes: 0 stopped, or the burst is over · 69 the port, the embedded Redis or the journal cannot be
 used · 70 an error that nobody handled · 78 configuration or a handler file · 129, 130, 143 by a second
@@ -107,9 +108,15 @@ class ProcessEnd {
   }
 
   listen(): void {
-    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       process.on(signal, () => this.#on(signal));
     }
+    // A terminal that is closed sends it too, and nobody would be left who sees the service.
+    const isInTerminal = process.stdin.isTTY;
+    process.on('SIGHUP', () => {
+      if (isInTerminal) this.#on('SIGHUP');
+      else void this.#service.reload();
+    });
     process.on('SIGTSTP', () => this.#service.quiet());
     process.on('uncaughtException', (error) => this.#unhandled(error));
     process.on('unhandledRejection', (error) => this.#unhandled(error));

@@ -50,6 +50,8 @@ export async function watch(args: readonly string[]): Promise<void> {
   }
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
     process.on(signal, () => {
+      // Outside of a terminal it means: read secrets again.
+      if (signal === 'SIGHUP' && !process.stdin.isTTY) return void child.kill(signal);
       isEnding = true;
       if (!isRunning(child)) process.exit(child.exitCode ?? 1);
       child.kill(signal);

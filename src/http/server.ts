@@ -74,6 +74,8 @@ export interface HttpServerOptions {
 export interface HttpServer extends Part {
   /** Where it listens, `http://host:port`; undefined before `start` and after `stop`. */
   readonly address: string | undefined;
+  /** Takes the tokens of a new configuration. @throws ConfigError when it must not be open so */
+  renewTokens(config: Config): void;
   /** Every route that it has, as method and path. */
   readonly routes: readonly { method: string; path: string }[];
 }
@@ -109,6 +111,10 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   return {
     name: 'http server',
     routes,
+    renewTokens(renewed) {
+      if (config.http.enabled) assertProtected(host, renewed.http.token, publicUrl);
+      context.access.renew(tokensOf(renewed));
+    },
     get address() {
       return address;
     },

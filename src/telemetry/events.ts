@@ -69,6 +69,11 @@ export const events: Readonly<Record<string, EventEntry>> = {
   },
   'part.overdue': { says: 'a part did not stop in time', fields: ['part'] },
   'part.failed': { says: 'a part failed to stop', fields: ['part'] },
+  'credentials.reloaded': { says: 'secrets were read again and Redis takes them', fields: [] },
+  'credentials.refused': {
+    says: 'what was read again is not valid, or Redis does not take it; nothing was stopped',
+    fields: ['condition'],
+  },
   'config.warning': { says: 'a variable looks like a setting and is none', fields: [] },
   'embedded.ready': {
     says: 'the Redis that was brought along answers',

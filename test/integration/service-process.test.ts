@@ -82,10 +82,20 @@ describe('a service', () => {
     expect(await service.stop('SIGTERM')).toBe(143);
   });
 
-  it('stops gracefully when its terminal is gone', async () => {
-    const service = start();
-    await service.until('service.started');
-    expect(await service.stop('SIGHUP')).toBe(0);
+  it('reads its secrets again on SIGHUP, and goes on: the old token is over, the new one is not', async () => {
+    const file = join(mkdtempSync(join(tmpdir(), 'holdfast-test-token-')), 'token');
+    writeFileSync(file, 'the-first-token\n');
+    const service = start({ HTTP_TOKEN_FILE: file });
+    const { http } = await service.until('service.started');
+    const statusWith = async (token: string) =>
+      (await fetch(`${http}/v1/queues`, { headers: { authorization: `Bearer ${token}` } })).status;
+    expect(await statusWith('the-first-token')).toBe(200);
+    writeFileSync(file, 'the-second-token\n');
+    service.child.kill('SIGHUP');
+    await service.until('credentials.reloaded');
+    expect(await statusWith('the-first-token')).toBe(401);
+    expect(await statusWith('the-second-token')).toBe(200);
+    expect(await service.stop('SIGTERM')).toBe(0);
   });
 
   it('takes no more jobs after SIGTSTP, and goes on with those that run', async () => {

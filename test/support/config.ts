@@ -25,6 +25,7 @@ export function testConfig(overrides: Partial<Config> = {}): Config {
       connectTimeoutMs: 2000,
     },
     redisServerBin: undefined,
+    secretFiles: [],
     workersDir: 'workers',
     configDir: 'config',
     queues: [],

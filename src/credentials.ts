@@ -1,0 +1,110 @@
+/**
+ * Secrets that somebody changes while the service runs: read again when one of their files changes, or
+ * when the process is told to (SIGHUP). Nothing is stopped for it: connections to Redis stay as they are
+ * and the next one uses what the files say (`redis/options.ts`); whether Redis would take it is tried at
+ * once on a connection of its own, so that a mistake is in the log before it hurts.
+ */
+import { unwatchFile, watchFile } from 'node:fs';
+import type { Logger } from 'pino';
+import type { Config } from './config.ts';
+import { HoldfastError } from './errors.ts';
+import { within } from './http/deadline.ts';
+import type { Part } from './part.ts';
+import { conditionOf } from './redis/conditions.ts';
+import { createRedisClient } from './redis/connect.ts';
+
+export interface CredentialsOptions {
+  config: Config;
+  /** Reads the configuration again; undefined when it was given as an object. */
+  load: (() => Config) | undefined;
+  /** Takes the tokens of a new configuration. @throws HoldfastError, and keeps the old ones */
+  renewTokens(config: Config): void;
+  log: Logger;
+}
+
+/** Files are looked at this often; mounted secrets change by a link, which no watch of a file sees. */
+const LOOK_EVERY_MS = 5000;
+/** An editor writes in several steps, and certificate and key are two files, ms. */
+const SETTLE_MS = 500;
+
+export class Credentials implements Part {
+  readonly name = 'credentials';
+  readonly #options: CredentialsOptions;
+  readonly #changed = () => this.#soon();
+  #timer: NodeJS.Timeout | undefined;
+  #reloading: Promise<void> = Promise.resolve();
+  #isStopped = false;
+
+  constructor(options: CredentialsOptions) {
+    this.#options = options;
+  }
+
+  async start(): Promise<void> {
+    for (const file of this.#options.config.secretFiles) {
+      watchFile(file, { interval: LOOK_EVERY_MS, persistent: false }, this.#changed);
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    clearTimeout(this.#timer);
+    for (const file of this.#options.config.secretFiles) unwatchFile(file, this.#changed);
+    await this.#reloading;
+  }
+
+  /** Reads everything again; never fails, says in the log how it went. One after the other. */
+  reload(): Promise<void> {
+    if (this.#isStopped) return this.#reloading;
+    this.#reloading = this.#reloading.then(() => this.#reload());
+    return this.#reloading;
+  }
+
+  #soon(): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.reload(), SETTLE_MS).unref();
+  }
+
+  async #reload(): Promise<void> {
+    const { config, load, renewTokens, log } = this.#options;
+    try {
+      if (load !== undefined) renewTokens(load());
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error;
+      const text = 'the new settings are not valid; those that were read before stay';
+      log.error({ event: 'credentials.refused', err: error }, text);
+      return;
+    }
+    const refusal = await tryRedis(config);
+    if (refusal === undefined) {
+      log.info({ event: 'credentials.reloaded' }, 'secrets were read again, and Redis takes them');
+      return;
+    }
+    log.error(
+      { event: 'credentials.refused', condition: conditionOf(refusal), err: refusal },
+      'Redis does not take what the files say now; open connections go on',
+    );
+  }
+}
+
+/** The error of a new connection with the present secrets. */
+async function tryRedis({ redis }: Config): Promise<Error | undefined> {
+  let seen: Error | undefined;
+  const client = createRedisClient(redis, 'probe', {
+    name: 'credentials',
+    onError: (error) => {
+      seen = error;
+    },
+  });
+  try {
+    await within(
+      client.connect().then(() => client.ping()),
+      2 * redis.connectTimeoutMs,
+      'trying the new credentials',
+    );
+    return undefined;
+  } catch (error) {
+    return seen ?? (error as Error);
+  } finally {
+    client.disconnect();
+  }
+}
