@@ -1,0 +1,137 @@
+/**
+ * `npm run bench:producer`: what the journal costs and gives. `--only replay`: jobs that were accepted
+ * while Redis was away, replayed while live ones come, beside plain `addBulk` into the same server in
+ * the same run. `--only memory --minutes 10 --rate 1000`: memory of a producer through a long outage.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { Queue } from 'bullmq';
+import pino from 'pino';
+import { createClient } from '../src/create-client.ts';
+import type { Client } from '../src/queue/client.ts';
+import { type RedisServer, startRedis, stopAllRedis } from '../test/support/redis-server.ts';
+
+const { values } = parseArgs({
+  options: {
+    only: { type: 'string' },
+    jobs: { type: 'string', default: '100000' },
+    minutes: { type: 'string', default: '10' },
+    rate: { type: 'string', default: '1000' },
+  },
+});
+/** `addBulk` and enqueues into the journal are done this many at a time. */
+const BULK = 1000;
+const MIB = 1024 * 1024;
+/** Live jobs while the replay runs, one each so many ms. */
+const LIVE_MS = 10;
+
+const folder = mkdtempSync(join(tmpdir(), 'holdfast-bench-'));
+const server = await startRedis();
+const client = await createClient({
+  redis: server.url,
+  journal: folder,
+  settings: { JOURNAL_ENTRIES_MAX: '2000000', JOURNAL_BYTES_MAX: '2G' },
+  log: pino({ level: 'error' }, pino.destination(2)),
+});
+try {
+  if (values.only !== 'memory') await replay(Number(values.jobs));
+  if (values.only !== 'replay') await memory(Number(values.minutes), Number(values.rate));
+} finally {
+  await client.close();
+  await stopAllRedis();
+  rmSync(folder, { recursive: true, force: true });
+}
+process.exit();
+
+async function replay(jobs: number): Promise<void> {
+  const plain = new Queue('plain', { connection: { url: server.url } });
+  await plain.waitUntilReady();
+  const bulkRate = await rateOf(jobs, async (from, count) => {
+    await plain.addBulk(jobsOf(from, count));
+  });
+  await plain.close();
+  await away(server, client);
+  const acceptRate = await rateOf(jobs, async (from, count) => {
+    await client.enqueueMany('kept', jobsOf(from, count));
+  });
+  const rssBefore = process.memoryUsage().rss;
+  let rssMost = rssBefore;
+  await server.restart();
+  const began = performance.now();
+  let live = 0;
+  let waiting = 0;
+  while (waiting < jobs + live) {
+    await client.enqueue('kept', 'live', { n: live++ });
+    if (live % 20 === 0) {
+      rssMost = Math.max(rssMost, process.memoryUsage().rss);
+      waiting = await client.counts('kept').then(
+        (counts) => counts.waiting ?? 0,
+        () => 0,
+      );
+    }
+    await sleep(LIVE_MS);
+  }
+  const replayRate = (jobs + live) / ((performance.now() - began) / 1000);
+  say('addBulk, plain BullMQ', `${Math.round(bulkRate)} jobs/s`);
+  say('accepted into the journal', `${Math.round(acceptRate)} jobs/s`);
+  say('replayed, with live traffic', `${Math.round(replayRate)} jobs/s`);
+  say('ratio of replay to addBulk', (replayRate / bulkRate).toFixed(2));
+  say('memory during the replay', `+${((rssMost - rssBefore) / MIB).toFixed(0)} MiB`);
+}
+
+async function memory(minutes: number, rate: number): Promise<void> {
+  await away(server, client);
+  await enqueueFor(5000, rate);
+  globalThis.gc?.();
+  const before = process.memoryUsage().rss;
+  let most = before;
+  for (let minute = 0; minute < minutes; minute += 1) {
+    await enqueueFor(60_000, rate);
+    const { rss } = process.memoryUsage();
+    most = Math.max(most, rss);
+    say(`minute ${minute + 1}`, `RSS ${(rss / MIB).toFixed(0)} MiB`);
+  }
+  say(
+    `memory in an outage of ${minutes} min at ${rate} jobs/s`,
+    `+${((most - before) / MIB).toFixed(1)} MiB`,
+  );
+}
+
+/** Evenly, as callers would. */
+async function enqueueFor(ms: number, rate: number): Promise<void> {
+  const began = performance.now();
+  let done = 0;
+  for (let now = began; now - began < ms; now = performance.now()) {
+    const due = Math.floor(((now - began) / 1000) * rate) - done;
+    await Promise.all(
+      Array.from({ length: due }, (_, i) => client.enqueue('memory', 'x', { n: done + i })),
+    );
+    done += due;
+    await sleep(5);
+  }
+}
+
+async function away(redis: RedisServer, producer: Client): Promise<void> {
+  await redis.kill();
+  while ((await producer.enqueue('probe', 'x', {})).stored !== 'journal') await sleep(10);
+}
+
+function jobsOf(from: number, count: number): { name: string; data: unknown }[] {
+  return Array.from({ length: count }, (_, i) => ({ name: 'x', data: { n: from + i } }));
+}
+
+async function rateOf(
+  jobs: number,
+  add: (from: number, count: number) => Promise<void>,
+): Promise<number> {
+  const began = performance.now();
+  for (let from = 0; from < jobs; from += BULK) await add(from, Math.min(BULK, jobs - from));
+  return jobs / ((performance.now() - began) / 1000);
+}
+
+function say(what: string, value: string): void {
+  process.stdout.write(`${what.padEnd(44)} ${value}\n`);
+}
