@@ -1,8 +1,8 @@
 /**
  * The test tiers as Vitest projects: `unit` (pure, milliseconds), `integration` (real servers),
- * `outage` (real servers that are really broken), `simulation` (the pure rooms under a seed) and
- * `docker` (the image and the compose file; `npm run test:docker` brings the engine) and `browser` (the
- * pages in Chromium).
+ * `outage` (real servers that are really broken), `simulation` (the pure rooms under a seed),
+ * `terminal` (every command as a person types it), `browser` (the pages in Chromium) and `docker` (the
+ * image and the compose file; `npm run test:docker` brings the engine).
  */
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
@@ -40,6 +40,7 @@ export default defineConfig({
       tier('outage', 240_000),
       tier('simulation', 120_000),
       tier('browser', 120_000),
+      tier('terminal', 60_000, [path('./test/terminal/setup.ts')]),
       tier('docker', 300_000, [path('./test/docker/setup.ts')]),
     ],
   },

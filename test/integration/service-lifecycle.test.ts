@@ -166,6 +166,17 @@ describe('a short life', () => {
     expect(service.of('service.stopped')).toHaveLength(2);
   });
 
+  it('leaves no service behind when the process that watches it is killed', async () => {
+    const folder = newFolder();
+    writeFileSync(join(folder, 'sum.mjs'), `export default { queue: 'sum', handler() {} };`);
+    const watcher = start({ WORKERS_DIR: folder }, ['--watch']);
+    await watcher.until('service.started');
+    watcher.child.kill('SIGKILL');
+    // The child has the same stdout: it closes when the last of the two has ended.
+    await watcher.exited;
+    expect(watcher.of('service.stopped')).toHaveLength(1);
+  });
+
   it('stops gracefully with 70 after an exception in a timer', async () => {
     const service = start();
     await service.until('service.started');

@@ -146,6 +146,17 @@ describe('the configuration', () => {
     );
   });
 
+  it('shows which file the password of Redis is read from, and where that was said', () => {
+    const { effective, config } = load({ REDIS_PASSWORD_FILE: '/run/secrets/redis' });
+    expect(config.redis.passwordFile).toBe('/run/secrets/redis');
+    expect(effective).toContainEqual({
+      name: 'REDIS_PASSWORD_FILE',
+      value: '/run/secrets/redis',
+      source: 'environment',
+    });
+    expect(load({}).effective.map(({ name }) => name)).not.toContain('REDIS_PASSWORD_FILE');
+  });
+
   it('is documented as it is', () => {
     expect(readFileSync('docs/configuration.md', 'utf8')).toBe(configurationPage());
   });
