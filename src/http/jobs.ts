@@ -147,7 +147,9 @@ async function withCounts(context: HttpContext, consumption: { queue: string }) 
   try {
     const { client } = context;
     const { queue } = consumption;
-    const reading = Promise.all([client.counts(queue), client.queue(queue).isPaused()]);
+    // First what may throw at once: a rejection that nobody awaits yet would end the process.
+    const pausing = client.queue(queue).isPaused();
+    const reading = Promise.all([client.counts(queue), pausing]);
     const [counts, isPaused] = await within(reading, READ_WITHIN_MS, 'counting jobs');
     return { ...consumption, isPaused, counts };
   } catch (error) {
