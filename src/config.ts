@@ -9,6 +9,7 @@ import { isAbsolute, join } from 'node:path';
 import { config as readDotenv } from 'dotenv';
 import { misread, unknownNames } from './config-hints.ts';
 import { ConfigError, type ConfigProblem } from './errors.ts';
+import { redactText } from './redaction.ts';
 import { redactRedisUrl } from './redis/address.ts';
 import { CONCURRENCY_PREFIX, concurrencySetting, settings } from './settings.ts';
 
@@ -232,7 +233,7 @@ function fromFile(
 
 function show(name: string, text: string, secret: boolean): string {
   if (name === 'REDIS_URL') return redactRedisUrl(text);
-  return secret ? HIDDEN : text;
+  return secret ? HIDDEN : redactText(text);
 }
 
 function concurrencyPerQueue(

@@ -4,6 +4,7 @@
  */
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
+import type { Telemetry } from 'bullmq';
 import type { Logger } from 'pino';
 import { type Config, loadConfig } from './config.ts';
 import { openJournal } from './journal/journal.ts';
@@ -33,6 +34,8 @@ export interface ClientOptions {
   settings?: Readonly<Record<string, string>>;
   /** The app's own pino logger. */
   log?: Logger;
+  /** BullMQ's telemetry, e.g. of `bullmq-otel`: jobs carry the trace of what added them. */
+  telemetry?: Telemetry;
 }
 
 /** Closing waits this long for Redis at most, ms. */
@@ -59,6 +62,7 @@ export async function createClient(options: ClientOptions = {}): Promise<Client>
     prefix: config.redis.prefix,
     jobBytesMax: config.jobBytesMax,
     log,
+    telemetry: options.telemetry,
   });
   const closeClient = client.close.bind(client);
   let closing: Promise<Left> | undefined;

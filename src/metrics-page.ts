@@ -9,7 +9,7 @@ export function metricsPage(): string {
     const labels = row.labels.map((label) => `\`${label}\``).join(' ');
     return `| \`${name}\` | ${row.type} | ${labels} | ${row.help} |`;
   });
-  return `# Metrics
+  return `# Metrics and traces
 
 \`GET /metrics\` answers in the Prometheus text format, or in OpenMetrics where \`Accept\` asks for it. It is
 served with the rest of HTTP (where a token is set: a reader's, \`HTTP_READ_TOKEN\`), and with
@@ -41,6 +41,16 @@ scrape_configs:
 | metric | type | labels | meaning |
 |---|---|---|---|
 ${rows.join('\n')}
+
+## Traces
+
+With \`OTEL_EXPORTER_OTLP_ENDPOINT\` (e.g. \`http://127.0.0.1:4318\`), spans of adding and of running jobs are
+sent by OTLP over HTTP (\`bullmq-otel\`): a job carries the trace of whoever added it, also when that was
+plain BullMQ with the same package in another process. Lines about a job have its \`traceId\`. Without the
+variable no SDK and no exporter is loaded. A collector that does not answer costs nothing: 2,048 spans are kept, more
+are dropped, and a stop waits for it 1 s at most. \`OTEL_EXPORTER_OTLP_HEADERS\` and the other variables of
+the exporter are read as OpenTelemetry defines them. An app that has registered OpenTelemetry itself keeps
+its own.
 `;
 }
 

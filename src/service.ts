@@ -30,6 +30,7 @@ import { type EmbeddedRedis, startEmbeddedRedis } from './redis/embedded.ts';
 import { ServiceMetrics } from './service-metrics.ts';
 import { ServiceNote } from './service-note.ts';
 import { createLogger } from './telemetry/log.ts';
+import { startTracing, type Tracing } from './telemetry/tracing.ts';
 import { systemClock } from './time.ts';
 import type { WorkerDefinition } from './worker/definition.ts';
 import { type Hooks, loadHooks } from './worker/hooks.ts';
@@ -176,6 +177,7 @@ class HoldfastService implements Service {
 
     const metrics = new ServiceMetrics(config, systemClock);
     await this.#run(metrics);
+    const tracing = await this.#startTracing();
     const journal = await this.#openJournal(metrics);
     const records = new OutageStore({
       dir: folderOfOutages(config.dataDir),
@@ -205,6 +207,7 @@ class HoldfastService implements Service {
       log,
       eventsMax: this.#embedded?.durable === false ? SLOW_STORE_EVENTS_MAX : undefined,
       onAccepted: (accepted) => metrics.accepted(accepted),
+      telemetry: tracing?.telemetry,
     });
     this.#client = client;
     await this.#run({
@@ -222,6 +225,8 @@ class HoldfastService implements Service {
       log,
       clock: systemClock,
       meter: metrics.meter,
+      telemetry: tracing?.telemetry,
+      traceId: tracing && (() => tracing.traceId()),
     });
     const runtime = this.#runtime;
     this.#measure(metrics, { target, journal, runtime, client });
@@ -262,6 +267,19 @@ class HoldfastService implements Service {
     const expose = (accept: string | undefined) => metrics.expose(accept);
     if (port !== undefined) await this.#run(createMetricsServer({ host, port, expose, log }));
     await this.#run(new ServiceNote(config, () => this.address));
+  }
+
+  async #startTracing(): Promise<Tracing | undefined> {
+    const { replica, version } = this.config;
+    const { endpoint, serviceName } = this.config.tracing;
+    if (endpoint === undefined) return undefined;
+    const tracing = await startTracing({ endpoint, serviceName, version, replica });
+    this.#parts.push({
+      name: 'traces',
+      start: async () => {},
+      stop: (deadline) => tracing.stop(deadline),
+    });
+    return tracing;
   }
 
   #measure(

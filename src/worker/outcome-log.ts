@@ -15,6 +15,8 @@ export interface OutcomeLine {
   attemptsMax: number;
   durationMs: number | undefined;
   waitMs: number | undefined;
+  /** Of the run; else the one that the job carries. */
+  traceId: string | undefined;
   error?: Error | undefined;
   delayMs?: number | undefined;
 }
@@ -41,7 +43,7 @@ export function logOutcome(log: Logger, queue: string, job: Job, line: OutcomeLi
       error: error?.message.slice(0, MESSAGE_CHARS_MAX),
       // The stack of a job that ended is the beginning of somebody's search.
       stack: level === 'error' ? error?.stack?.slice(0, 4 * MESSAGE_CHARS_MAX) : undefined,
-      traceId: traceIdOf(job),
+      traceId: line.traceId ?? traceIdOf(job),
     },
     `${queue} ${job.name} ${line.outcome}`,
   );

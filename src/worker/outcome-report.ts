@@ -76,6 +76,7 @@ export class OutcomeReport {
       attemptsMax: event.attemptsMax,
       durationMs,
       waitMs,
+      traceId: known?.run.traceId,
       error,
       delayMs: isFinal ? undefined : job.delay,
     });
@@ -108,6 +109,7 @@ export class OutcomeReport {
       attemptsMax: run.attemptsMax,
       durationMs,
       waitMs,
+      traceId: run.traceId,
       ...more,
     });
   }

@@ -32,6 +32,8 @@ export interface RunDeps {
   resources: () => unknown;
   resultBytesMax: number;
   unknownJobGraceMs: number;
+  /** The trace that the present code runs in, where traces are made. */
+  traceId?: (() => string | undefined) | undefined;
   /** The handler goes on although its timeout aborted its signal a while ago. */
   onOverdue: (run: Run) => void;
 }
@@ -52,6 +54,8 @@ export class Run {
   readonly attempt: number;
   readonly attemptsMax: number;
   readonly startedAt: Instant;
+  /** The trace of this run; undefined where none is made. */
+  readonly traceId: string | undefined;
   /** Why the run was told to stop; undefined while it was not. A typed error. */
   abortReason: Error | undefined;
   /** Lets the run end without its handler, which ignores its signal. */
@@ -70,6 +74,7 @@ export class Run {
     this.attempt = job.attemptsMade + 1;
     this.attemptsMax = Math.max(1, job.opts.attempts ?? 1);
     this.startedAt = deps.clock.now();
+    this.traceId = deps.traceId?.();
     this.#deps = deps;
     // In place of the job's own methods, so that these keep the promise of `ctx.progress` as well.
     job.updateProgress = (value) => this.notes.progress(value);
@@ -97,6 +102,7 @@ export class Run {
       jobId: this.job.id,
       jobName: this.job.name,
       attempt: this.attempt,
+      ...(this.traceId === undefined ? {} : { traceId: this.traceId }),
     });
     return this.#log;
   }

@@ -29,6 +29,8 @@ export interface WorkerRuntimeOptions {
   log: Logger;
   clock: Clock;
   telemetry?: Telemetry | undefined;
+  /** The trace that the present code runs in. */
+  traceId?: (() => string | undefined) | undefined;
   meter?: JobMeter;
 }
 
@@ -80,7 +82,7 @@ class Runtime implements WorkerRuntime {
   #unlisten: (() => void) | undefined;
 
   constructor(options: WorkerRuntimeOptions) {
-    const { definitions, config, target, client, clock, log, telemetry, meter } = options;
+    const { definitions, config, target, client, clock, log, telemetry, traceId, meter } = options;
     this.#options = options;
     assertDefinitions(definitions);
     assertQueuesExist(definitions, config.queues);
@@ -100,6 +102,7 @@ class Runtime implements WorkerRuntime {
           resultBytesMax: config.resultBytesMax,
           unknownJobGraceMs: config.unknownJobGraceMs,
           telemetry,
+          traceId,
           meter,
         }),
     );
