@@ -4,10 +4,9 @@
  * and the next one uses what the files say (`redis/options.ts`); whether Redis would take it is tried at
  * once on a connection of its own, so that a mistake is in the log before it hurts.
  */
-import { unwatchFile, watchFile } from 'node:fs';
+import { statSync } from 'node:fs';
 import type { Logger } from 'pino';
 import type { Config } from './config.ts';
-import { HoldfastError } from './errors.ts';
 import { within } from './http/deadline.ts';
 import type { Part } from './part.ts';
 import { conditionOf } from './redis/conditions.ts';
@@ -20,6 +19,8 @@ export interface CredentialsOptions {
   /** Takes the tokens of a new configuration. @throws HoldfastError, and keeps the old ones */
   renewTokens(config: Config): void;
   log: Logger;
+  /** How often the files are looked at, ms; for tests. */
+  lookEveryMs?: number;
 }
 
 /** Files are looked at this often; mounted secrets change by a link, which no watch of a file sees. */
@@ -30,7 +31,9 @@ const SETTLE_MS = 500;
 export class Credentials implements Part {
   readonly name = 'credentials';
   readonly #options: CredentialsOptions;
-  readonly #changed = () => this.#soon();
+  #looking: NodeJS.Timeout | undefined;
+  /** What the files looked like. */
+  #seen = '';
   #timer: NodeJS.Timeout | undefined;
   #reloading: Promise<void> = Promise.resolve();
   #isStopped = false;
@@ -40,15 +43,21 @@ export class Credentials implements Part {
   }
 
   async start(): Promise<void> {
-    for (const file of this.#options.config.secretFiles) {
-      watchFile(file, { interval: LOOK_EVERY_MS, persistent: false }, this.#changed);
-    }
+    const { config, lookEveryMs = LOOK_EVERY_MS } = this.#options;
+    if (config.secretFiles.length === 0) return;
+    this.#seen = this.#look();
+    this.#looking = setInterval(() => {
+      const seen = this.#look();
+      if (seen === this.#seen) return;
+      this.#seen = seen;
+      this.#soon();
+    }, lookEveryMs).unref();
   }
 
   async stop(): Promise<void> {
     this.#isStopped = true;
     clearTimeout(this.#timer);
-    for (const file of this.#options.config.secretFiles) unwatchFile(file, this.#changed);
+    clearInterval(this.#looking);
     await this.#reloading;
   }
 
@@ -57,6 +66,20 @@ export class Credentials implements Part {
     if (this.#isStopped) return this.#reloading;
     this.#reloading = this.#reloading.then(() => this.#reload());
     return this.#reloading;
+  }
+
+  /** Which files stand behind the names now; a link may lead to another one. */
+  #look(): string {
+    return this.#options.config.secretFiles
+      .map((file) => {
+        try {
+          const { ino, mtimeMs, size } = statSync(file);
+          return `${ino} ${mtimeMs} ${size}`;
+        } catch (error) {
+          return (error as NodeJS.ErrnoException).code;
+        }
+      })
+      .join('\n');
   }
 
   #soon(): void {
@@ -69,7 +92,6 @@ export class Credentials implements Part {
     try {
       if (load !== undefined) renewTokens(load());
     } catch (error) {
-      if (!(error instanceof HoldfastError)) throw error;
       const text = 'the new settings are not valid; those that were read before stay';
       log.error({ event: 'credentials.refused', err: error }, text);
       return;
