@@ -6,6 +6,7 @@ import { type ConnectionOptions, Queue } from 'bullmq';
 import type { Cluster } from 'ioredis';
 import type { Config } from '../config.ts';
 import { RedisUnavailableError } from '../errors.ts';
+import { readFleet } from '../queue/fleet-view.ts';
 import { type ConditionName, conditions } from '../redis/condition-catalogue.ts';
 import { conditionOf } from '../redis/conditions.ts';
 import { createRedisClient, type RedisClient, redactRedisUrl } from '../redis/connect.ts';
@@ -21,12 +22,16 @@ const DISCONNECT_MS = 10;
 /** For people: more queues than this no terminal shows. */
 const QUEUES_MAX = 500;
 const SCAN_COUNT = 1000;
+/** A dataset of many millions of keys is not looked through to its end, ms. */
+const SCAN_MS = 2000;
 
 export class RedisLink {
   /** For messages: "Redis at redis://…". */
   readonly name: string;
   readonly prefix: string;
   readonly client: RedisClient;
+  /** Why `queueNames` may have missed some; undefined when it has not. */
+  unlisted: string | undefined;
   readonly #queues = new Map<string, Queue>();
   #lastError: unknown;
   #isConnected = false;
@@ -95,9 +100,23 @@ export class RedisLink {
     return queue;
   }
 
-  /** BullMQ keeps no list of queues; each has a `meta` key. */
+  /**
+   * Queues of the prefix: those whose `meta` key is found (BullMQ keeps no list), and those that the
+   * replicas of the fleet name.
+   */
   async queueNames(): Promise<string[]> {
-    return await this.call(this.#scan(), 'listing the queues');
+    const names = new Set<string>();
+    const listing = 'listing the queues';
+    const fleet = await this.call(readFleet(this.client, this.prefix), listing);
+    for (const { queues } of fleet) for (const { queue } of queues) names.add(queue);
+    try {
+      await this.call(this.#scan(names), listing);
+    } catch (error) {
+      if (!(error instanceof RedisUnavailableError)) throw error;
+      if (error.data.condition !== 'no-permission') throw error;
+      this.unlisted = 'this user may not list keys (SCAN); these are the queues of the replicas';
+    }
+    return [...names].sort();
   }
 
   async close(): Promise<void> {
@@ -107,19 +126,22 @@ export class RedisLink {
     destroyClient(this.client);
   }
 
-  async #scan(): Promise<string[]> {
-    const names = new Set<string>();
+  async #scan(names: Set<string>): Promise<void> {
     const head = `${this.prefix}:`;
     const nodes = 'nodes' in this.client ? (this.client as Cluster).nodes('master') : [this.client];
+    const endsAt = performance.now() + SCAN_MS;
     for (const node of nodes) {
       let cursor = '0';
       do {
         const [next, keys] = await node.scan(cursor, 'MATCH', `${head}*:meta`, 'COUNT', SCAN_COUNT);
         for (const key of keys) names.add(key.slice(head.length, -':meta'.length));
         cursor = next;
-      } while (cursor !== '0' && names.size < QUEUES_MAX);
+        if (names.size >= QUEUES_MAX || performance.now() > endsAt) {
+          this.unlisted = 'there are more queues or keys than are looked through here';
+          return;
+        }
+      } while (cursor !== '0');
     }
-    return [...names].sort();
   }
 
   /** No answer at all: a server that took the connection is frozen, another cannot be reached. */

@@ -78,6 +78,10 @@ export class RedisRoute implements Route {
     );
   }
 
+  get unlisted(): string | undefined {
+    return this.#link.unlisted;
+  }
+
   async replicas(): Promise<FleetView> {
     const { client, prefix } = this.#link;
     const reading = readFleet(client, prefix);

@@ -27,6 +27,8 @@ export interface Route {
   /** The document that the job wrote, if this route can see it. */
   document(queue: string, id: string): Promise<string | undefined>;
   queues(): Promise<QueueCounts[]>;
+  /** Why `queues` may have missed some; undefined when it has not. */
+  readonly unlisted?: string | undefined;
   /** The replicas of the fleet, as far as this route can see them. */
   replicas(): Promise<FleetView>;
   close(): Promise<void>;

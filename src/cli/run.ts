@@ -6,7 +6,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import type { Config } from '../config.ts';
 import { HoldfastError } from '../errors.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
-import { note, outliveReader, styled } from './terminal.ts';
+import { complain, outliveReader } from './terminal.ts';
 
 /** Reads the configuration of this process. @throws ConfigError */
 export type ConfigSource = () => Config | Promise<Config>;
@@ -21,7 +21,7 @@ export async function run(
     process.exitCode = await act(await source());
   } catch (error) {
     if (!(error instanceof HoldfastError)) throw error;
-    note(`${styled('red', 'error', process.stderr)} ${error.message}`);
+    complain(error);
     process.exitCode = exitCodeOf(error);
   }
 }

@@ -8,7 +8,7 @@ import { onQueue, onRedis } from './on-queue.ts';
 import type { RedisLink } from './redis-link.ts';
 import { type ConfigSource, exitsAsDocumented, run } from './run.ts';
 import { table } from './table.ts';
-import { plainLine, print } from './terminal.ts';
+import { note, plainLine, print } from './terminal.ts';
 
 /** Schedules of one queue that are listed. */
 const PER_QUEUE_MAX = 1000;
@@ -55,12 +55,18 @@ async function schedules(
 ): Promise<number> {
   const found =
     only === undefined
-      ? await onRedis(config, async (link) => await ofQueues(link, await link.queueNames()))
+      ? await onRedis(config, ofAllQueues)
       : await onQueue(config, only, ({ link }) => ofQueues(link, [only]));
   if (json) print(JSON.stringify({ schedules: found }, null, 2));
   else if (found.length === 0) print('No schedules. They are written in config/schedules.json.');
   else print(draw(found));
   return EXIT.done;
+}
+
+async function ofAllQueues(link: RedisLink): Promise<Schedule[]> {
+  const names = await link.queueNames();
+  if (link.unlisted !== undefined) note(`There may be more queues: ${link.unlisted}.`);
+  return await ofQueues(link, names);
 }
 
 async function ofQueues(link: RedisLink, queues: readonly string[]): Promise<Schedule[]> {

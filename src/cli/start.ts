@@ -13,7 +13,7 @@ import { createService, type Service } from '../service.ts';
 import { systemClock } from '../time.ts';
 import { EXIT, EXIT_OF_SIGNAL, exitCodeOf } from './exit-codes.ts';
 import { exitsAsDocumented } from './run.ts';
-import { note, styled } from './terminal.ts';
+import { complain, note, styled } from './terminal.ts';
 
 /** A terminal and npm both pass Ctrl-C on: the same signal within this time is one, ms. */
 const SAME_SIGNAL_MS = 1000;
@@ -92,7 +92,7 @@ async function start(options: StartOptions): Promise<void> {
 /** What cannot start says why and exits as documented; an unforeseen error keeps its stack. */
 function refuse(error: unknown): void {
   if (!(error instanceof HoldfastError)) throw error;
-  note(`${styled('red', 'error', process.stderr)} ${error.message}`);
+  complain(error);
   process.exit(exitCodeOf(error));
 }
 

@@ -5,7 +5,7 @@ import { JOB_STATES } from './on-queue.ts';
 import type { QueueCounts } from './route.ts';
 import type { Readiness } from './services.ts';
 import { table } from './table.ts';
-import { plainLine, styled } from './terminal.ts';
+import { plainLine, styled, wrapped } from './terminal.ts';
 
 export interface Status {
   services: (Readiness & { url: string })[];
@@ -44,7 +44,7 @@ function coloured(state: string): string {
 }
 
 function warn(line: string): string {
-  return `${styled('yellow', '!', process.stdout)} ${line}`;
+  return `${styled('yellow', '!', process.stdout)} ${wrapped(line, 2, process.stdout)}`;
 }
 
 function drawService(service: Status['services'][number]): string {

@@ -67,7 +67,7 @@ async function status(config: Config, options: StatusOptions): Promise<number> {
       replicas: fleet.replicas,
       isFleetComplete: fleet.isComplete,
       queues,
-      unknown: unknownOf(services, queues, fleet, error),
+      unknown: unknownOf(services, queues, fleet, error ?? route.unlisted),
     };
     if (options.json) print(JSON.stringify(found, null, 2));
     else print(drawStatus(found));
@@ -133,7 +133,7 @@ function unknownOf(
   services: readonly RunningService[],
   queues: readonly QueueCounts[],
   fleet: FleetView,
-  error: HoldfastError | undefined,
+  missing: HoldfastError | string | undefined,
 ): string[] {
   const sentences: string[] = [];
   const condition = services.map(({ readiness }) => readiness.condition).find(Boolean);
@@ -143,7 +143,8 @@ function unknownOf(
     sentences.push(`How many jobs wait is not known: Redis is away${why}`);
   }
   if (fleet.reason !== undefined) sentences.push(fleet.reason);
-  if (error !== undefined) sentences.push(error.message);
+  if (missing instanceof HoldfastError) sentences.push(missing.message);
+  else if (missing !== undefined) sentences.push(`There may be more queues: ${missing}.`);
   if (known && sentences.length > 0) sentences.push(`What to do: ${known.remedy}`);
   return [...new Set(sentences)];
 }

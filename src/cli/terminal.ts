@@ -11,6 +11,8 @@ type Style = Parameters<typeof styleText>[0];
 const LINE_CHARS_MAX = 500;
 const COLUMNS = 80;
 const DRAW_EVERY_MS = 100;
+/** `error ` */
+const ERROR_CHARS = 6;
 
 /** Text in a style, where the stream shows styles. */
 export function styled(style: Style, text: string, stream: NodeJS.WriteStream): string {
@@ -31,6 +33,36 @@ export function note(text: string): void {
 export function plainLine(text: string): string {
   const plain = text.replace(/\p{Cc}+/gu, ' ');
   return plain.length > LINE_CHARS_MAX ? `${plain.slice(0, LINE_CHARS_MAX)}…` : plain;
+}
+
+/**
+ * Sentences between words at the right edge of a terminal, with what follows indented below them; into a
+ * pipe as they are. Line breaks in the text stay.
+ */
+export function wrapped(text: string, indent: number, stream: NodeJS.WriteStream): string {
+  const columns = stream.isTTY === true ? stream.columns || COLUMNS : Number.POSITIVE_INFINITY;
+  const lines: string[] = [];
+  for (const line of text.split('\n')) {
+    let present = '';
+    for (const word of line.split(/(?<=\S) /)) {
+      if (present !== '' && indent + present.length + 1 + word.length > columns) {
+        lines.push(present);
+        present = word;
+      } else {
+        present = present === '' ? word : `${present} ${word}`;
+      }
+    }
+    lines.push(present);
+  }
+  return lines.join(`\n${columns === Number.POSITIVE_INFINITY ? '' : ' '.repeat(indent)}`);
+}
+
+/** An error in its own words: what happened and, on a terminal in lines of its own, what to do. */
+export function complain({ message, remedy }: { message: string; remedy: string }): void {
+  const { stderr } = process;
+  const isSplit = stderr.isTTY === true && remedy !== '' && message.endsWith(remedy);
+  const text = isSplit ? `${message.slice(0, -remedy.length).trimEnd()}\n${remedy}` : message;
+  note(`${styled('red', 'error', stderr)} ${wrapped(text, ERROR_CHARS, stderr)}`);
 }
 
 /** One line on stderr that is drawn over while work goes on; nothing when nobody watches. */

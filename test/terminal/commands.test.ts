@@ -96,7 +96,7 @@ describe('with Redis', () => {
     shell.press('Enter');
     await shell.until(/Remove 5 waiting jobs/);
     shell.press('C-c');
-    await shell.until(/^\$ *$|^code=/m);
+    await shell.until(/^\$$|^code=\d+$/m);
     expect(await queue.getWaitingCount()).toBe(5);
     await queue.close();
   });
@@ -167,7 +167,7 @@ describe('without Redis', () => {
     'holdfast schedules',
   ])('%s says in which condition Redis is and what to do, at once', async (line) => {
     const { screen, code, ms } = await shell.run(line);
-    expect(screen).toMatch(/is away \(refused\)[\s\S]*Check that redis-server runs/);
+    expect(screen).toMatch(/is away \(refused\)[\s\S]*^ {6}Check that redis-server runs/m);
     expect(screen).not.toMatch(/^ +at /m);
     expect(code).toBe(69);
     expect(ms).toBeLessThan(ANSWER_MS);

@@ -184,6 +184,25 @@ it('holdfast schedules lists those of all queues', async () => {
   expect(stdout).toMatch(/^mail +b +every 5 min /m);
 });
 
+it('without the right to list keys, status shows the queues that the replicas name', async () => {
+  await add(2);
+  const acl = ['on', '>pw', '~bull:*', '+@all', '-scan'];
+  await redis.command('ACL', 'SETUSER', 'operator', ...acl);
+  const replica = {
+    ...{ id: 'r1', replica: 'web-1', version: '1.0.0', host: 'h', pid: 1, state: 'running' },
+    ...{ breaker: 'closed', startedAt: new Date().toISOString(), seenAt: new Date().toISOString() },
+    queues: [{ queue: 'mail', concurrency: 5, running: 0, isConsuming: true }],
+  };
+  await redis.command('SET', 'bull:holdfast:replica:r1', JSON.stringify(replica));
+  await redis.command('ZADD', 'bull:holdfast:replicas', '1', 'r1');
+  const limited = await configOf(redis.url.replace('//', '//operator:pw@'));
+  const { code, stdout } = await runCommand(['status'], limited);
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/^web-1 +running +closed .*mail 0\/5$/m);
+  expect(stdout).toMatch(/^mail +2 /m);
+  expect(stdout).toMatch(/There may be more queues: this user may not list keys/);
+});
+
 describe('while Redis is away', () => {
   const COMMANDS = [
     ['pause', 'mail'],

@@ -26,6 +26,8 @@ export class Terminal implements Disposable {
   readonly #socket = `holdfast-${process.pid}-${randomUUID().slice(0, 8)}`;
   readonly #folder = mkdtempSync(join(tmpdir(), 'holdfast-terminal-'));
 
+  #runs = 0;
+
   /** A shell in which `holdfast` is the command of this repository. */
   constructor(env: Readonly<Record<string, string>>) {
     const shell = join(this.#folder, 'rc');
@@ -69,7 +71,9 @@ export class Terminal implements Disposable {
 
   /** Types a command line on an empty screen; the keys of `then` follow when their words appear. */
   async run(line: string, then: readonly (readonly [RegExp, string])[] = []): Promise<Shown> {
-    this.type(`clear; ${line}; echo "code=$?"`);
+    // Numbered: what the command before left on the screen must not be taken for this one's end.
+    this.#runs += 1;
+    this.type(`clear; ${line}; echo "code=$? of ${this.#runs}"`);
     const startedAt = performance.now();
     this.press('Enter');
     for (const [question, answer] of then) {
@@ -77,9 +81,10 @@ export class Terminal implements Disposable {
       this.type(answer);
       this.press('Enter');
     }
-    const screen = await this.until(/^code=\d+$/m);
+    const end = new RegExp(`^code=(\\d+) of ${this.#runs}$`, 'm');
+    const screen = await this.until(end);
     const ms = performance.now() - startedAt;
-    return { screen, code: Number(/^code=(\d+)$/m.exec(screen)![1]), ms };
+    return { screen, code: Number(end.exec(screen)![1]), ms };
   }
 
   [Symbol.dispose](): void {
