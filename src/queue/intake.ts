@@ -227,6 +227,8 @@ export class Intake {
   // Into the journal ---------------------------------------------------------------------------------
 
   async #keep({ ledger, job }: Arrival): Promise<Receipt> {
+    // What came before it and has no answer yet stands before it in the journal too.
+    this.#series.get(ledger)?.doubtUnanswered();
     const arrived = this.#replayer.expect();
     try {
       const place = this.#replayer.nextPlace(ledger);

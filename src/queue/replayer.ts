@@ -52,6 +52,10 @@ export class Replayer {
   readonly #journal: Journal;
   /** Everything up to here is in Redis, refused, or decided elsewhere. */
   #through = Number.MIN_SAFE_INTEGER;
+  /** A page that was begun before one of these says nothing about the journal after it. */
+  #rewinds = 0;
+  /** Something may be in Redis since our start, so that a worker may have run it. */
+  #hasSent = false;
   /** Appends under way, and adds in doubt. */
   #expected = 0;
   #deciding = 0;
@@ -126,12 +130,12 @@ export class Replayer {
 
   /** The dataset may be another, or entries of another replica came: all is looked at again. */
   rewind(): void {
-    if (this.#through === Number.MIN_SAFE_INTEGER) return;
     this.#through = Number.MIN_SAFE_INTEGER;
+    this.#rewinds += 1;
     if (this.#lingering.length > 0 || this.#journal.stats().jobs > 0) {
       this.#hasNews = true;
       this.#isClear = false;
-      this.#isRewound = true;
+      this.#isRewound = this.#hasSent;
     }
     this.#lingering = [];
   }
@@ -215,19 +219,20 @@ export class Replayer {
     generation: Generation,
     last: Map<string, number>,
   ): Promise<void> {
+    const rewinds = this.#rewinds;
     let steps = await this.#stepsOf(page, generation);
     for (let looks = 0; steps.length > 0; looks += 1) {
       if (looks >= LOOKS_MAX) throw new Error('journaled jobs are out of order at Redis');
       await this.#learn(steps, generation, last);
       const fates = await Promise.all(steps.map((step) => this.#send(step, generation, last)));
-      const again = await this.#settled(steps, fates);
+      const again = await this.#settled(steps, fates, rewinds);
       if (again.length > 0) {
         last.clear();
         await this.#deps.compareClocks(generation);
       }
       steps = again;
     }
-    this.#through = page.at(-1)!.position;
+    if (rewinds === this.#rewinds) this.#through = page.at(-1)!.position;
   }
 
   async #stepsOf(page: readonly Kept<JobEntry>[], generation: Generation): Promise<Step[]> {
@@ -259,6 +264,7 @@ export class Replayer {
     const before = last.get(key)!;
     if (number <= before) return 'acted';
     last.set(key, number);
+    this.#hasSent = true;
     try {
       const place = { key, before, number };
       const reply = this.#isRewound
@@ -275,7 +281,7 @@ export class Replayer {
   }
 
   /** @returns what is to be sent again */
-  async #settled(steps: readonly Step[], fates: readonly Fate[]): Promise<Step[]> {
+  async #settled(steps: readonly Step[], fates: readonly Fate[], rewinds: number): Promise<Step[]> {
     const again: Step[] = [];
     const acted: number[] = [];
     for (const [i, fate] of fates.entries()) {
@@ -284,7 +290,7 @@ export class Replayer {
       else if (fate === 'acted') acted.push(step.entry.position);
       else await this.#journal.refuse(step.entry.position, fate.refused);
     }
-    if (acted.length > 0) {
+    if (acted.length > 0 && rewinds === this.#rewinds) {
       this.#lingering.push({ positions: acted, at: this.#deps.clock.now() });
       this.#sweepLater();
       this.#replayed += acted.length;
