@@ -8,7 +8,7 @@ import { ENQUEUE_TIMEOUT_MS, type Event, ProducerWorld, WINDOW_MS } from './prod
 
 const fixed = process.env.SIMULATION_SEED;
 const QUEUES = ['mail', 'faq'];
-const RUNS = Number(process.env.SIMULATION_RUNS ?? 250);
+const RUNS = Number(process.env.SIMULATION_RUNS ?? 1000);
 
 const enqueue = (isStrict: fc.Arbitrary<boolean>): fc.Arbitrary<Event> =>
   fc.record({
