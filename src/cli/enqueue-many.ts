@@ -6,8 +6,9 @@ import { HoldfastError, OutcomeUnknownError } from '../errors.ts';
 import { BATCH_JOBS_MAX, type JobInput } from '../http/job-input.ts';
 import { EXIT } from './exit-codes.ts';
 import type { JobSource, SourceValue } from './job-source.ts';
+import { ShareProgress } from './progress.ts';
 import type { Route } from './route.ts';
-import { bar, note, ProgressLine, print } from './terminal.ts';
+import { note, print } from './terminal.ts';
 
 /** Well under the service's body limit, so that a batch is never refused for its size alone. */
 const BATCH_BYTES_MAX = 2 * 1024 * 1024;
@@ -21,7 +22,7 @@ export async function enqueueMany(
   options: { json?: boolean; unknown?: boolean },
 ): Promise<number> {
   const began = performance.now();
-  const progress = new ProgressLine();
+  const progress = new ShareProgress();
   let count = 0;
   let keptUpToLine = 0;
   let inJournal = 0;
@@ -42,7 +43,7 @@ export async function enqueueMany(
       if (stored === 'journal') inJournal++;
       print(options.json ? JSON.stringify({ id, queue, stored }) : id);
     }
-    progress.show(progressText(count, input.fractionRead(), performance.now() - began));
+    progress.show(progressText(count, performance.now() - began), input.fractionRead());
   };
 
   try {
@@ -82,8 +83,7 @@ async function keepGoodLines(send: () => Promise<void>, error: HoldfastError): P
   await send().catch(() => {});
 }
 
-function progressText(count: number, fraction: number | undefined, elapsedMs: number): string {
+function progressText(count: number, elapsedMs: number): string {
   const rate = Math.round((count / elapsedMs) * 1000);
-  const text = `${count} jobs, ${rate}/s`;
-  return fraction === undefined ? text : `${bar(fraction)}  ${text}`;
+  return `${count.toLocaleString('en')} jobs, ${rate.toLocaleString('en')}/s`;
 }

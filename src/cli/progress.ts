@@ -1,4 +1,4 @@
-/** A bar on stderr while long work goes on; nothing when nobody watches. */
+/** Bars on stderr while long work goes on; nothing when nobody watches. */
 import cliProgress from 'cli-progress';
 
 export interface Progress {
@@ -27,4 +27,34 @@ export function progress(verb: string, total: number, barFrom = 1000): Progress 
     done: (count) => bar.update(Math.min(count, total)),
     stop: () => bar.stop(),
   };
+}
+
+/** As `progress`, for work whose end is known as a share at most: what is read from a pipe has none. */
+export class ShareProgress {
+  readonly #isShown = process.stderr.isTTY === true;
+  readonly #bar = new cliProgress.SingleBar({
+    format: (options, { progress: share }, { text, isMeasured }) =>
+      isMeasured
+        ? `${cliProgress.Format.BarFormat(share, options)} ${Math.floor(share * 100)} %  ${text}`
+        : text,
+    stream: process.stderr,
+    barCompleteChar: '#',
+    barIncompleteChar: '·',
+    barsize: 24,
+    hideCursor: false,
+    clearOnComplete: true,
+  });
+
+  /** @param share 0 to 1, if it is known */
+  show(text: string, share: number | undefined): void {
+    if (!this.#isShown) return;
+    const payload = { text, isMeasured: share !== undefined };
+    if (!this.#bar.isActive) this.#bar.start(1, 0, payload);
+    this.#bar.update(Math.min(1, share ?? 0), payload);
+  }
+
+  /** Makes room for other lines; the next `show` draws again. */
+  clear(): void {
+    if (this.#bar.isActive) this.#bar.stop();
+  }
 }

@@ -3,14 +3,12 @@
  * colours only on a terminal (NO_COLOR and FORCE_COLOR are obeyed). A reader that has gone away
  * (`| head`) ends nothing.
  */
-import { clearLine, cursorTo } from 'node:readline';
 import { styleText } from 'node:util';
 
 type Style = Parameters<typeof styleText>[0];
 
 const LINE_CHARS_MAX = 500;
 const COLUMNS = 80;
-const DRAW_EVERY_MS = 100;
 /** `error ` */
 const ERROR_CHARS = 6;
 
@@ -63,36 +61,6 @@ export function complain({ message, remedy }: { message: string; remedy: string 
   const isSplit = stderr.isTTY === true && remedy !== '' && message.endsWith(remedy);
   const text = isSplit ? `${message.slice(0, -remedy.length).trimEnd()}\n${remedy}` : message;
   note(`${styled('red', 'error', stderr)} ${wrapped(text, ERROR_CHARS, stderr)}`);
-}
-
-/** One line on stderr that is drawn over while work goes on; nothing when nobody watches. */
-export class ProgressLine {
-  readonly #isShown = process.stderr.isTTY === true;
-  #drawnAt = 0;
-
-  /** Draws at most ten times a second. */
-  show(text: string): void {
-    if (!this.#isShown || performance.now() - this.#drawnAt < DRAW_EVERY_MS) return;
-    this.clear();
-    this.#drawnAt = performance.now();
-    // A terminal that does not tell its width (0) gets the usual one.
-    process.stderr.write(text.slice(0, (process.stderr.columns || COLUMNS) - 1));
-  }
-
-  /** Makes room for other lines; the next `show` draws at once. */
-  clear(): void {
-    if (!this.#isShown || this.#drawnAt === 0) return;
-    this.#drawnAt = 0;
-    clearLine(process.stderr, 0);
-    cursorTo(process.stderr, 0);
-  }
-}
-
-/** `[#####·····] 50 %` */
-export function bar(fraction: number, width = 24): string {
-  const filled = Math.round(Math.min(1, Math.max(0, fraction)) * width);
-  const percent = `${Math.round(fraction * 100)}`.padStart(3);
-  return `[${'#'.repeat(filled)}${'·'.repeat(width - filled)}] ${percent} %`;
 }
 
 let isGuarded = false;

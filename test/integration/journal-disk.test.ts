@@ -1,7 +1,6 @@
 /** The journal on disks that are full, small, read-only or not there; and its bounds. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -15,21 +14,7 @@ import {
   logInto,
   openIn,
 } from '../support/journal-folder.ts';
-
-const canMount = process.platform === 'linux' && process.getuid?.() === 0 && tryMount();
-
-/** A small disk needs the right to mount one; without it the claims about full disks are not tried. */
-function tryMount(): boolean {
-  try {
-    const dir = mkdtempSync(join(tmpdir(), 'holdfast-mount-'));
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', dir], { stdio: 'ignore' });
-    execFileSync('umount', [dir]);
-    rmSync(dir, { recursive: true });
-    return true;
-  } catch {
-    return false;
-  }
-}
+import { canMount } from '../support/small-disk.ts';
 
 async function mounted(...args: string[]): Promise<string> {
   const dir = join(await journalFolder(), 'mount');
