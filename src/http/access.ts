@@ -175,8 +175,12 @@ class AccessRules implements Access {
       );
     }
     const site = headers['sec-fetch-site'];
-    if (SAFE_METHODS.has(method) || site === undefined) return;
-    if (site !== 'same-origin' && site !== 'none') throw fromAnotherSite();
+    if (site === undefined || site === 'same-origin' || site === 'none') return;
+    // A link to here may be followed; a picture or a script of ours in another page may not be loaded:
+    // it could tell what is here, and keep streams open.
+    const mode = headers['sec-fetch-mode'];
+    const isLink = SAFE_METHODS.has(method) && (mode === undefined || mode === 'navigate');
+    if (!isLink) throw fromAnotherSite();
   }
 }
 

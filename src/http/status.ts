@@ -30,13 +30,14 @@ export function registerStatus(app: FastifyInstance, context: HttpContext): void
   const timeline = new OutageTimeline(context);
   let streams = 0;
 
-  app.get('/v1/status', async () => ({
+  app.get('/v1/status', async (request) => ({
     at: Date.now(),
+    scope: context.access.scopeOf(request.headers),
     ...(await statusOf(context, sampler, timeline)),
   }));
 
   // A HEAD of a stream would never end.
-  app.get('/v1/status/events', { exposeHeadRoute: false }, async (_request, reply) => {
+  app.get('/v1/status/events', { exposeHeadRoute: false }, async (request, reply) => {
     if (streams >= STREAMS_MAX) {
       throw new ServiceBusyError(
         `All ${STREAMS_MAX} status streams of this replica are taken.`,
@@ -52,8 +53,10 @@ export function registerStatus(app: FastifyInstance, context: HttpContext): void
     try {
       const events = openStream(raw, signal);
       const end = performance.now() + STREAM_MS_MAX;
+      const scope = context.access.scopeOf(request.headers);
       while (!signal.aborted && performance.now() < end) {
-        await events.say('status', await statusOf(context, sampler, timeline));
+        const now = await statusOf(context, sampler, timeline);
+        await events.say('status', { scope, ...now });
         await events.beat(HEARTBEAT_MS);
         await sleep(LOOK_EVERY_MS, undefined, { signal });
       }

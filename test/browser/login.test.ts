@@ -5,18 +5,19 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { addJobs, openPage, openSite, picture, type Site, violationsOf } from './support/pages.ts';
 
 const TOKEN = 'token-of-an-operator';
+const READER = 'token-of-a-reader';
 let site: Site;
 
 beforeAll(async () => {
-  site = await openSite({ HTTP_TOKEN: TOKEN });
+  site = await openSite({ HTTP_TOKEN: TOKEN, HTTP_READ_TOKEN: READER });
   await addJobs(site.services[0]!, 5, 1);
 });
 afterAll(() => site[Symbol.asyncDispose]());
 
-async function signedIn() {
+async function signedIn(token = TOKEN) {
   const opened = await openPage(site);
   await opened.page.goto(site.url);
-  await opened.page.getByLabel('Token of this service').fill(TOKEN);
+  await opened.page.getByLabel('Token of this service').fill(token);
   await opened.page.getByRole('button', { name: 'Sign in' }).click();
   await opened.page.locator('h1', { hasText: 'All is well' }).waitFor();
   return opened;
@@ -51,6 +52,16 @@ describe('a browser that has no token yet', () => {
 });
 
 describe('with the cookie', () => {
+  it('a reader sees the page, and no way to what is not for readers', async () => {
+    const { page, faults } = await signedIn(READER);
+    await page.locator('#queues-table', { hasText: 'email' }).waitFor();
+    expect(await page.getByRole('link', { name: 'Jobs' }).count()).toBe(0);
+    expect(await page.getByRole('button', { name: 'Sign out' }).count()).toBe(1);
+    expect((await page.goto(`${site.url}/queues/`))?.status()).toBe(403);
+    expect(faults.filter((fault) => !fault.includes('403'))).toEqual([]);
+    await page.context().close();
+  });
+
   it('the jobs are shown by bull-board, whose scripts keep to the policy', async () => {
     const { page, faults } = await signedIn();
     await page.getByRole('link', { name: 'Jobs' }).click();

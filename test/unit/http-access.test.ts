@@ -65,6 +65,19 @@ describe('a service on loopback', () => {
   });
 });
 
+describe('a resource of a service', () => {
+  const rules = accessRules({ host: '127.0.0.1' });
+  const from = (site: string, mode: string) =>
+    get({ host: 'localhost:8080', 'sec-fetch-site': site, 'sec-fetch-mode': mode });
+
+  it('is not loaded into a page of another site, which may only lead to it', () => {
+    expect(() => rules.check(from('cross-site', 'no-cors'), 'read')).toThrow(/another site/);
+    expect(() => rules.check(from('same-site', 'no-cors'), 'open')).toThrow(/another site/);
+    expect(() => rules.check(from('cross-site', 'navigate'), 'read')).not.toThrow();
+    expect(() => rules.check(from('same-origin', 'no-cors'), 'read')).not.toThrow();
+  });
+});
+
 describe('a service with a token', () => {
   const token = 'correct-horse-battery-staple';
   const rules = accessRules({ host: '0.0.0.0', tokens: { administer: token } });

@@ -23,6 +23,7 @@ function show() {
   document.title = `${level === 'calm' ? '' : `${headline} · `}Holdfast`;
   setText('replica', `${replica} · ${version}`);
   byId('logout').hidden = !status.isLocked;
+  byId('jobs').hidden = status.scope !== 'administer';
   byId('facts').replaceChildren(...facts(breaker, condition));
   showQueues();
   showOutages();
