@@ -115,6 +115,20 @@ describe('the metrics of a service', () => {
     expect(valueIn(text, 'holdfast_queue_consuming', { queue: 'sum' })).toBe(0);
   });
 
+  it('are told at once also by a Redis that is frozen and has not been missed yet', async () => {
+    redis.freeze();
+    const { text } = await scrape();
+    expect(valueIn(text, 'holdfast_breaker_state', { state: 'closed' })).toBe(1);
+    redis.thaw();
+  });
+
+  it('warn of an event loop that stood still', async () => {
+    const until = Date.now() + 1600;
+    while (Date.now() < until);
+    const warning = () => metric('holdfast_warning', { condition: 'event-loop-blocked' });
+    await expect.poll(warning).toBe(1);
+  });
+
   it('go on being told in an outage, and tell it', async () => {
     await redis.kill();
     const isOpen = () => metric('holdfast_breaker_state', { state: 'closed' });

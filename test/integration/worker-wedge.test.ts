@@ -53,6 +53,7 @@ it('takes work again after its requests for work went unanswered, and says so wi
   const lines: Record<string, unknown>[] = [];
   const log = pino({ level: 'info' }, { write: (line) => lines.push(JSON.parse(line)) });
   const deaf = deafTarget(1);
+  const counted: string[] = [];
   const client = createClient({ target, prefix: 'bull', jobBytesMax: 1e6, log });
   const config = testConfig();
   const done = Promise.withResolvers<void>();
@@ -63,6 +64,7 @@ it('takes work again after its requests for work went unanswered, and says so wi
     client,
     log,
     clock: systemClock,
+    meter: { ended: () => {}, rebuilt: (queue) => counted.push(queue) },
   });
   await runtime.start();
   const queue = new Queue('wedged', { connection: { host: server.host, port: server.port } });
@@ -73,6 +75,7 @@ it('takes work again after its requests for work went unanswered, and says so wi
     dueJobs: 1,
     freeSlots: 10,
   });
+  expect(counted).toEqual(['wedged']);
   await runtime.stop(systemClock.now() + 5000);
   await queue.close();
   await client.close();
