@@ -83,8 +83,17 @@ export const ROUTES: readonly RouteRule[] = [
 /** What a caller needs for a route as fastify names it; `undefined` is a path that has no route. */
 export function needOf(method: string, path: string | undefined): Need {
   if (path === undefined) return 'read';
-  return ruleOf(method, path)?.need ?? 'administer';
+  const key = `${method} ${path}`;
+  let need = needs.get(key);
+  if (need === undefined) {
+    need = ruleOf(method, path)?.need ?? 'administer';
+    needs.set(key, need);
+  }
+  return need;
 }
+
+/** What was looked up already; as many as there are routes. */
+const needs = new Map<string, Need>();
 
 /** The row of a route: an exact one before one with a `*`. */
 export function ruleOf(method: string, path: string): RouteRule | undefined {
