@@ -85,7 +85,7 @@ function drawReplica(one: Replica, seenMs: number | undefined): string[] {
   return [
     plainLine(one.replica),
     seenMs === undefined ? coloured(one.state) : styled('dim', 'not known', process.stdout),
-    seenMs === undefined ? one.breaker : '–',
+    seenMs === undefined ? breakerOf(one) : '–',
     plainLine(one.version),
     plainLine(one.host),
     `${one.pid}`,
@@ -94,20 +94,31 @@ function drawReplica(one: Replica, seenMs: number | undefined): string[] {
       .map(({ queue, running, concurrency }) => `${queue} ${running}/${concurrency}`)
       .join(', ') || '–',
     seenMs === undefined
-      ? plainLine(one.reason ?? '')
+      ? plainLine(one.breaker === 'closed' ? (one.reason ?? '') : '')
       : `seen last ${span(seenMs)} ago: ${one.state}`,
   ];
 }
 
+function breakerOf({ breaker, condition }: Replica): string {
+  return condition === undefined ? breaker : `${breaker} (${condition})`;
+}
+
+/** Few use them, and a terminal is 80 characters wide: shown when a queue has some. */
+const RARE: ReadonlySet<string> = new Set(['prioritized', 'waiting-children']);
+
 function drawQueues(queues: readonly QueueCounts[]): string {
   if (queues.length === 0) return 'No queues.';
-  const head = ['queue', ...JOB_STATES, ''];
+  const states = JOB_STATES.filter(
+    (state) => !RARE.has(state) || queues.some(({ counts }) => (counts?.[state] ?? 0) > 0),
+  );
+  const head = ['queue', ...states, ''];
   const rows = queues.map(({ queue, counts, isConsuming, isPaused, reason }) => [
     queue,
-    ...JOB_STATES.map((state) => (counts === null ? '–' : `${counts[state] ?? 0}`)),
+    ...states.map((state) => (counts === null ? '–' : `${counts[state] ?? 0}`)),
     [
       ...(isPaused ? [styled('yellow', 'paused', process.stdout)] : []),
-      ...(isConsuming === false
+      // While Redis is away nothing is consumed, and the screen says so above.
+      ...(isConsuming === false && counts !== null
         ? [`not consumed here${reason === undefined ? '' : `: ${plainLine(reason)}`}`]
         : []),
     ].join(', '),

@@ -41,11 +41,12 @@ export function wrapped(text: string, indent: number, stream: NodeJS.WriteStream
   const columns = stream.isTTY === true ? stream.columns || COLUMNS : Number.POSITIVE_INFINITY;
   const lines: string[] = [];
   for (const line of text.split('\n')) {
+    const lead = /^ */.exec(line)![0];
     let present = '';
     for (const word of line.split(/(?<=\S) /)) {
       if (present !== '' && indent + present.length + 1 + word.length > columns) {
         lines.push(present);
-        present = word;
+        present = lead + word;
       } else {
         present = present === '' ? word : `${present} ${word}`;
       }

@@ -287,7 +287,7 @@ describe('holdfast status', () => {
     expect(code).toBe(0);
     expect(stdout).toMatch(/^ok {2}http:\/\/127/);
     expect(stdout).toMatch(/breaker closed/);
-    expect(stdout).toMatch(/^queue +waiting +prioritized/m);
+    expect(stdout).toMatch(/^queue +waiting +(prioritized +)?active/m);
     expect(stdout).not.toContain('\u001b');
   });
 
