@@ -45,12 +45,14 @@ ${rows.join('\n')}
 ## Traces
 
 With \`OTEL_EXPORTER_OTLP_ENDPOINT\` (e.g. \`http://127.0.0.1:4318\`), spans of adding and of running jobs are
-sent by OTLP over HTTP (\`bullmq-otel\`): a job carries the trace of whoever added it, also when that was
-plain BullMQ with the same package in another process. Lines about a job have its \`traceId\`. Without the
-variable no SDK and no exporter is loaded. A collector that does not answer costs nothing: 2,048 spans are kept, more
-are dropped, and a stop waits for it 1 s at most. \`OTEL_EXPORTER_OTLP_HEADERS\` and the other variables of
-the exporter are read as OpenTelemetry defines them. An app that has registered OpenTelemetry itself keeps
-its own.
+sent by OTLP over HTTP (\`bullmq-otel\`). A job carries the trace of whoever added it: a handler, an HTTP
+request with a \`traceparent\` header, or plain BullMQ with the same package in another process; also
+through the journal. Lines about a job have its \`traceId\`.
+
+Without the variable no SDK and no exporter is loaded. A collector that does not answer holds up no job:
+2,048 spans are kept, more are dropped, and a stop waits for it 1 s at most.
+\`OTEL_EXPORTER_OTLP_HEADERS\` and the other variables of the exporter are read as OpenTelemetry defines
+them. An app that has registered OpenTelemetry itself keeps its own.
 `;
 }
 

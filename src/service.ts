@@ -259,6 +259,7 @@ class HoldfastService implements Service {
       replicas: () => fleet.view(),
       journal: () => journal.stats(),
       metrics: (accept) => metrics.expose(accept),
+      traced: tracing && ((headers, work) => tracing.continued(headers, work)),
       log,
     });
     await this.#run(this.#http);

@@ -9,6 +9,7 @@ import type { Client } from '../queue/client.ts';
 import type { FleetView } from '../queue/fleet-view.ts';
 import type { RedisTarget } from '../queue/target.ts';
 import type { Exposition } from '../telemetry/metrics.ts';
+import type { Tracing } from '../telemetry/tracing.ts';
 import type { Access } from './access.ts';
 
 /** One queue that a handler in `workers/` names. */
@@ -59,6 +60,8 @@ export interface HttpContext {
   journal: (() => JournalStats) | undefined;
   /** What a scraper with this Accept header gets. Never waits for Redis. */
   metrics: (accept: string | undefined) => Promise<Exposition>;
+  /** Goes on in the trace that the caller's headers tell; absent where no traces are made. */
+  traced: Tracing['continued'] | undefined;
   access: Access;
   log: Logger;
   /** Aborts when the server begins to stop: streams end. */

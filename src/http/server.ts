@@ -65,6 +65,8 @@ export interface HttpServerOptions {
   /** What waits in the journal; default: there is none. */
   journal?: HttpContext['journal'];
   log: Logger;
+  /** Goes on in a caller's trace; default: no traces are made. */
+  traced?: HttpContext['traced'];
   /** The text of `/metrics`; default: none. */
   metrics?: HttpContext['metrics'];
   /** Other paces for the event streams, for tests. */
@@ -93,6 +95,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     keeping: options.keeping ?? (() => ({ canKeep: false, reason: 'no journal' })),
     journal: options.journal,
     replicas: options.replicas ?? (async () => ({ replicas: [], isComplete: false })),
+    traced: options.traced,
     metrics: options.metrics ?? (async () => ({ contentType: 'text/plain', body: '' })),
     access: accessRules({ host, tokens: tokensOf(config), publicOrigin: publicUrl }),
     outages: options.outages ?? (async () => []),
@@ -193,6 +196,12 @@ function build(
   const isProbe = (request: FastifyRequest): boolean => needOfRequest(request) === 'probe';
   const limits = registerLimits(app, config.http.ratePerSecondMax, isProbe);
   app.after(() => guard(app, context, limits));
+
+  const { traced } = context;
+  if (traced) {
+    // Not before the body was read: its events come from the socket, which is in no trace.
+    app.addHook('preHandler', (request, _reply, done) => traced(request.headers, done));
+  }
 
   app.setErrorHandler((error, request, reply) => {
     const path = request.url.split('?', 1)[0]!;

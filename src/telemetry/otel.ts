@@ -25,7 +25,7 @@ import type { Telemetry } from 'bullmq';
 import { BullMQOtel } from 'bullmq-otel';
 import { systemClock } from '../time.ts';
 import { AsyncContextManager, TraceContextPropagator } from './otel-context.ts';
-import type { Tracing, TracingOptions } from './tracing.ts';
+import type { CallerHeaders, Tracing, TracingOptions } from './tracing.ts';
 
 /** One request to the collector, its repetitions included, ms. */
 const EXPORT_MS = 5000;
@@ -68,6 +68,10 @@ export class OtelTracing implements Tracing {
 
   traceId(): string | undefined {
     return trace.getActiveSpan()?.spanContext().traceId;
+  }
+
+  continued(headers: CallerHeaders, work: () => void): void {
+    context.with(propagation.extract(context.active(), headers), work);
   }
 
   async stop(deadline: number): Promise<void> {

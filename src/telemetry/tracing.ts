@@ -14,11 +14,16 @@ export interface TracingOptions {
   replica: string;
 }
 
+/** Headers as Node's HTTP server gives them. */
+export type CallerHeaders = Readonly<Record<string, string | string[] | undefined>>;
+
 export interface Tracing {
   /** For BullMQ's Worker, Queue and FlowProducer. */
   readonly telemetry: Telemetry;
   /** The trace that the present code runs in. */
   traceId(): string | undefined;
+  /** Does `work` in the trace that a caller's headers tell (`traceparent`), if they do. */
+  continued(headers: CallerHeaders, work: () => void): void;
   /** Sends what is left, by `deadline` (monotonic ms) and within a second at most. Never rejects. */
   stop(deadline: Instant): Promise<void>;
 }

@@ -29,7 +29,7 @@ async function startService(endpoint: string): Promise<{ service: Service; lines
       REDIS_URL: redis.url,
       DATA_DIR: dataDir,
       CONFIG_DIR: dataDir,
-      HTTP: 'false',
+      HTTP_PORT: '0',
       REPLICA: 'traced-1',
       OTEL_EXPORTER_OTLP_ENDPOINT: endpoint,
     },
@@ -72,6 +72,24 @@ describe('traces', () => {
       ({ event, msg }) => event === 'job.completed' || /handler/.test(`${msg}`),
     );
     expect(told.map(({ traceId }) => traceId)).toEqual(Array(3).fill(path[0]!.traceId));
+  });
+
+  it('go on from the trace of who adds a job over HTTP', async () => {
+    await using collector = await startCollector();
+    const { service, lines } = await startService(collector.url);
+    const [traceId, spanId] = ['c'.repeat(32), 'd'.repeat(16)];
+    const response = await fetch(`${service.address}/v1/queues/second/jobs`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', traceparent: `00-${traceId}-${spanId}-01` },
+      body: '{"name":"http","data":{}}',
+    });
+    expect(response.status).toBe(202);
+    await expect.poll(() => lines.some(({ event }) => event === 'job.completed')).toBe(true);
+    await service.stop();
+    expect(collector.spans.find(({ name }) => name === 'add second.http')).toMatchObject({
+      traceId,
+      parentSpanId: spanId,
+    });
   });
 
   it('leave out what an idle worker does for itself', async () => {
