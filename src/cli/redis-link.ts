@@ -15,7 +15,7 @@ import { reasonOf } from './reason.ts';
 
 /** Somebody sits in front: an answer within 3 s, whatever Redis does. */
 const CONNECT_MS = 2000;
-const CALL_MS = 10_000;
+const CALL_MS = 2500;
 const CLOSE_MS = 500;
 /** ioredis keeps the process for this time when the socket has ended before. */
 const DISCONNECT_MS = 10;

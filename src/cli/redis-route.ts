@@ -10,6 +10,9 @@ import { type FleetView, readFleet } from '../queue/fleet-view.ts';
 import { RedisLink } from './redis-link.ts';
 import type { QueueCounts, Route } from './route.ts';
 
+/** A thousand jobs of a megabyte each over a slow line; a lost answer leaves it open what was added, ms. */
+const ADD_MS = 10_000;
+
 export class RedisRoute implements Route {
   readonly name: string;
   readonly #link: RedisLink;
@@ -26,7 +29,8 @@ export class RedisRoute implements Route {
 
   async enqueue(queue: string, jobs: readonly JobInput[]): Promise<Accepted[]> {
     const entries = jobs.map(({ name, data, options }) => ({ name, data, opts: options }));
-    const adding = this.#link.call(this.#link.queue(queue).addBulk(entries), 'adding jobs');
+    const sent = this.#link.queue(queue).addBulk(entries);
+    const adding = this.#link.call(sent, 'adding jobs', ADD_MS);
     const added = await adding.catch((error: unknown) => {
       if (!(error instanceof RedisUnavailableError)) throw error;
       // Sent is sent: what was not answered may still act.

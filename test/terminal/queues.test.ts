@@ -238,6 +238,32 @@ describe('while Redis is away', () => {
     expect(denied.stderr).not.toMatch(/wrong-word/);
   });
 
+  it('what was done before stays done, and the rest can be done by the same command', async () => {
+    await using mortal = await startRedis({ aof: 'always' });
+    const queue = new Queue('big', { connection: { url: mortal.url } });
+    queue.on('error', () => {});
+    for (let batch = 0; batch < 20; batch += 1) {
+      await queue.addBulk(Array.from({ length: 1000 }, () => ({ name: 'x', data: {} })));
+    }
+    const target = await configOf(mortal.url);
+    const emptying = runCommand(['empty', 'big', '--yes'], target);
+    await expect.poll(() => queue.getWaitingCount(), { interval: 5 }).toBeLessThan(19_000);
+    mortal.freeze();
+    const { code, stderr } = await emptying;
+    mortal.thaw();
+    expect(code).toBe(69);
+    expect(stderr).toMatch(/Emptying \([\d,]+ jobs removed\) did not come to its end/);
+    const left = await queue.getWaitingCount();
+    expect(left).toBeGreaterThan(0);
+    const again = await runCommand(['empty', 'big', '--yes', '--json'], target);
+    expect(again.code).toBe(0);
+    // The batch that was under way may have acted when the server woke.
+    const { waiting } = JSON.parse(again.stdout).removed;
+    expect([left, left - 500]).toContain(waiting);
+    expect(await queue.getWaitingCount()).toBe(0);
+    await queue.close();
+  });
+
   it('a server that takes no writes is named when it refuses', async () => {
     await add(1);
     await redis.command('CONFIG', 'SET', 'maxmemory', '1');
