@@ -34,7 +34,7 @@ scrape_configs:
   [conditions.md](conditions.md). Nothing that a caller sends becomes a label.
 - **Figures of queues** (\`holdfast_queue_jobs\`, \`…_backlog_jobs\`, \`…_oldest_job_age_seconds\`) are the same on
   every replica: take \`max by (queue)\`, not a sum. They are read from Redis at most every 3 s, when
-  somebody scrapes, and have no series while Redis is away: nobody knows then.
+  somebody scrapes, and have no series from 15 s after Redis went away: nobody knows then.
 - **The age of the oldest job** is that of the job which is next, in the order of time or of priority;
   counted from when it was due, for a retry from when its last attempt began.
 

@@ -150,7 +150,7 @@ export const metricTable = {
     'queue',
   ),
   holdfast_queue_oldest_job_age_seconds: gauge(
-    'For how long the job that is next has been due; 0 without one. No series while Redis is away.',
+    'For how long the job that is next has been due; 0 without one, no series while Redis is away.',
     'queue',
   ),
   holdfast_queue_figures_failed_total: counter(
