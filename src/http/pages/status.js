@@ -117,25 +117,27 @@ function showOutages() {
   const { outages, startedAt } = status;
   const now = Date.now();
   byId('timeline').replaceChildren(timeline(outages, now, startedAt, byId('timeline').clientWidth));
-  const items = outages
-    .toReversed()
-    .map(({ id, startedAt: from, endedAt, condition, meaning }) =>
+  const items = outages.toReversed().map(({ id, startedAt: from, endedAt, condition, meaning }) =>
+    element(
+      'li',
+      {},
+      element('time', { datetime: new Date(from).toISOString() }, time(from)),
+      endedAt === undefined
+        ? mark('outage', `for ${age(from)}, goes on`)
+        : element('span', {}, duration(endedAt - from)),
+      element('span', { class: 'quiet' }, meaning ? `${condition}: ${meaning}` : condition),
       element(
-        'li',
-        {},
-        element('time', { datetime: new Date(from).toISOString() }, time(from)),
-        endedAt === undefined
-          ? mark('outage', `for ${age(from)}, goes on`)
-          : element('span', {}, duration(endedAt - from)),
-        element('span', { class: 'quiet' }, meaning ? `${condition}: ${meaning}` : condition),
-        element(
-          'a',
-          { href: `/v1/outages/${encodeURIComponent(id)}/post-mortem`, class: 'quiet' },
-          `Post-mortem of ${time(from)}`,
-        ),
+        'a',
+        {
+          href: `/v1/outages/${encodeURIComponent(id)}/post-mortem`,
+          class: 'quiet',
+          'aria-label': `Post-mortem of ${time(from)}`,
+        },
+        'Post-mortem',
       ),
-    );
-  const known = `${items.length === 0 ? 'No outage' : 'Known'} since ${time(startedAt)}, when this replica started.`;
+    ),
+  );
+  const known = `${items.length === 0 ? 'No outage. ' : ''}Watched since ${time(startedAt)}.`;
   byId('outage-list').replaceChildren(
     ...(items.length === 0 ? [] : [element('ul', { class: 'list' }, ...items)]),
     element('p', { class: 'quiet' }, known),

@@ -2,7 +2,8 @@
  * A browser in front of two replicas on a real Redis, and what the tests ask of a page. Console errors
  * and failed scripts are kept: a page that breaks its own content security policy shows it there.
  */
-import { mkdirSync, mkdtempSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +11,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import axe from 'axe-core';
 import pino from 'pino';
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import { fileNameOf, folderOfOutages, type StoredOutage } from '../../../src/outage/archive.ts';
+import { openRecord } from '../../../src/outage/record.ts';
 import { createService, type Service } from '../../../src/service.ts';
 import type { WorkerDefinition } from '../../../src/worker/definition.ts';
 import { type RedisServer, startRedis } from '../../support/redis-server.ts';
@@ -47,6 +50,7 @@ export async function openSite(settings: Record<string, string> = {}): Promise<S
       log: pino({ level: 'silent' }),
     }),
   );
+  writeHistory(join(dir, 'worker-1'));
   for (const service of services) await service.start();
   const browser = await chromium.launch({
     executablePath: findChromium()!,
@@ -65,6 +69,28 @@ export async function openSite(settings: Record<string, string> = {}): Promise<S
       await rm(dir, { recursive: true, force: true });
     },
   };
+}
+
+/** How long ago an earlier process of the replica saw outages, and how long they took, ms. */
+const HISTORY = [
+  { condition: 'frozen', agoMs: 15 * 3_600_000, lastedMs: 48_000 },
+  { condition: 'failed-over', agoMs: 6.4 * 3_600_000, lastedMs: 9 * 60_000 },
+] as const;
+
+/** Records of outages in the data folder, as an earlier process left them. */
+function writeHistory(dataDir: string): void {
+  const dir = folderOfOutages(dataDir);
+  mkdirSync(dir, { recursive: true });
+  for (const { condition, agoMs, lastedMs } of HISTORY) {
+    const startedAt = Date.now() - agoMs;
+    const endedAt = startedAt + lastedMs;
+    const record: StoredOutage = {
+      ...openRecord(randomUUID(), condition, startedAt, 3),
+      ...{ format: 1, replica: 'worker-1', version: '0.1.0', host: 'earlier', pid: 1 },
+      ...{ commandLine: 'holdfast start', interrupted: false, updatedAt: endedAt, endedAt },
+    };
+    writeFileSync(join(dir, fileNameOf(record)), JSON.stringify(record));
+  }
 }
 
 /** A page that keeps what went wrong in it. */
