@@ -3,6 +3,7 @@
  */
 import { Command } from 'commander';
 import { register as registerConfig } from './cli/config.ts';
+import { register as registerDoctor } from './cli/doctor.ts';
 import { register as registerEmpty } from './cli/empty.ts';
 import { register as registerEnqueue } from './cli/enqueue.ts';
 import { register as registerFailed } from './cli/failed.ts';
@@ -39,6 +40,7 @@ Examples:
   $ holdfast start                          run the handlers of ./workers
   $ holdfast enqueue faq '{"question":"What do I do when Redis is down?"}' --wait
   $ holdfast status --json
+  $ holdfast doctor                         what is wrong with Redis, and what to do
   $ holdfast failed email && holdfast retry email --all
 Each command has examples of its own: holdfast retry --help. Results go to stdout, all else to stderr.
 Settings are environment variables: see \`holdfast config\` and docs/configuration.md.`,
@@ -58,6 +60,7 @@ Settings are environment variables: see \`holdfast config\` and docs/configurati
   registerSchedules(program, source);
   program.commandsGroup('Look:');
   registerStatus(program, source);
+  registerDoctor(program, () => loadConfig());
   registerOutages(program, source);
   registerJournal(program, source);
   registerConfig(program);
