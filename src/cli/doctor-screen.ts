@@ -67,7 +67,7 @@ export class DoctorScreen {
     const { title, labels } = this.#skipped;
     this.#skipped = undefined;
     const [first = '', ...rest] = labels;
-    const others = rest.length === 0 ? '' : `nor: ${rest.join(', ')}`;
+    const others = rest.length === 0 ? '' : `also: ${rest.join(', ')}`;
     print(this.#block(first, { status: 'skip', title, evidence: others, remedy: '' }));
   }
 

@@ -16,8 +16,6 @@ export interface Rights {
   user: string;
 }
 
-/** Between tries nothing is left behind but for this long, ms. */
-const TRACE_MS = 1000;
 /** Cannot be tried alone; whoever may EVAL may these in practice, and DRYRUN knows for sure. */
 const NOT_TRIED: ReadonlySet<string> = new Set(['MULTI', 'EXEC', 'RENAME']);
 
@@ -66,21 +64,27 @@ async function byTrying(
 ): Promise<Rights> {
   const { client } = link.servers()[0]!;
   const tried = needed.filter(({ name }) => !NOT_TRIED.has(name));
-  const refused: { command: string; reason: 'command' | 'key'; reply: string }[] = [];
-  for (const { name, args } of tried) {
-    try {
-      await link.ask(name, client.call(name, ...args));
-      // Types differ from command to command: each begins with nothing.
-      if (args[0] === key) await link.ask('PEXPIRE', client.pexpire(key, TRACE_MS)).catch(() => 0);
-      await link.ask('DEL', client.del(key, `${key}:2`)).catch(() => 0);
-    } catch (error) {
-      const reply = error instanceof Error ? error.message : String(error);
-      // Any other refusal (wrong type, read-only, no such script) comes after the right was checked.
-      if (/^NOPERM|unknown command/i.test(reply)) {
-        refused.push({ command: name, reason: /key/i.test(reply) ? 'key' : 'command', reply });
-      } else if ((error as { code?: unknown }).code === 'EFROZEN') throw error;
-    }
-  }
+  // All at once: one connection keeps their order, and a slow way is gone only once.
+  const replies = await link.ask(
+    'the commands that are needed',
+    Promise.allSettled(
+      tried.map(async ({ name, args }) => {
+        const reply = client.call(name, ...args);
+        // Types differ from command to command: each begins with nothing.
+        client.del(key, `${key}:2`).catch(() => undefined);
+        await reply;
+      }),
+    ),
+  );
+  const refused = replies.flatMap((result, i) => {
+    if (result.status === 'fulfilled') return [];
+    const { reason: error } = result;
+    const reply = error instanceof Error ? error.message : String(error);
+    // Any other refusal (wrong type, read-only, no such script) comes after the right was checked.
+    if (!/^NOPERM|unknown command/i.test(reply)) return [];
+    const reason = /key/i.test(reply) ? ('key' as const) : ('command' as const);
+    return [{ command: tried[i]!.name, reason, reply }];
+  });
   return { refused, asked: tried.length, how: 'tries', user: '' };
 }
 

@@ -3,9 +3,10 @@
  * to a Cluster that serves its slots. What it opens here all later checks use.
  */
 import { readFileSync } from 'node:fs';
+import type { ConditionName } from '../redis/condition-catalogue.ts';
 import { conditionOf } from '../redis/conditions.ts';
-import { fail, type Judged, ofCondition, pass, warn } from './finding.ts';
-import { Link } from './link.ts';
+import { fail, type Judged, ofCondition, pass } from './finding.ts';
+import { isReply, Link } from './link.ts';
 import type { Check } from './scene.ts';
 import type { Target } from './target.ts';
 
@@ -25,12 +26,12 @@ export const auth: Check = {
     try {
       await scene.link.open(STEP_MS);
     } catch (error) {
-      const judged = judgeLogin(error, target);
-      if (judged.status === 'fail') {
+      // Who is told of disk, replicas or dataset has been let in: that is for later checks.
+      if (!isLetIn(error)) {
         scene.link.close();
         delete scene.link;
+        return [...findings, judgeLogin(error, target)];
       }
-      return [...findings, judged];
     }
     const user = await scene.link
       .ask('ACL WHOAMI', scene.link.servers()[0]!.client.call('ACL', 'WHOAMI'))
@@ -66,18 +67,24 @@ function judgePasswordFile({ redis: { passwordFile } }: Target): Judged[] {
   }
 }
 
-/** What a login that came to nothing means. A LOADING server has let us in. */
+/** Refusals that a server gives to those whom it knows. */
+const LET_IN: ReadonlySet<string> = new Set<ConditionName>([
+  'loading',
+  'cannot-persist',
+  'no-replicas',
+  'master-down',
+  'read-only',
+  'out-of-memory',
+]);
+
+function isLetIn(error: unknown): boolean {
+  return isReply(error) && LET_IN.has(conditionOf(error) ?? '');
+}
+
+/** What a login that came to nothing means. */
 export function judgeLogin(error: unknown, target: Target): Judged {
   const reply = error instanceof Error ? error.message : String(error);
   const condition = conditionOf(error);
-  if (condition === 'loading') {
-    return warn(
-      'Connected; Redis is loading its dataset',
-      reply,
-      'Wait; work goes on by itself when the dataset is loaded.',
-      'loading',
-    );
-  }
   if (condition === 'wrong-password') {
     const finding = ofCondition('wrong-password', `${userOf(target)}: ${reply}`);
     finding.title = `User name or password is wrong (${userOf(target)})`;

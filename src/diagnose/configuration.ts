@@ -79,17 +79,19 @@ export const configuration: Check = {
 async function read(link: Link, { client }: Server): Promise<Settings | { reason: string }> {
   const settings = new Map<string, string>();
   let refusal: string | undefined;
-  for (const name of NAMES) {
-    try {
-      const reply = await link.ask('CONFIG GET', client.config('GET', name));
-      const [, value] = reply as string[];
-      if (value !== undefined) settings.set(name, value);
-    } catch (error) {
-      if (!isNotAllowed(error)) throw error;
+  const replies = await link.ask(
+    'CONFIG GET',
+    Promise.allSettled(NAMES.map((name) => client.config('GET', name))),
+  );
+  replies.forEach((result, i) => {
+    if (result.status === 'fulfilled') {
+      const [, value] = result.value as string[];
+      if (value !== undefined) settings.set(NAMES[i]!, value);
+    } else if (isNotAllowed(result.reason)) {
       // Some offers let through a part of them.
-      refusal = (error as Error).message;
-    }
-  }
+      refusal = (result.reason as Error).message;
+    } else throw result.reason;
+  });
   return refusal !== undefined && settings.size === 0 ? { reason: refusal } : settings;
 }
 

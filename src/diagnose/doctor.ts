@@ -27,7 +27,7 @@ import {
 } from './finding.ts';
 import { journal } from './journal.ts';
 import { latency } from './latency.ts';
-import { isNotAllowed } from './link.ts';
+import { isNotAllowed, isReply } from './link.ts';
 import { protocol } from './protocol.ts';
 import { resources } from './resources.ts';
 import type { Check, Scene } from './scene.ts';
@@ -226,7 +226,8 @@ function judgeThrown(error: unknown): { judged: Judged[]; isLost: boolean } {
   if (condition === 'loading') {
     return { judged: [skip('Not looked at: Redis is loading its dataset', text)], isLost: false };
   }
-  if (condition !== undefined) return { judged: [ofCondition(condition, text)], isLost: true };
+  if (condition !== undefined)
+    return { judged: [ofCondition(condition, text)], isLost: !isReply(error) };
   return {
     judged: [
       fail('This check itself failed', text, 'Report it as a bug of Holdfast with this output.'),

@@ -25,9 +25,7 @@ export const latency: Check = {
     const until = clock.now() + (isDeep ? BUDGET_DEEP_MS : BUDGET_MS);
     const pings = isDeep ? PINGS_DEEP : PINGS;
     while (samples.length < pings && clock.now() < until) {
-      const from = clock.now();
-      await link.ask('PING', client.ping());
-      samples.push(clock.now() - from);
+      samples.push(await link.roundTrip(client, clock));
     }
     return [judgeLatency(samples, loaded.config.resilience.pulseTimeoutMs)];
   },

@@ -5,6 +5,7 @@
 import type { Cluster, Redis } from 'ioredis';
 import { createRedisClient, type RedisClient } from '../redis/connect.ts';
 import { destroyClient, ProbeTimeout } from '../redis/probe.ts';
+import type { Clock } from '../time.ts';
 import type { Target } from './target.ts';
 
 const ASK_MS = 3000;
@@ -24,6 +25,8 @@ export class Link {
   constructor(target: Target) {
     this.client = createRedisClient(target.redis, 'probe', {
       name: 'doctor',
+      // A refusal is an answer here: nothing is to be dialled again for it, nor beside it.
+      overrides: { reconnectOnError: () => false, failoverDetector: false },
       onError: (error) => {
         this.#lastError = error;
       },
@@ -37,6 +40,15 @@ export class Link {
   async open(timeoutMs: number): Promise<void> {
     await this.ask('connect', this.client.connect() as Promise<unknown>, timeoutMs);
     await this.ask('PING', this.client.ping() as Promise<unknown>, timeoutMs);
+  }
+
+  /** How long until an answer to PING, ms; a refusal (MISCONF, MASTERDOWN) is one too. */
+  async roundTrip(client: Redis, clock: Clock): Promise<number> {
+    const from = clock.now();
+    await this.ask('PING', client.ping()).catch((error: unknown) => {
+      if (!isReply(error)) throw error;
+    });
+    return clock.now() - from;
   }
 
   /** The answer. @throws the server's error, or what ended the connection, or a {@link ProbeTimeout} */
@@ -84,6 +96,11 @@ export class Link {
 
 function isClosed(error: unknown): boolean {
   return error instanceof Error && error.message === 'Connection is closed.';
+}
+
+/** The server itself has spoken; anything else ended the connection. */
+export function isReply(error: unknown): error is Error {
+  return error instanceof Error && error.name === 'ReplyError';
 }
 
 /** Managed offers and ACLs take single commands away: that is no fault of the server. */

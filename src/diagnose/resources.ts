@@ -28,6 +28,7 @@ export const resources: Check = {
     const key = `${target.redis.prefix}:holdfast:doctor:${randomUUID()}`;
     try {
       await link.ask('SET', link.client.set(key, '1', 'PX', 1000));
+      await link.ask('DEL', link.client.del(key));
     } catch (error) {
       const condition = conditionOf(error);
       // Said already by `server` and `acl`, in more words.
