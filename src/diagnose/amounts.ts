@@ -29,7 +29,8 @@ export function percentText(fraction: number): string {
   return `${Math.round(fraction * 100)} %`;
 }
 
-/** `1 job`, `2,000 jobs` */
+/** `1 job`, `2,000 jobs`, `3 entries` */
 export function countText(count: number, noun: string): string {
-  return `${count.toLocaleString('en')} ${noun}${count === 1 ? '' : 's'}`;
+  const many = noun.endsWith('ry') ? `${noun.slice(0, -1)}ies` : `${noun}s`;
+  return `${count.toLocaleString('en')} ${count === 1 ? noun : many}`;
 }

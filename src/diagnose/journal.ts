@@ -130,7 +130,7 @@ export function judgeFolders(folders: readonly FolderStatus[]): Judged[] {
     if (owner === 'none' && jobs + outcomes > 0) {
       findings.push(
         warn(
-          `${countText(jobs + outcomes, 'entry').replace(/entrys$/, 'entries')} of ${replica} have no owner: its process has died`,
+          `${countText(jobs + outcomes, 'entry')} of ${replica} have no owner: its process has died`,
           `${countText(jobs, 'job')}, ${countText(outcomes, 'outcome')}`,
           'Start a service with this folder: it takes them over. Or by hand: holdfast journal replay',
         ),
@@ -139,7 +139,7 @@ export function judgeFolders(folders: readonly FolderStatus[]): Judged[] {
     if (refused > 0) {
       findings.push(
         warn(
-          `Redis refuses ${countText(refused, 'entry').replace(/entrys$/, 'entries')} of ${replica} for good`,
+          `Redis refuses ${countText(refused, 'entry')} of ${replica} for good`,
           'they are kept',
           'See why: holdfast journal list --refused; then: holdfast journal replay --refused',
         ),

@@ -40,7 +40,9 @@ export const tls: Check = {
     if (options === undefined) {
       return [skip('Not used', 'the address says redis://, or REDIS_TLS is not set')];
     }
-    const files = judgeFiles({ ...options }, unreadable);
+    // Options of files are getters: this reads them.
+    Object.values(options);
+    const files = judgeFiles(unreadable);
     if (files.length > 0) return files;
     const endpoint = target.endpoints[0]!;
     const isVerified = options.rejectUnauthorized !== false;
@@ -58,16 +60,14 @@ export const tls: Check = {
         return judgeCertificate(certificate, asked, isVerified, clock.wall());
       } catch (error) {
         if (candidate !== target.endpoints.at(-1)) continue;
-        return [
-          await explain(error as Error, endpoint.label, () => plainWord(target.endpoints[0]!)),
-        ];
+        return [await explain(error as Error, endpoint.label, () => plainWord(endpoint))];
       }
     }
     return [];
   },
 };
 
-function judgeFiles(_read: object, unreadable: readonly Error[]): Judged[] {
+function judgeFiles(unreadable: readonly Error[]): Judged[] {
   return [...new Map(unreadable.map((error) => [error.message, error])).values()].map((error) =>
     fail(
       'A file for TLS cannot be read',

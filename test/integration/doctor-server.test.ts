@@ -177,17 +177,17 @@ describe('the state of the server', () => {
 
   it('as many clients as maxclients allows', async () => {
     await using server = await startRedis({ aof: true });
-    const others = [1, 2].map(() => new Redis(server.port, '127.0.0.1'));
+    const others = [1, 2, 3].map(() => new Redis(server.port, '127.0.0.1'));
     onTestFinished(() => others.forEach((client) => void client.disconnect()));
     await Promise.all(others.map((client) => client.ping()));
-    await others[0]!.config('SET', 'maxclients', 2);
+    await others[0]!.config('SET', 'maxclients', 3);
     const report = await examine(server.url);
     expect(theProblem(report)).toMatchObject({
       check: 'protocol',
       status: 'fail',
       condition: 'max-clients',
     });
-    await others[0]!.config('SET', 'maxclients', 3);
+    await others[0]!.config('SET', 'maxclients', 5);
     const near = problems(await examine(server.url));
     expect(near.map(({ condition }) => condition)).toEqual([
       'clients-near-limit',
