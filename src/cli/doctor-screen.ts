@@ -6,7 +6,8 @@
 import { countText } from '../diagnose/amounts.ts';
 import type { Report } from '../diagnose/doctor.ts';
 import type { Finding, Status } from '../diagnose/finding.ts';
-import { ProgressLine, plainLine, print, styled } from './terminal.ts';
+import { ShareProgress } from './progress.ts';
+import { plainLine, print, styled } from './terminal.ts';
 
 type Style = Parameters<typeof styled>[0];
 
@@ -27,7 +28,7 @@ const TURNS = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '�
 
 export class DoctorScreen {
   readonly #stream: NodeJS.WriteStream;
-  readonly #progress = new ProgressLine();
+  readonly #progress = new ShareProgress();
   #turning: NodeJS.Timeout | undefined;
   #turn = 0;
   #skipped: { title: string; labels: string[] } | undefined;
@@ -39,7 +40,7 @@ export class DoctorScreen {
   begin({ label }: { label: string }): void {
     const show = (): void => {
       this.#turn += 1;
-      this.#progress.show(`${TURNS[this.#turn % TURNS.length]} ${label} …`);
+      this.#progress.show(`${TURNS[this.#turn % TURNS.length]} ${label} …`, undefined);
     };
     show();
     this.#turning = setInterval(show, TURN_MS);

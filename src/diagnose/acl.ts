@@ -110,7 +110,7 @@ export function judgeRights({ refused, asked, how, user }: Rights, prefix: strin
   return fail(
     `${user === '' ? 'The user' : `User ${user}`} may not ${what.join(', nor ')}`,
     `${refused[0]!.reply.replace(/'[^']*\{doctor\}[^']*'/, `'${prefix}:…'`)}; ${seen}`,
-    `On the server, as an administrator: ACL SETUSER ${who} ${grants.join(' ')}`,
+    `On the server, as an administrator: ACL SETUSER ${who} ${grants.join(' ')} (all that is needed: config/redis-acl.conf)`,
     'no-permission',
   );
 }

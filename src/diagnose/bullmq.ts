@@ -5,7 +5,7 @@
 import { createRequire } from 'node:module';
 import { readFleet } from '../queue/fleet-view.ts';
 import { countText, durationText } from './amounts.ts';
-import { fail, type Judged, pass, warn } from './finding.ts';
+import { fail, type Judged, pass, skip, warn } from './finding.ts';
 import type { Link } from './link.ts';
 import { lockNames, lookAt, type QueueSeen, queueNames } from './queue-look.ts';
 import type { Check } from './scene.ts';
@@ -29,14 +29,18 @@ export const bullmq: Check = {
     if (link === undefined || target === undefined) return [];
     const { prefix } = target.redis;
     const findings = judgeLibrary(installedVersion(), 'installed here');
-    const { names, isComplete } = await queueNames(link, prefix, isDeep);
+    const consumers = await link.ask('the fleet', readFleet(link.client, prefix)).catch(() => []);
+    const known = [
+      ...loaded.config.queues,
+      ...consumers.flatMap(({ queues }) => queues.map(({ queue }) => queue)),
+    ];
+    const { names, isComplete, isListed } = await queueNames(link, prefix, known, isDeep);
     const seen: QueueSeen[] = [];
     for (const name of names) {
       if (signal.aborted) break;
       seen.push(await lookAt(link, prefix, name, clock.wall()));
     }
-    const orphaned = await orphanedLocks(link, prefix, seen, isDeep);
-    const consumers = await link.ask('the fleet', readFleet(link.client, prefix)).catch(() => []);
+    const orphaned = isListed ? await orphanedLocks(link, prefix, seen, isDeep) : [];
     const consumed = new Set(
       consumers.flatMap(({ queues }) =>
         queues.filter(({ isConsuming }) => isConsuming).map(({ queue }) => queue),
@@ -46,6 +50,14 @@ export const bullmq: Check = {
       ...judgeQueues(seen, consumed, loaded.config.stalledIntervalMs),
       ...judgeLocks(orphaned),
     );
+    if (!isListed) {
+      findings.push(
+        skip(
+          'Only queues of QUEUES and of living replicas: listing keys (SCAN) is not allowed here',
+          names.length === 0 ? 'none is known' : names.join(', '),
+        ),
+      );
+    }
     if (!isComplete) {
       findings.push(
         warn(

@@ -1,6 +1,6 @@
 /** Reads what a queue of BullMQ is like from its keys, without BullMQ: quick, bounded, changes nothing. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Link } from './link.ts';
+import { isNotAllowed, type Link } from './link.ts';
 
 const QUEUES_MAX = 200;
 const SCAN_COUNT = 1000;
@@ -33,15 +33,26 @@ export interface QueueSeen {
   version: string | undefined;
 }
 
-/** BullMQ keeps no list of queues; each has a `meta` key. */
+/**
+ * BullMQ keeps no list of queues; each has a `meta` key. Where keys may not be listed these are `known`.
+ */
 export async function queueNames(
   link: Link,
   prefix: string,
+  known: readonly string[],
   isDeep: boolean,
-): Promise<{ names: string[]; isComplete: boolean }> {
-  const { keys, isComplete } = await scan(link, `${prefix}:*:meta`, QUEUES_MAX, isDeep);
+): Promise<{ names: string[]; isComplete: boolean; isListed: boolean }> {
+  const found = await scan(link, `${prefix}:*:meta`, QUEUES_MAX, isDeep).catch((error: unknown) => {
+    if (isNotAllowed(error)) return undefined;
+    throw error;
+  });
+  if (found === undefined) {
+    const names = [...new Set(known)].sort().slice(0, QUEUES_MAX);
+    return { names, isComplete: true, isListed: false };
+  }
+  const { keys, isComplete } = found;
   const names = keys.map((key) => key.slice(prefix.length + 1, -':meta'.length));
-  return { names: names.filter((name) => !name.includes(':')).sort(), isComplete };
+  return { names: names.filter((name) => !name.includes(':')).sort(), isComplete, isListed: true };
 }
 
 export async function lookAt(

@@ -1,5 +1,5 @@
 /** `holdfast doctor` on servers that can be reached and are not as they should be. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -44,7 +44,7 @@ describe('login and rights', () => {
     };
     expect(theProblem(await examine(url))).toMatchObject({
       ...missing,
-      remedy: 'On the server, as an administrator: ACL SETUSER app +evalsha +xadd',
+      remedy: expect.stringContaining('ACL SETUSER app +evalsha +xadd '),
     });
     // The same where the user may not ask: each command is tried.
     await server.command('ACL', 'SETUSER', 'app', '-acl');
@@ -53,6 +53,18 @@ describe('login and rights', () => {
       evidence: expect.stringContaining('asked with tries'),
     });
     expect(await server.command('KEYS', '*')).toEqual([]);
+  });
+
+  it('the user of config/redis-acl.conf may all that is needed', async () => {
+    await using server = await startRedis({ aof: true });
+    const rules = /^user holdfast (.*)$/m.exec(readFileSync('config/redis-acl.conf', 'utf8'))![1]!;
+    await server.command('ACL', 'SETUSER', 'holdfast', ...rules.split(' '), '>hunter22');
+    const report = await examine(`redis://holdfast:hunter22@127.0.0.1:${server.port}`);
+    expect(problems(report)).toEqual([]);
+    expect(skipped(report, 'configuration')).toHaveLength(1);
+    expect(skipped(report, 'bullmq')).toEqual([
+      'Only queues of QUEUES and of living replicas: listing keys (SCAN) is not allowed here',
+    ]);
   });
 
   it('a user without the key pattern', async () => {
