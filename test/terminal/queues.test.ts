@@ -247,7 +247,9 @@ describe('while Redis is away', () => {
     }
     const target = await configOf(mortal.url);
     const emptying = runCommand(['empty', 'big', '--yes'], target);
-    await expect.poll(() => queue.getWaitingCount(), { interval: 5 }).toBeLessThan(19_000);
+    await expect
+      .poll(() => queue.getWaitingCount(), { interval: 5, timeout: 20_000 })
+      .toBeLessThan(19_000);
     mortal.freeze();
     const { code, stderr } = await emptying;
     mortal.thaw();
