@@ -103,15 +103,21 @@ describe('the metrics of a service', () => {
     await service.client.enqueue('sum', 'x', {});
     await service.client.enqueue('sum', 'x', {}, { priority: 3 });
     await service.client.enqueue('sum', 'x', {}, { delay: 60_000 });
-    // Asked again only after a while, however often somebody looks.
-    const delayed = () => metric('holdfast_queue_jobs', { queue: 'sum', state: 'delayed' });
-    await expect.poll(delayed, { timeout: 8000 }).toBe(1);
+    // Asked again only after a while, however often somebody looks; a request for work that was under
+    // way at the quiet may still take a job and hand it back.
+    const seen = async () => {
+      const { text } = await scrape();
+      return [
+        valueIn(text, 'holdfast_queue_jobs', { queue: 'sum', state: 'delayed' }),
+        valueIn(text, 'holdfast_queue_backlog_jobs', { queue: 'sum' }),
+      ];
+    };
+    await expect.poll(seen, { timeout: 15_000 }).toEqual([1, 2]);
     const { text } = await scrape();
     const age = valueIn(text, 'holdfast_queue_oldest_job_age_seconds', { queue: 'sum' })!;
     expect(age).toBeGreaterThan(0);
     expect(age).toBeLessThanOrEqual((Date.now() - added) / 1000);
     expect(valueIn(text, 'holdfast_queue_oldest_job_age_seconds', { queue: 'idle' })).toBe(0);
-    expect(valueIn(text, 'holdfast_queue_backlog_jobs', { queue: 'sum' })).toBe(2);
     expect(valueIn(text, 'holdfast_queue_consuming', { queue: 'sum' })).toBe(0);
   });
 
