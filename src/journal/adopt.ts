@@ -78,12 +78,12 @@ function adoptOne(
     let entries = 0;
     try {
       const positions: Position[] = [];
-      for (const row of theirs.rows()) positions.push(row.position);
+      for (const row of theirs.rows.all()) positions.push(row.position);
       // From the last batch to the first, as each goes in below what is here.
       for (let end = positions.length; end > 0; end -= ADOPT_BATCH) {
         const rows = positions
           .slice(Math.max(0, end - ADOPT_BATCH), end)
-          .map((position) => theirs.row(position))
+          .map((position) => theirs.rows.at(position))
           .filter((row): row is Row => row !== undefined);
         entries += database.adopt(rows, theirs.id);
         // At once: what we settle from now on must not be adopted again if a later batch fails.

@@ -78,8 +78,9 @@ export interface Journal {
   /** Accepted jobs in the same way; `after` a position, if one is given. */
   jobs(queue?: string, after?: Position): AsyncIterable<Kept<JobEntry>>;
   /**
-   * The accepted job of this id, refused ones too, if it is here. Reads through the queue's entries in
-   * the journal's thread, in pages between which others are served: about 20 ms for 100,000 entries.
+   * The accepted job of this id, refused ones too, if it is here. Reads through the entries in the
+   * journal's thread, in pages between which others are served. Measured: 100,000 entries of 700 bytes
+   * take 48 ms, of 4 KB 270 ms.
    * @throws JournalError if it is not done within 5 s
    */
   find(queue: string, jobId: string): Promise<Kept<JobEntry> | undefined>;

@@ -3,77 +3,13 @@
  * journal's own thread. Every write is on disk (WAL, synchronous=FULL) when its call returns; a
  * failed write leaves what was there. Knows nothing of locks, damage or other replicas.
  */
-import { randomUUID } from 'node:crypto';
-import {
-  closeSync,
-  fsyncSync,
-  openSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
-import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
-import {
-  checksum,
-  type EntryType,
-  type Packed,
-  type Position,
-  type RefusedEntry,
-  type Row,
-  unpackRefused,
-} from './entry.ts';
+import { rmSync, statSync, writeFileSync } from 'node:fs';
+import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import { PAGE_BYTES } from './database-file.ts';
+import { COLUMNS, Rows } from './database-rows.ts';
+import { checksum, type Packed, type Position, type Row } from './entry.ts';
 import { isFull } from './fault.ts';
 import { type Folder, makePrivateFile } from './folder.ts';
-
-/** Stands in SQLite's `user_version` and, as a witness against damage, in the table `meta`. */
-export const FORMAT_VERSION = 1;
-
-/** Fixed, so that the first page of every journal of one format is the same. */
-export const PAGE_BYTES = 4096;
-
-/** `origin` is unique so that an adoption that was cut short and begun again adds nothing twice. */
-const SCHEMA = `
-  PRAGMA page_size = ${PAGE_BYTES};
-  PRAGMA auto_vacuum = INCREMENTAL;
-  PRAGMA journal_mode = WAL;
-  BEGIN;
-  CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-  CREATE TABLE entry (
-    position INTEGER PRIMARY KEY AUTOINCREMENT,
-    type TEXT NOT NULL, queue TEXT NOT NULL, mark TEXT NOT NULL, refusal TEXT NOT NULL,
-    bytes INTEGER NOT NULL, crc INTEGER NOT NULL, origin TEXT, head TEXT NOT NULL,
-    args TEXT NOT NULL
-  );
-  CREATE UNIQUE INDEX entry_origin ON entry (origin) WHERE origin IS NOT NULL;
-  PRAGMA user_version = ${FORMAT_VERSION};
-  COMMIT;
-`;
-
-const COLUMNS = 'position, type, queue, mark, refusal, bytes, crc, origin, head, args';
-
-/** What a page is taken from. */
-export interface PageQuery {
-  type: EntryType;
-  queue: string | undefined;
-  after: Position;
-  limit: number;
-}
-
-/** Where to look for a job. */
-export interface FindQuery {
-  queue: string;
-  jobId: string;
-  after: Position;
-  limit: number;
-}
-
-export interface FoundRow {
-  /** Rows that may be the job's. */
-  rows: Row[];
-  /** Where to go on; undefined at the end. */
-  next: Position | undefined;
-}
 
 export interface Counts {
   outcomes: number;
@@ -81,9 +17,6 @@ export interface Counts {
   refused: number;
   bytes: number;
 }
-
-/** A page ends early at this size, so that a page of large entries does not fill the memory. */
-const PAGE_BYTES_MAX = 4 * 1024 * 1024;
 
 /**
  * Frames of the write-ahead log before it is folded into the database: 1 MiB, which the reserve can
@@ -114,40 +47,6 @@ function stretchesOf(positions: readonly Position[]): { from: Position; to: Posi
   return stretches;
 }
 
-/** Makes an empty database in a file of its own, complete and on disk when this returns. */
-export function createDatabase(file: string): void {
-  for (const leftover of [file, `${file}-wal`, `${file}-shm`]) rmSync(leftover, { force: true });
-  makePrivateFile(file);
-  const db = new DatabaseSync(file);
-  try {
-    db.exec(SCHEMA);
-    const meta = db.prepare('INSERT INTO meta VALUES (?, ?)');
-    meta.run('format', String(FORMAT_VERSION));
-    meta.run('id', randomUUID());
-  } finally {
-    db.close();
-  }
-  syncPath(file);
-}
-
-/** Puts a complete database in its place: after this call it is there, or the old one is. */
-export function putInPlace(folder: Folder, complete: string): void {
-  // A log belongs to no database in particular: SQLite would replay a stale one over the new file.
-  for (const stale of [folder.wal, folder.sharedMemory]) rmSync(stale, { force: true });
-  renameSync(complete, folder.database);
-  syncPath(folder.path);
-}
-
-export function syncPath(path: string): void {
-  // Never a database that is open: closing it here would drop SQLite's locks.
-  const fd = openSync(path, 'r');
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-}
-
 export class Database {
   /** Names this journal in the origin of entries that another one adopts. */
   readonly id: string;
@@ -159,6 +58,7 @@ export class Database {
   readonly #counts: Counts;
   /** Removed for the callers, but the disk was too full to write that down. */
   readonly #unwritten = new Set<Position>();
+  readonly rows: Rows;
   #next: Position;
   /** Adopted entries go in below all others: they are older. */
   #lowest: Position;
@@ -170,6 +70,7 @@ export class Database {
     this.#db.exec(
       `PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = ${CHECKPOINT_FRAMES}`,
     );
+    this.rows = new Rows(this.#db, this.#unwritten);
     this.id = String(this.#db.prepare("SELECT value FROM meta WHERE key = 'id'").get()?.value);
     this.#insert = this.#db.prepare(
       `INSERT OR IGNORE INTO entry (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -182,7 +83,7 @@ export class Database {
     this.#counts = { outcomes: 0, jobs: 0, refused: 0, bytes: 0 };
     let last = 0;
     this.#lowest = 0;
-    for (const row of this.rows()) {
+    for (const row of this.rows.all()) {
       this.#count(row, 1);
       last = Math.max(last, row.position);
       this.#lowest = Math.min(this.#lowest, row.position);
@@ -241,62 +142,6 @@ export class Database {
     return added.length;
   }
 
-  /** Rows in order from `after` on, none of them checked yet. */
-  page(query: PageQuery): Row[] {
-    const byQueue = query.queue === undefined ? '' : 'AND queue = ?';
-    const values: SQLInputValue[] = [query.after, query.type];
-    if (query.queue !== undefined) values.push(query.queue);
-    const found: Row[] = [];
-    let bytes = 0;
-    const statement = this.#db.prepare(
-      `SELECT ${COLUMNS} FROM entry WHERE position > ? AND type = ? ${byQueue} AND refusal = '' ORDER BY position`,
-    );
-    for (const row of statement.iterate(...values) as Iterable<unknown>) {
-      const stored = row as Row;
-      if (this.#unwritten.has(stored.position)) continue;
-      found.push(stored);
-      bytes += stored.args.length;
-      if (found.length >= query.limit || bytes >= PAGE_BYTES_MAX) break;
-    }
-    return found;
-  }
-
-  /**
-   * Looks for the job of this id among the next `limit` rows of any kind after `after`; the caller
-   * checks what is found and goes on.
-   */
-  find(query: FindQuery): FoundRow {
-    const { queue, jobId, after, limit } = query;
-    const end = this.#db
-      .prepare('SELECT position FROM entry WHERE position > ? ORDER BY position LIMIT 1 OFFSET ?')
-      .get(after, limit - 1);
-    const next = end === undefined ? undefined : Number(end.position);
-    // The head holds the id as JSON text; whether that is the id or the name, `unpack` tells.
-    const rows = this.#db
-      .prepare(
-        `SELECT ${COLUMNS} FROM entry WHERE position > ? AND position <= ?
-           AND type = 'job' AND queue = ? AND instr(head, ?) > 0`,
-      )
-      .all(after, next ?? Number.MAX_SAFE_INTEGER, queue, JSON.stringify(jobId));
-    const found = rows as unknown as Row[];
-    return { rows: found.filter(({ position }) => !this.#unwritten.has(position)), next };
-  }
-
-  /** All rows in order, whatever their state; bounded by the journal's own bounds, not read ahead. */
-  *rows(): Generator<Row> {
-    for (const row of this.#db
-      .prepare(`SELECT ${COLUMNS} FROM entry ORDER BY position`)
-      .iterate()) {
-      if (!this.#unwritten.has(row.position as number)) yield row as unknown as Row;
-    }
-  }
-
-  row(position: Position): Row | undefined {
-    if (this.#unwritten.has(position)) return undefined;
-    const row = this.#db.prepare(`SELECT ${COLUMNS} FROM entry WHERE position = ?`).get(position);
-    return row as unknown as Row | undefined;
-  }
-
   /**
    * Removes entries. On a disk without any space left this holds for the running process and is
    * written down with the next write that finds room; a restart before that sees them again.
@@ -341,7 +186,7 @@ export class Database {
 
   /** Puts all refused entries back in line, for a person who has removed what stood in their way. */
   putBackRefused(): number {
-    const positions = [...this.rows()].filter(({ refusal }) => refusal !== '');
+    const positions = [...this.rows.all()].filter(({ refusal }) => refusal !== '');
     for (const { position } of positions) this.#change(position, { refusal: '' });
     return positions.length;
   }
@@ -350,23 +195,12 @@ export class Database {
     for (const position of positions) this.#change(position, { mark });
   }
 
-  /** Refused entries in order. */
-  refused(limit: number): RefusedEntry[] {
-    const found: RefusedEntry[] = [];
-    for (const row of this.rows()) {
-      const entry = unpackRefused(row);
-      if (entry !== undefined) found.push(entry);
-      if (found.length >= limit) break;
-    }
-    return found;
-  }
-
   close(): void {
     this.#db.close();
   }
 
   #change(position: Position, change: Partial<Pick<Row, 'mark' | 'refusal'>>): void {
-    const row = this.row(position);
+    const row = this.rows.at(position);
     if (row === undefined) return;
     const changed = { ...row, ...change };
     this.#freeing(() => {

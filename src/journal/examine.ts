@@ -3,7 +3,7 @@
  * sound and whether each row is what was written. Judges only; what follows is decided elsewhere.
  */
 import { DatabaseSync } from 'node:sqlite';
-import { FORMAT_VERSION } from './database.ts';
+import { FORMAT_VERSION } from './database-file.ts';
 import { type Position, type Row, unpack } from './entry.ts';
 import { isDamage, unusable } from './fault.ts';
 import type { Folder } from './folder.ts';

@@ -8,7 +8,7 @@ import { basename, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { JournalError } from '../errors.ts';
 import { systemClock } from '../time.ts';
-import { FORMAT_VERSION } from './database.ts';
+import { FORMAT_VERSION } from './database-file.ts';
 import { type Kept, type Row, unpack, unpackRefused } from './entry.ts';
 import { examineDatabase, isReadDamage, readFormat, whileReadable } from './examine.ts';
 import { asFault } from './fault.ts';

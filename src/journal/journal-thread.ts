@@ -59,7 +59,7 @@ function open(): Store | undefined {
 }
 
 function snapshotOf(database: Database): Snapshot {
-  const [first] = database.rows();
+  const [first] = database.rows.all();
   const entry = first === undefined ? undefined : unpack(first);
   return { ...database.counts, oldestAt: entry?.at };
 }
@@ -69,20 +69,20 @@ function operationsOn(store: Store): Operations {
   return {
     append: (entries) => database.append(entries),
     page: (query) =>
-      database.page(query).map((row): Kept => {
+      database.rows.page(query).map((row): Kept => {
         const entry = unpack(row);
         if (entry === undefined) throw new DamagedRowError(`entry ${row.position}`);
         return entry;
       }),
     find: (query) => {
-      const { rows, next } = database.find(query);
+      const { rows, next } = database.rows.find(query);
       const entry = rows.map(unpack).find((candidate) => candidate?.jobId === query.jobId);
       return { entry, next };
     },
     remove: (positions) => database.remove(positions),
     mark: (positions, mark) => database.mark(positions, mark),
     refuse: (position, reason) => database.refuse(position, reason, systemClock.wall()),
-    refused: (limit) => database.refused(limit),
+    refused: (limit) => database.rows.refused(limit),
     adopt: () => adoptOrphans(folder, database, systemClock.wall()),
     close: () => {
       database.close();

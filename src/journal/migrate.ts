@@ -4,7 +4,7 @@
  * release that changes it adds the step from the one before, and its damage rules to `examine.ts`.
  */
 import { DatabaseSync } from 'node:sqlite';
-import { FORMAT_VERSION } from './database.ts';
+import { FORMAT_VERSION } from './database-file.ts';
 import { readFormat } from './examine.ts';
 import { unusable } from './fault.ts';
 import type { Folder } from './folder.ts';

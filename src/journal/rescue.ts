@@ -9,7 +9,8 @@ import { copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { validate } from 'uuid';
-import { createDatabase, Database, putInPlace, syncPath } from './database.ts';
+import { Database } from './database.ts';
+import { createDatabase, putInPlace, syncPath } from './database-file.ts';
 import { checksum, type Row } from './entry.ts';
 import { examineDatabase, refuseNewerFormat, whileReadable } from './examine.ts';
 import { type Folder, makePrivateFile, makePrivateFolder } from './folder.ts';

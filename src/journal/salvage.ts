@@ -4,7 +4,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import type { DatabaseSync } from 'node:sqlite';
-import { createDatabase, PAGE_BYTES } from './database.ts';
+import { createDatabase, PAGE_BYTES } from './database-file.ts';
 import type { Position, Row } from './entry.ts';
 import { isReadDamage, readRow, whileReadable } from './examine.ts';
 

@@ -3,7 +3,7 @@
  * both typed by it. Values cross by structured clone, so they are plain data.
  */
 import type { Adoption } from './adopt.ts';
-import type { FindQuery, PageQuery } from './database.ts';
+import type { FindQuery, PageQuery } from './database-rows.ts';
 import type { Kept, Packed, Position, RefusedEntry } from './entry.ts';
 import type { Fault } from './fault.ts';
 import type { DamageReport } from './rescue.ts';

@@ -6,7 +6,7 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { endianness } from 'node:os';
-import { PAGE_BYTES } from './database.ts';
+import { PAGE_BYTES } from './database-file.ts';
 import type { Folder } from './folder.ts';
 
 const HEADER_BYTES = 32;

@@ -35,7 +35,7 @@ function orphan(base: string, replica: string, count: number): Folder {
 }
 
 function jobIds(database: Database): (string | undefined)[] {
-  return [...database.rows()].map((row) => unpack(row)?.jobId);
+  return [...database.rows.all()].map((row) => unpack(row)?.jobId);
 }
 
 const numbers = (count: number) => Array.from({ length: count }, (_, n) => `job-${n}`);
@@ -45,7 +45,7 @@ it('adds nothing twice and keeps the order when an adoption was cut short by a c
   const folder = orphan(base, 'dead', 1_100);
   // The first batch is ours already, on disk here and there, when the adopter dies.
   const theirs = openDatabase(folder, 1).database;
-  database.adopt([...theirs.rows()].slice(600), theirs.id);
+  database.adopt([...theirs.rows.all()].slice(600), theirs.id);
   theirs.close();
   expect(adoptOrphans(ours, database, 1)).toEqual({
     adopted: [{ replica: 'dead', entries: 600, damage: undefined }],
@@ -60,7 +60,7 @@ it('adds nothing twice when the rest of a half-adopted journal was rescued from 
   const { base, ours, database } = await place();
   const folder = orphan(base, 'dead', 60);
   const theirs = openDatabase(folder, 1).database;
-  database.adopt([...theirs.rows()].slice(40), theirs.id);
+  database.adopt([...theirs.rows.all()].slice(40), theirs.id);
   theirs.close();
   const bytes = readFileSync(folder.database);
   bytes[bytes.indexOf('job-30"')] = 0x20;
@@ -69,7 +69,7 @@ it('adds nothing twice when the rest of a half-adopted journal was rescued from 
   expect(adopted).toMatchObject([{ entries: 39, damage: { rescued: 59 } }]);
   expect(jobIds(database)).toEqual(numbers(60).filter((id) => id !== 'job-30'));
   // A reader sees where an entry was first written.
-  const [first] = [...database.rows()].map((row) => unpack(row));
+  const [first] = [...database.rows.all()].map((row) => unpack(row));
   expect(first?.origin).toMatch(/^[\da-f-]{36}\/1$/);
   database.close();
 });
@@ -80,7 +80,7 @@ it('adds nothing twice when the adopter of an adopter is cut short as well', asy
   const second = orphan(base, 'second', 0);
   const there = openDatabase(first, 1).database;
   const between = openDatabase(second, 1).database;
-  between.adopt([...there.rows()], there.id);
+  between.adopt([...there.rows.all()], there.id);
   there.close();
   between.close();
   adoptOrphans(ours, database, 1);

@@ -85,7 +85,7 @@ function openAndRead(folder: Folder): Found {
   const { database, damage } = openDatabase(folder, 1);
   try {
     const entries: Kept[] = [];
-    for (const row of database.rows()) {
+    for (const row of database.rows.all()) {
       const entry = unpack(row);
       if (entry !== undefined) entries.push(entry);
     }
@@ -201,7 +201,7 @@ describe('a damaged journal', () => {
     try {
       expect(damage).toBeDefined();
       expect(database.id).not.toBe(imageId);
-      for (const row of database.rows()) expect(row.origin).toBe(`${imageId}/${row.position}`);
+      for (const row of database.rows.all()) expect(row.origin).toBe(`${imageId}/${row.position}`);
       database.continueAfter(5000);
       expect(database.append([pack(outcomeNumber(1000))])).toBe(5001);
     } finally {

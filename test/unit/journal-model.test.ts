@@ -33,7 +33,7 @@ function expectSame(model: Model, real: Real): void {
   const expected = [...model.entries].sort(([a], [b]) => a - b);
   for (const type of ['outcome', 'job'] as const) {
     const page = { type, queue: undefined, after: Number.MIN_SAFE_INTEGER, limit: 1000 };
-    expect(real.database.page(page).map((row) => unpack(row))).toEqual(
+    expect(real.database.rows.page(page).map((row) => unpack(row))).toEqual(
       expected
         .filter(([, { entry, refused }]) => entry.type === type && !refused)
         .map(([position, { entry }]) => ({ ...entry, position })),
@@ -42,7 +42,7 @@ function expectSame(model: Model, real: Real): void {
   const { outcomes, jobs, refused, bytes } = real.database.counts;
   expect(outcomes + jobs + refused).toBe(model.entries.size);
   expect(bytes).toBe(expected.reduce((sum, [, { entry }]) => sum + rowBytes(entry), 0));
-  expect(real.database.refused(1000).map(({ position }) => position)).toEqual(
+  expect(real.database.rows.refused(1000).map(({ position }) => position)).toEqual(
     expected.filter(([, { refused }]) => refused).map(([position]) => position),
   );
 }
