@@ -74,6 +74,8 @@ const NOT_WRITABLE: ReadonlySet<string> = new Set([
   'EPERM',
   'ENOTDIR',
   'EEXIST',
+  // What Node says of a folder that it could not make on a read-only disk, and of one that was removed.
+  'ENOENT',
 ]);
 
 /** Any error of a write or an open, as a fault that says what to do. */

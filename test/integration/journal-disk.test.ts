@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { JournalError, JournalFullError } from '../../src/errors.ts';
-import type { Position } from '../../src/journal/journal.ts';
+import type { Journal, Position } from '../../src/journal/journal.ts';
+import { systemClock } from '../../src/time.ts';
 import { jobNumber, outcomeNumber } from '../support/journal-entries.ts';
 import {
   allOutcomes,
@@ -163,16 +164,41 @@ describe('a place that cannot be written', () => {
   });
 });
 
+describe('a journal whose clock jumps', () => {
+  it('keeps the order of acceptance when the clock is set back', async () => {
+    const dir = await journalFolder();
+    const at = Date.UTC(2026, 0, 1);
+    const clock = { ...systemClock, wall: () => at };
+    const journal = await openIn(dir, { clock });
+    for (const [n, backMs] of [0, 3_600_000, 60_000, 7_200_000].entries()) {
+      clock.wall = () => at - backMs;
+      await journal.append({ ...jobNumber(n), at: clock.wall() });
+    }
+    const idsIn = async (of: Journal) => {
+      const ids: string[] = [];
+      for await (const { jobId } of of.jobs()) ids.push(jobId);
+      return ids;
+    };
+    const order = ['job-0', 'job-1', 'job-2', 'job-3'];
+    expect(await idsIn(journal)).toEqual(order);
+    await journal.close();
+    const again = await openIn(dir, { clock });
+    expect(await idsIn(again)).toEqual(order);
+    await again.append(jobNumber(4));
+    expect(await idsIn(again)).toEqual([...order, 'job-4']);
+  });
+});
+
 describe('a journal whose disk hangs', () => {
   it('tells its callers at the deadline, and takes back what got written after all', async () => {
     const dir = await journalFolder();
-    const journal = await openIn(dir, { replyMs: 200 });
+    const journal = await openIn(dir, { replyMs: 500 });
     const position = await journal.append(outcomeNumber(1));
     // Another writer in the database stands for a disk that does not answer; SQLite waits 1 s.
     const hanging = new DatabaseSync(join(dir, 'one', 'journal.db'));
     hanging.exec('BEGIN IMMEDIATE');
     const late = journal.append(outcomeNumber(2));
-    await expect(late).rejects.toThrow('did not answer within 200 ms');
+    await expect(late).rejects.toThrow('did not answer within 500 ms');
     await expect(journal.append(outcomeNumber(3))).rejects.toThrow('did not answer');
     hanging.exec('ROLLBACK');
     hanging.close();

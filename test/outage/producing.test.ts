@@ -179,3 +179,33 @@ describe.runIf(canMount)('a service whose journal has a disk of 16 MB', () => {
     }
   });
 });
+
+describe('a service that cannot have its journal', () => {
+  it.runIf(canMount)(
+    'does not start on a read-only disk, and names the folder and the remedy',
+    async () => {
+      const mount = mountSmall('1m,ro');
+      try {
+        const journal = join(mount.dir, 'journal');
+        const env = { REDIS_URL: redis.url, WORKERS_DIR: workers, JOURNAL_DIR: journal };
+        const refused = new ServiceProcess(env);
+        expect((await refused.exited).code).not.toBe(0);
+        const said = `${refused.stderr}${JSON.stringify(refused.lines)}`;
+        expect(said).toContain(journal);
+        expect(said).toMatch(/cannot be written[\s\S]*JOURNAL=memory/);
+      } finally {
+        mount.end();
+      }
+    },
+  );
+
+  it('does not start beside a living one of the same name, which goes on', async () => {
+    await startService({ REPLICA: 'one' });
+    const env = { REDIS_URL: redis.url, WORKERS_DIR: workers, REPLICA: 'one' };
+    const second = new ServiceProcess({ ...env, DATA_DIR: service.dataDir });
+    expect((await second.exited).code).not.toBe(0);
+    const said = `${second.stderr}${JSON.stringify(second.lines)}`;
+    expect(said).toContain(join(service.dataDir, 'journal', 'one'));
+    expect(await post({ data: { say: 'still here' } })).toMatchObject({ status: 202 });
+  });
+});
