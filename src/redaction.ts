@@ -4,12 +4,20 @@
  */
 
 /**
- * Credentials in a URL, anywhere in a text or a JSON line: up to the last @, since a password may hold
- * one, but not beyond the JSON string that it stands in.
+ * Credentials in a URL in a JSON line: up to the last @, since a password may hold one, but not beyond
+ * the JSON string that it stands in.
  */
-const URL_PASSWORD = /\b([a-z][a-z0-9+.-]*:\/\/[^\s:/@"]*):(?:\\.|[^\s"\\])+@/gi;
+const IN_JSON = /\b([a-z][a-z0-9+.-]*:\/\/[^\s:/@"]*):(?:\\.|[^\s"\\])+@/gi;
 
-/** Hides what stands between a colon and an @ in every URL of a text. */
-export function redactText(text: string): string {
-  return text.includes('://') ? text.replace(URL_PASSWORD, '$1:***@') : text;
+/** The same in a plain text, where a quote or a backslash may be a part of the password. */
+const IN_TEXT = /\b([a-z][a-z0-9+.-]*:\/\/[^\s:/@]*):\S+@/gi;
+
+/** Hides what stands between a colon and an @ in every URL of a line of JSON. */
+export function redactText(line: string): string {
+  return line.includes('://') ? line.replace(IN_JSON, '$1:***@') : line;
+}
+
+/** Hides it in a text that is not JSON, quotes of the password included. */
+export function redactPlain(text: string): string {
+  return text.includes('://') ? text.replace(IN_TEXT, '$1:***@') : text;
 }

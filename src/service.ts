@@ -250,6 +250,7 @@ class HoldfastService implements Service {
       client,
       target,
       outages: () => records.list(),
+      warnings: () => target.warnings(),
       consumption: () => ({
         isStarted: this.#isStarted,
         isStopping: this.#stopping !== undefined,

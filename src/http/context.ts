@@ -6,6 +6,7 @@ import type { Config } from '../config.ts';
 import type { JournalStats } from '../journal/contract.ts';
 import type { StoredOutage } from '../outage/archive.ts';
 import type { Client } from '../queue/client.ts';
+import type { Warning } from '../queue/early-warnings.ts';
 import type { FleetView } from '../queue/fleet-view.ts';
 import type { RedisTarget } from '../queue/target.ts';
 import type { Exposition } from '../telemetry/metrics.ts';
@@ -54,6 +55,8 @@ export interface HttpContext {
   keeping: () => Keeping;
   /** This replica and the others. Never waits long, never fails because Redis is away. */
   replicas: () => Promise<FleetView>;
+  /** What may become an outage. */
+  warnings: () => readonly Warning[];
   /** Records of outages, newest first. */
   outages: () => Promise<readonly StoredOutage[]>;
   /** What waits in the journal; absent without one. */

@@ -4,6 +4,7 @@
  * there, or accepted jobs can be kept without it. `/readyz/consume` is green while jobs are taken.
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { Warning } from '../queue/early-warnings.ts';
 import type { HttpContext } from './context.ts';
 
 /** What lets a command line tell this service from another program on the port. */
@@ -63,7 +64,7 @@ function consuming({ config, consumption }: HttpContext, queue?: string): Health
 }
 
 /** Whether a producer that comes here now has its job kept. */
-export function readiness({ config, target, consumption, keeping }: HttpContext): Health {
+export function readiness({ config, target, consumption, keeping, warnings }: HttpContext): Health {
   const { breaker, condition, outageId, since } = target.state();
   const { isStarted, isStopping } = consumption();
   const detail = {
@@ -73,6 +74,7 @@ export function readiness({ config, target, consumption, keeping }: HttpContext)
     condition,
     outageId,
     since: new Date(since).toISOString(),
+    ...warningsDetail(warnings()),
   };
   if (isStopping || !isStarted) {
     const status = isStopping ? 'stopping' : 'starting';
@@ -94,6 +96,16 @@ export function readiness({ config, target, consumption, keeping }: HttpContext)
       remedy: '`holdfast doctor` tells what is wrong with Redis.',
     },
   };
+}
+
+/** Nothing where nothing is to be warned of. */
+function warningsDetail(warnings: readonly Warning[]): object {
+  if (warnings.length === 0) return {};
+  const shown = warnings.map((warning) => ({
+    ...warning,
+    since: new Date(warning.since).toISOString(),
+  }));
+  return { warnings: shown };
 }
 
 function startup({ consumption }: HttpContext): Health {

@@ -62,6 +62,8 @@ export interface HttpServerOptions {
   replicas?: HttpContext['replicas'];
   /** Records of outages, newest first; default: none. */
   outages?: HttpContext['outages'];
+  /** What may become an outage; default: nothing. */
+  warnings?: HttpContext['warnings'];
   /** What waits in the journal; default: there is none. */
   journal?: HttpContext['journal'];
   log: Logger;
@@ -99,6 +101,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     metrics: options.metrics ?? (async () => ({ contentType: 'text/plain', body: '' })),
     access: accessRules({ host, tokens: tokensOf(config), publicOrigin: publicUrl }),
     outages: options.outages ?? (async () => []),
+    warnings: options.warnings ?? (() => []),
     stopping: stopping.signal,
   };
   const routes: { method: string; path: string }[] = [];

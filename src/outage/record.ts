@@ -4,7 +4,7 @@
  * whatever an outage throws at it.
  */
 
-import { redactText } from '../redaction.ts';
+import { redactPlain } from '../redaction.ts';
 
 /** A condition and when it was first seen in the outage, ms since the epoch. */
 export interface ConditionSeen {
@@ -118,7 +118,7 @@ export function noteCondition(record: OutageRecord, name: string, at: number): b
 
 /** Notes an error text, without the secrets that it may carry. */
 export function noteEvidence(record: OutageRecord, text: string, at: number): void {
-  const short = redactText(text.slice(0, READ_MAX)).slice(0, TEXT_MAX);
+  const short = redactPlain(text.slice(0, READ_MAX)).slice(0, TEXT_MAX);
   const known = record.evidence.find((evidence) => evidence.text === short);
   if (known) known.count += 1;
   else if (record.evidence.length < EVIDENCE_MAX) {

@@ -24,6 +24,7 @@ import { type Clock, type Random, systemClock, systemRandom } from '../time.ts';
 import { Admission } from './admission.ts';
 import { BlockingClients } from './blocking-clients.ts';
 import { bullmqConnection } from './bullmq-connection.ts';
+import { EarlyWarnings, type Warning } from './early-warnings.ts';
 import { agreeOnOutage, shareOutage } from './fleet-outage.ts';
 import { Generation } from './generation.ts';
 import { ALIVE_MS, Heartbeat } from './heartbeat.ts';
@@ -100,6 +101,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   readonly #settlements: Settlements;
   readonly #blocking: BlockingClients;
   readonly #heartbeat: Heartbeat;
+  readonly #warnings: EarlyWarnings;
   readonly #leases: Leases;
   readonly #care: QueueCare;
   readonly #watch: Watch;
@@ -163,6 +165,12 @@ export class ResilientTarget implements RedisTarget, TargetCore {
       guardMs,
       runId: () => this.#identity?.runId ?? '',
     });
+    this.#warnings = new EarlyWarnings({
+      clock: this.clock,
+      log,
+      generation: () => this.generation(),
+      replicas: () => this.#replicas,
+    });
     this.#heartbeat = new Heartbeat({
       clock: this.clock,
       processId: this.processId,
@@ -220,10 +228,12 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     await this.#loadOutcomes();
     this.#breaker.start();
     this.#heartbeat.start();
+    this.#warnings.start();
   }
 
   async stop(deadline: number): Promise<void> {
     this.#heartbeat.stop();
+    this.#warnings.stop();
     await this.#producing.stop();
     this.#leases.rest();
     this.outages.stop();
@@ -268,6 +278,11 @@ export class ResilientTarget implements RedisTarget, TargetCore {
 
   state(): TargetState {
     return this.#state;
+  }
+
+  /** What may become an outage, as seen by the last look; see docs/conditions.md. */
+  warnings(): readonly Warning[] {
+    return this.#warnings.list();
   }
 
   onChange(listener: (state: TargetState) => void): () => void {

@@ -115,6 +115,11 @@ export const events: Readonly<Record<string, EventEntry>> = {
     says: 'records of outages cannot be written to disk; the log has them',
     fields: ['path'],
   },
+  'warning.began': {
+    says: 'what may become an outage; told at most once in ten minutes',
+    fields: ['condition', 'cause', 'evidence'],
+  },
+  'warning.ended': { says: 'such a warning is over', fields: ['condition', 'durationMs'] },
   'event_loop.blocked': {
     says: 'our own event loop stood still; no outage',
     fields: ['condition', 'blockedMs', 'jobs'],
