@@ -23,6 +23,8 @@ const COMMANDS: readonly (readonly string[])[] = [
   ['SET', KEY, '1', 'PX', '1000'],
   ['INCR', KEY],
   ['INCRBY', KEY, '1'],
+  ['DECR', KEY],
+  ['EXPIRE', KEY, '1'],
   ['PEXPIRE', KEY, '1000'],
   ['PEXPIREAT', KEY, '1'],
   ['PERSIST', KEY],
