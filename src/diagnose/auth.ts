@@ -85,18 +85,18 @@ function isLetIn(error: unknown): boolean {
 export function judgeLogin(error: unknown, target: Target): Judged {
   const reply = error instanceof Error ? error.message : String(error);
   const condition = conditionOf(error);
-  if (condition === 'wrong-password') {
-    const finding = ofCondition('wrong-password', `${userOf(target)}: ${reply}`);
-    finding.title = `User name or password is wrong (${userOf(target)})`;
-    return finding;
-  }
-  if (target.kind === 'sentinel' && condition === undefined) {
+  if (target.kind === 'sentinel' && (condition === undefined || /No such master/i.test(reply))) {
     return fail(
       `The Sentinels name no master "${target.redis.sentinelName}"`,
       reply,
       'Check REDIS_SENTINEL_NAME against `SENTINEL MASTERS`, and that the master is reachable from here.',
       'master-down',
     );
+  }
+  if (condition === 'wrong-password') {
+    const finding = ofCondition('wrong-password', `${userOf(target)}: ${reply}`);
+    finding.title = `User name or password is wrong (${userOf(target)})`;
+    return finding;
   }
   return ofCondition(condition ?? 'refused', reply);
 }

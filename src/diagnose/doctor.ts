@@ -226,6 +226,9 @@ function judgeThrown(error: unknown): { judged: Judged[]; isLost: boolean } {
   if (condition === 'loading') {
     return { judged: [skip('Not looked at: Redis is loading its dataset', text)], isLost: false };
   }
+  if (condition === 'cluster-down') {
+    return { judged: [skip('Not looked at: the Cluster does not serve it', text)], isLost: false };
+  }
   if (condition !== undefined)
     return { judged: [ofCondition(condition, text)], isLost: !isReply(error) };
   return {

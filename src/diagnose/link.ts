@@ -21,6 +21,7 @@ export interface Server {
 export class Link {
   readonly client: RedisClient;
   #lastError: unknown;
+  readonly #leftOut = new Set<string>();
 
   constructor(target: Target) {
     this.client = createRedisClient(target.redis, 'probe', {
@@ -69,6 +70,11 @@ export class Link {
     }
   }
 
+  /** A master of a Cluster that does not answer is asked no more. */
+  leaveOut(label: string): void {
+    this.#leftOut.add(label);
+  }
+
   /** The servers that hold the data: the one, or the masters of a Cluster. */
   servers(): Server[] {
     if (!('nodes' in this.client)) return [{ label: '', client: this.client as Redis }];
@@ -78,7 +84,8 @@ export class Link {
       .map((client) => ({
         label: `${client.options.host}:${client.options.port}`,
         client: client as Redis,
-      }));
+      }))
+      .filter(({ label }) => !this.#leftOut.has(label));
   }
 
   /** Where the connection leads: the master that the Sentinels named. */

@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { ConditionName } from '../redis/condition-catalogue.ts';
 import { conditionOf } from '../redis/conditions.ts';
 import { bytesText, countText, durationText, percentText } from './amounts.ts';
 import { type Judged, ofCondition, pass, skip, warn } from './finding.ts';
@@ -14,6 +15,14 @@ import type { Check } from './scene.ts';
 /** Between the two samples of --deep, ms. */
 const TREND_MS = 5000;
 const FILLING = 0.8;
+/** Refusals of a write of which `server`, `configuration` and `acl` say more. */
+const SAID: ReadonlySet<string> = new Set<ConditionName>([
+  'read-only',
+  'loading',
+  'no-permission',
+  'cluster-down',
+  'no-replicas',
+]);
 /** Full within this time is worth a word, ms. */
 const HOUR_MS = 3_600_000;
 
@@ -31,9 +40,8 @@ export const resources: Check = {
       await link.ask('DEL', link.client.del(key));
     } catch (error) {
       const condition = conditionOf(error);
-      // Said already by `server` and `acl`, in more words.
       if (condition === undefined) throw error;
-      if (condition !== 'read-only' && condition !== 'loading' && condition !== 'no-permission') {
+      if (!SAID.has(condition)) {
         findings.push(ofCondition(condition, `a write of one byte: ${(error as Error).message}`));
       }
     }

@@ -1,10 +1,11 @@
 /** The server's own state: version, role, loading, uptime, restarts that our records know of. */
 import { fateOf, folderOfOutages, readOutages } from '../outage/archive.ts';
+import { conditionOf } from '../redis/conditions.ts';
 import { parseIdentity } from '../redis/identity.ts';
 import { durationText } from './amounts.ts';
 import { fail, type Judged, ofCondition, pass, skip, warn } from './finding.ts';
 import { type Info, numberOf, parseInfo } from './info.ts';
-import { isNotAllowed } from './link.ts';
+import { isNotAllowed, isReply, type Link } from './link.ts';
 import type { Check } from './scene.ts';
 
 /** BullMQ's own minimum; and what it recommends, for atomic blocking reads. */
@@ -31,6 +32,11 @@ export const server: Check = {
         infos.set(label, parseInfo(text));
         findings.push(...judgeServer(parseInfo(text), text, label));
       } catch (error) {
+        if (target.kind === 'cluster' && !isReply(error)) {
+          link.leaveOut(label);
+          findings.push(judgeLostNode(label, error));
+          continue;
+        }
         if (!isNotAllowed(error)) throw error;
         findings.push(
           skip(
@@ -138,17 +144,33 @@ export function judgeHistory(outages: readonly (readonly string[])[], isOpen: bo
   ];
 }
 
-async function judgeCluster(link: import('./link.ts').Link): Promise<Judged[]> {
-  const [first] = link.servers();
-  if (first === undefined) return [ofCondition('cluster-down', 'no master is known')];
-  const text = String(await link.ask('CLUSTER INFO', first.client.cluster('INFO')));
-  const fields = parseInfo(text);
-  const slots = `${fields.get('cluster_slots_ok')} of 16384 slots served, ${fields.get('cluster_known_nodes')} nodes`;
-  return [
-    fields.get('cluster_state') === 'ok'
-      ? pass('The Cluster serves all slots', slots)
-      : ofCondition('cluster-down', `cluster_state:${fields.get('cluster_state')}; ${slots}`),
-  ];
+function judgeLostNode(label: string, error: unknown): Judged {
+  const condition = conditionOf(error) ?? 'refused';
+  const finding = ofCondition(condition, error instanceof Error ? error.message : String(error));
+  finding.title = `The master ${label} does not answer`;
+  finding.remedy = `Look at redis-server there; without a replica that takes over, its slots are not served.`;
+  return finding;
+}
+
+/** What the first master says that answers. */
+async function judgeCluster(link: Link): Promise<Judged[]> {
+  let last: unknown = new Error('no master is known');
+  for (const { client } of link.servers()) {
+    try {
+      const fields = parseInfo(String(await link.ask('CLUSTER INFO', client.cluster('INFO'))));
+      const state = fields.get('cluster_state');
+      const slots = `${fields.get('cluster_slots_ok')} of 16384 slots served, ${fields.get('cluster_known_nodes')} nodes`;
+      return [
+        state === 'ok'
+          ? pass('The Cluster serves all slots', slots)
+          : ofCondition('cluster-down', `cluster_state:${state}; ${slots}`),
+      ];
+    } catch (error) {
+      if (isNotAllowed(error)) return [skip('CLUSTER INFO is not allowed here')];
+      last = error;
+    }
+  }
+  return [ofCondition('cluster-down', last instanceof Error ? last.message : String(last))];
 }
 
 function product(flavour: string): string {

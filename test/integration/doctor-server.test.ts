@@ -235,6 +235,62 @@ describe('the state of the server', () => {
   });
 });
 
+describe('Sentinel and Cluster', () => {
+  it('looks at the master that the Sentinels name, and says when they name none', async () => {
+    await using master = await startRedis({ aof: true });
+    const line = `sentinel monitor jobs 127.0.0.1 ${master.port} 1`;
+    await using sentinel = await startRedis({ sentinel: [line] });
+    const sentinels = [
+      { host: '127.0.0.1', port: sentinel.port },
+      { host: '127.0.0.1', port: await freePort() },
+    ];
+    const report = await examine(undefined, { redis: { sentinels, sentinelName: 'jobs' } });
+    expect(theProblem(report)).toMatchObject({
+      check: 'tcp',
+      status: 'warn',
+      condition: 'refused',
+    });
+    expect(report.findings.find(({ check }) => check === 'auth')?.title).toBe(
+      `Connected as user default at 127.0.0.1:${master.port}`,
+    );
+    const wrong = await examine(undefined, {
+      redis: { sentinels: sentinels.slice(0, 1), sentinelName: 'other' },
+    });
+    expect(theProblem(wrong)).toMatchObject({
+      check: 'auth',
+      title: 'The Sentinels name no master "other"',
+      remedy: expect.stringContaining('REDIS_SENTINEL_NAME'),
+    });
+  });
+
+  it('a Cluster without hash tag, and with slots that nobody serves', async () => {
+    await using node = await startRedis({
+      aof: true,
+      args: ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1'],
+    });
+    await node.command('CLUSTER', 'ADDSLOTSRANGE', 0, 16_383);
+    await expect
+      .poll(() => node.command('CLUSTER', 'INFO'), { timeout: 10_000 })
+      .toContain('cluster_state:ok');
+    const clusterNodes = [{ host: '127.0.0.1', port: node.port }];
+    const tagged = { clusterNodes, prefix: '{bull}' };
+    expect(problems(await examine(undefined, { redis: tagged }))).toEqual([]);
+    expect(theProblem(await examine(undefined, { redis: { clusterNodes } }))).toMatchObject({
+      check: 'configuration',
+      status: 'fail',
+      evidence: 'QUEUE_PREFIX=bull',
+      remedy: expect.stringContaining('QUEUE_PREFIX={bull}'),
+    });
+    await node.command('CLUSTER', 'DELSLOTS', 1);
+    await expect.poll(() => node.command('CLUSTER', 'INFO')).toContain('cluster_state:fail');
+    expect(theProblem(await examine(undefined, { redis: tagged }))).toMatchObject({
+      check: 'server',
+      status: 'fail',
+      condition: 'cluster-down',
+    });
+  });
+});
+
 describe('the queues', () => {
   it('stuck, orphaned and failed jobs, and a version that falls silent', async () => {
     await using server = await startRedis({ aof: true });
