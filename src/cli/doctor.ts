@@ -53,5 +53,6 @@ async function doctor(
   });
   if (screen === undefined) print(JSON.stringify(report, null, 2));
   else screen.finish(report);
-  process.exitCode = report.exitCode;
+  // A name server that is still being waited for would keep the process; what was printed goes out first.
+  process.stdout.write('', () => process.exit(report.exitCode));
 }

@@ -36,6 +36,6 @@ export function judgeSkew(skewMs: number, errorMs: number): Judged {
   const remedy =
     'Let both hosts keep their time with NTP (timedatectl set-ntp true; chronyc tracking), and correct the one that is wrong.';
   const title = `The clock of this host is ${durationText(size)} ${where} that of Redis`;
-  const cost = `${evidence}; delayed and scheduled jobs run ${skewMs > 0 ? 'late' : 'early'} by that much`;
+  const cost = `${evidence}; jobs that are delayed or scheduled here run ${skewMs > 0 ? 'late' : 'early'} on hosts whose clock is right`;
   return size >= SKEW_FAIL_MS ? fail(title, cost, remedy) : warn(title, cost, remedy);
 }
