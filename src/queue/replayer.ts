@@ -26,6 +26,8 @@ export interface ReplayerDeps {
   workOf(ledger: QueueLedger, job: AcceptedJob): Promise<AddWork>;
   isOutage(error: unknown, generation: Generation): boolean;
   compareClocks(generation: Generation): Promise<void>;
+  /** Entries sent at once. Default 256. */
+  pageEntries?: number;
   /** It is at its end, or not any more, or clear. */
   onChange(): void;
   /** Everything is in Redis, so many of it by this replay. */
@@ -50,6 +52,7 @@ type Fate = 'acted' | 'again' | { refused: string };
 export class Replayer {
   readonly #deps: ReplayerDeps;
   readonly #journal: Journal;
+  readonly #pageEntries: number;
   /** Everything up to here is in Redis, refused, or decided elsewhere. */
   #through = Number.MIN_SAFE_INTEGER;
   /** A page that was begun before one of these says nothing about the journal after it. */
@@ -79,6 +82,7 @@ export class Replayer {
   constructor(deps: ReplayerDeps, journal: Journal) {
     this.#deps = deps;
     this.#journal = journal;
+    this.#pageEntries = deps.pageEntries ?? PAGE_ENTRIES;
     this.#hasNews = journal.stats().jobs > 0;
     this.#isClear = !this.#hasNews;
   }
@@ -179,11 +183,7 @@ export class Replayer {
     const last = new Map<string, number>();
     while (generation.alive && !this.#isStopped) {
       this.#hasNews = false;
-      for await (const page of this.#pages()) {
-        if (!generation.alive || this.#isStopped) return;
-        if (page.length < PAGE_ENTRIES) this.#setAtEnd(true);
-        await this.#replayPage(page, generation, last);
-      }
+      if (!(await this.#replayAll(generation, last))) return;
       if (this.#hasNews) continue;
       if (this.#expected === 0 && this.#deciding === 0) {
         this.#isClear = true;
@@ -200,14 +200,40 @@ export class Replayer {
     }
   }
 
+  /**
+   * All that the journal has now. The next page is made ready while one is under way: without that the
+   * replay had 0.64 of the rate of plain `addBulk`, with it 0.88 and 0.94.
+   * @returns whether it came to the end
+   */
+  async #replayAll(generation: Generation, last: Map<string, number>): Promise<boolean> {
+    let underWay: Promise<void> = Promise.resolve();
+    try {
+      for await (const page of this.#pages()) {
+        if (!generation.alive || this.#isStopped) return false;
+        const rewinds = this.#rewinds;
+        const steps = await this.#stepsOf(page, generation);
+        await underWay;
+        if (page.length < this.#pageEntries) this.#setAtEnd(true);
+        underWay = this.#replayPage(page, steps, rewinds, generation, last);
+        // Its failure is met when it is awaited.
+        underWay.catch(() => undefined);
+      }
+      await underWay;
+      return true;
+    } finally {
+      await underWay.catch(() => undefined);
+    }
+  }
+
   /** From the last place on; the next page is read while one is sent. */
   async *#pages(): AsyncGenerator<Kept<JobEntry>[]> {
     const entries = this.#journal.jobs(undefined, this.#through)[Symbol.asyncIterator]();
-    let next = take(entries, PAGE_ENTRIES);
+    let next = take(entries, this.#pageEntries);
     for (;;) {
       const page = await next;
       if (page.length === 0) return;
-      next = page.length < PAGE_ENTRIES ? Promise.resolve([]) : take(entries, PAGE_ENTRIES);
+      next =
+        page.length < this.#pageEntries ? Promise.resolve([]) : take(entries, this.#pageEntries);
       // Its failure is met when it is awaited.
       next.catch(() => undefined);
       yield page;
@@ -216,11 +242,12 @@ export class Replayer {
 
   async #replayPage(
     page: readonly Kept<JobEntry>[],
+    made: Step[],
+    rewinds: number,
     generation: Generation,
     last: Map<string, number>,
   ): Promise<void> {
-    const rewinds = this.#rewinds;
-    let steps = await this.#stepsOf(page, generation);
+    let steps = made;
     for (let looks = 0; steps.length > 0; looks += 1) {
       if (looks >= LOOKS_MAX) throw new Error('journaled jobs are out of order at Redis');
       await this.#learn(steps, generation, last);

@@ -209,6 +209,8 @@ class Producer {
         ...shared,
         ledger: (_, queue) => this.#ledger(queue),
         workOf: async (ledger, { jobId }) => world.work(ledger.queue, jobId),
+        // Small, so that a replay is of many pages.
+        pageEntries: 4,
         onChange: () => this.#intake.changed(),
         onClear: () => undefined,
       },
