@@ -51,6 +51,13 @@ export const conditions = {
       'Check that the port speaks TLS (rediss://) or does not (redis://), and certificate, CA and server name.',
     pace: 'slow',
   },
+  'not-redis': {
+    cause: 'configuration',
+    meaning: 'what answers at the address does not speak the protocol of Redis',
+    evidence: 'Run `curl -v http://<host>:<port>/`, or `ss -ltnp` on that host.',
+    remedy: 'Correct host and port of REDIS_URL.',
+    pace: 'slow',
+  },
   timeout: {
     cause: 'network',
     meaning: 'Redis cannot be reached in time',

@@ -33,6 +33,8 @@ const texts: readonly (readonly [RegExp, ConditionName])[] = [
   [/^ERR invalid password/, 'wrong-password'],
   // A script's user may not run one of its commands or touch one of its keys (Redis 7, Redis 6).
   [/^ERR .*The user executing the script can't /, 'no-permission'],
+  // What ioredis' parser says of bytes that are not Redis' protocol.
+  [/^Unknown RESP type |^Protocol error, got "/, 'not-redis'],
   [/^Failed to refresh slots cache|^Too many Cluster redirections/, 'cluster-down'],
   [
     /^(Connection is closed\.|Stream isn't writeable|Socket closed unexpectedly|Reached the max retries per request)/,

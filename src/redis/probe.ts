@@ -6,6 +6,7 @@
 import type { Cluster, Redis } from 'ioredis';
 import type { Clock } from '../time.ts';
 import { parseIdentity, type ServerIdentity } from './identity.ts';
+import { refusesTls } from './plain-speech.ts';
 
 export interface ProbePassed {
   client: Redis | Cluster;
@@ -63,8 +64,9 @@ export async function probe(options: ProbeOptions): Promise<ProbePassed> {
       new ProbeTimeout(name, stepTimeoutMs, isAccepted(client), isEncrypted(client));
     return await withDeadline(work, stepTimeoutMs, timedOut, signal);
   };
+  const plain = refusesTls(client);
   try {
-    await step('connect', client.connect());
+    await step('connect', Promise.race([client.connect(), plain.found]));
     const identity = parseIdentity(await step('INFO', client.info()));
     const before = clock.now();
     const [seconds, micros] = (await step('TIME', client.time())) as unknown as [string, string];
@@ -88,6 +90,8 @@ export async function probe(options: ProbeOptions): Promise<ProbePassed> {
     throw lastError !== undefined && !(error instanceof ProbeTimeout) && isClosed(error)
       ? lastError
       : error;
+  } finally {
+    plain.end();
   }
 }
 

@@ -3,6 +3,7 @@
  * plain commands, and over scripts, since BullMQ's operations are scripts.
  */
 import { mkdirSync } from 'node:fs';
+import { createServer as createHttpServer } from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { Redis } from 'ioredis';
@@ -269,10 +270,20 @@ describe('a server that cannot be reached is named', () => {
     expect(conditionOf(await probeError(proxy.url, 200))).toBe('frozen');
   });
 
-  it('frozen: a plain Redis that is spoken to in TLS waits for the end of a line', async () => {
+  it('tls: a plain Redis that is spoken to in TLS and waits for the end of a line', async () => {
     await using server = await startRedis();
-    const error = await probeError(`rediss://127.0.0.1:${server.port}`, 200);
-    expect(conditionOf(error)).toBe('frozen');
+    expect(conditionOf(await probeError(`rediss://127.0.0.1:${server.port}`))).toBe('tls');
+    server.freeze();
+    expect(conditionOf(await probeError(`rediss://127.0.0.1:${server.port}`))).toBe('frozen');
+    server.thaw();
+  });
+
+  it('not-redis: a port that speaks HTTP', async () => {
+    const other = createHttpServer((_request, response) => response.end());
+    await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => void other.close());
+    const { port } = other.address() as { port: number };
+    expect(conditionOf(await probeError(`redis://127.0.0.1:${port}`))).toBe('not-redis');
   });
 
   it('tls: something else that answers in plain text', async () => {
