@@ -151,7 +151,8 @@ export class ResilientTarget implements RedisTarget, TargetCore {
       log,
       config,
       ledgers,
-      onError: (error, generation) => this.isOutage(error, generation),
+      mayScout: () => this.#replicas <= resilience.attemptBudget / 2,
+      onError: (error, generation) => this.isOutage(error, generation, true),
     });
     this.#blocking = new BlockingClients(
       () => this.#watch.connect('blocking'),
@@ -482,10 +483,19 @@ export class ResilientTarget implements RedisTarget, TargetCore {
 
   // Watching -----------------------------------------------------------------------------------------
 
-  isOutage(error: unknown, generation: Generation): boolean {
+  isOutage(error: unknown, generation: Generation, isOwnVerdict = false): boolean {
     if (!generation.alive || generation !== this.#generation) return true;
     const condition = conditionIn(error);
     if (condition === undefined) return false;
+    const silentMs = this.clock.now() - this.#watch.answeredAt;
+    if (condition === 'half-open' && silentMs > this.patienceMs() && !isOwnVerdict) {
+      // The other connection is silent too: whether it is the server is told by the next answer.
+      void generation.serverTime().then(
+        () => this.isOutage(error, generation, true),
+        () => undefined,
+      );
+      return true;
+    }
     const trouble = { name: condition, pace: conditions[condition].pace };
     this.#breaker.failure(trouble);
     this.outages.saw(condition, textOf(error));

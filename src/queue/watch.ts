@@ -13,12 +13,15 @@ import type { Clock } from '../time.ts';
 import type { Generation } from './generation.ts';
 import type { QueueLedger } from './ledger.ts';
 import { fencedReason } from './lua/fence.ts';
+import { Scout } from './scout.ts';
 
 export interface WatchOptions {
   clock: Clock;
   log: Logger;
   config: Pick<Config, 'redis' | 'resilience'>;
   ledgers(): Iterable<QueueLedger>;
+  /** Whether the fleet's budget has room for one more connection of this replica. */
+  mayScout(): boolean;
   /** Something went wrong on a connection of the generation. */
   onError(error: unknown, generation: Generation): void;
 }
@@ -36,6 +39,7 @@ export class Watch {
   answeredAt = 0;
   readonly #options: WatchOptions;
   #pulse: Pulse | undefined;
+  #scout: Scout | undefined;
   /** ioredis says why in an event, and then only that the connection is closed. */
   #lastError: unknown;
 
@@ -76,6 +80,14 @@ export class Watch {
   rest(): void {
     this.#pulse?.stop();
     this.#pulse = undefined;
+    this.#scout?.end();
+    this.#scout = undefined;
+  }
+
+  #newScout(): Scout {
+    const { redis } = this.#options.config;
+    const overrides = { lazyConnect: true };
+    return new Scout(() => createRedisClient(redis, 'probe', { retryPace: () => null, overrides }));
   }
 
   /** Milliseconds that an answer may take now. */
@@ -97,10 +109,21 @@ export class Watch {
           generation.setClockOffset(clockOffset);
           this.roundTripMs = roundTripMs;
           this.answeredAt = clock.now();
+          this.#scout?.end();
+          this.#scout = undefined;
+        },
+        onDoubt: () => {
+          this.#scout?.end();
+          this.#scout = this.#options.mayScout() ? this.#newScout() : undefined;
         },
         onMissed: (silentMs) => {
           const error = new Error(`no answer to a pulse for ${Math.round(silentMs)} ms`);
-          onError(Object.assign(error, { code: 'EFROZEN' }), generation);
+          const found = this.#scout?.finding(silentMs);
+          this.#scout = undefined;
+          onError(
+            conditionOf(found) === undefined ? Object.assign(error, { code: 'EFROZEN' }) : found,
+            generation,
+          );
         },
         onError: (error) => onError(error, generation),
         onLoopBlocked: (blockedMs) => this.#loopBlocked(blockedMs),

@@ -19,6 +19,8 @@ export interface PulseOptions {
   /** When anything last came from the server on the connection, monotonic ms: as good as a pulse. */
   heardAt(): number;
   onAnswer(answer: { clockOffset: number; roundTripMs: number }): void;
+  /** Half the time has passed without an answer. */
+  onDoubt?(): void;
   onMissed(silentMs: number): void;
   onError(error: unknown): void;
   /** Our own event loop stood still for this long. */
@@ -121,7 +123,12 @@ export class Pulse {
       await nextPoll();
       await nextPoll();
       const passed = clock.now() - before;
+      const silentBefore = silentMs;
       silentMs += Math.min(passed, 2 * SLICE_MS);
+      const half = this.timeoutMs / 2;
+      if (silentBefore < half && silentMs >= half && !settled() && !this.#stopped) {
+        this.#options.onDoubt?.();
+      }
     }
     return silentMs;
   }
