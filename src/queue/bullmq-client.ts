@@ -14,7 +14,7 @@ import {
   type Telemetry,
 } from 'bullmq';
 import type { Logger } from 'pino';
-import { HoldfastError, InvalidInputError } from '../errors.ts';
+import { HoldfastError, InvalidInputError, RedisUnavailableError } from '../errors.ts';
 import type { JobEntry, Kept } from '../journal/journal.ts';
 import { systemClock } from '../time.ts';
 import { withReceipts } from './accepting-backend.ts';
@@ -130,15 +130,22 @@ class BullmqClient implements Client {
 
   async job(queue: string, id: string): Promise<JobView | undefined> {
     assertQueueName(queue);
-    if (this.#options.target.journal.stats().jobs === 0) return await this.#jobInRedis(queue, id);
+    const { target } = this.#options;
+    const { journal } = target;
+    const state = target.state();
+    const isAway = state.breaker !== 'closed' && state.condition !== 'connecting';
+    if (journal.stats().jobs === 0 && !isAway) return await this.#jobInRedis(queue, id);
     // Redis first: it may have the job already, and then knows more.
-    const known =
-      this.#options.target.state().breaker === 'closed'
-        ? await this.#jobInRedis(queue, id).catch(() => undefined)
-        : undefined;
+    const known = isAway ? undefined : await this.#jobInRedis(queue, id).catch(() => undefined);
     if (known) return known;
-    const entry = await this.#options.target.journal.find(queue, id);
-    return entry ? journaledView(entry) : await this.#jobInRedis(queue, id);
+    const entry = await journal.find(queue, id);
+    if (entry) return journaledView(entry);
+    if (!isAway) return await this.#jobInRedis(queue, id);
+    throw new RedisUnavailableError(
+      'looking for a job',
+      state.condition ?? 'reset',
+      state.outageId,
+    );
   }
 
   async #jobInRedis(queue: string, id: string): Promise<JobView | undefined> {
