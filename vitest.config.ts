@@ -18,6 +18,8 @@ const tier = (name: string, timeoutMs: number, globalSetup: string[] = []) => ({
     include: [`test/${name}/**/*.test.ts`],
     testTimeout: timeoutMs,
     hookTimeout: timeoutMs,
+    // Ends as soon as it is so; Vitest's own second is too short beside other tests on two cores.
+    expect: { poll: { timeout: 10_000 } },
   },
 });
 
