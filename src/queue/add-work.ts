@@ -5,6 +5,7 @@
 import { type JobJson, type ParentKeyOpts, QueueKeys, RedisQueueBackend } from 'bullmq';
 import type { AddWork } from './add-series.ts';
 import {
+  claimArgs,
   commandName,
   fenceArgs,
   isFenced,
@@ -52,8 +53,6 @@ class Recorder extends RedisQueueBackend {
     return calls;
   }
 }
-
-const CLAIM_KEYS = ['wait', 'paused', 'active', 'prioritized', 'delayed'];
 
 const recorders = new WeakMap<QueueLedger, Recorder>();
 
@@ -152,16 +151,15 @@ async function sendTogether(
       const own = i === 0 ? number : { ...number, before: number.number };
       multi.runCommand(commandName(numberedName(script)!), numberedArgs(script, args, own));
     } else {
-      const fence = fenceOf(core, generation, rootOf(core, entries));
+      const root = rootOf(core, entries);
+      const fence = root.fence(core.processId, generation.serverNow() + core.fenceMs());
       const sent = isFenced(script) ? fenceArgs(script, args, fence) : args;
       multi.runCommand(commandName(script), sent);
     }
   }
   if (isAgain) {
     for (const { prefix, queueName, jobId } of entries) {
-      const ledger = core.ledger(prefix, queueName);
-      const keys = CLAIM_KEYS.map((type) => ledger.toKey(type));
-      multi.runCommand(commandName('claim'), [...keys, ledger.key('ran'), ledger.toKey(''), jobId]);
+      multi.runCommand(commandName('claim'), claimArgs(core.ledger(prefix, queueName), [jobId]));
     }
   }
   const replies = await multi.exec();
@@ -172,16 +170,4 @@ async function sendTogether(
 
 function rootOf(core: TargetCore, entries: readonly Entry[]): QueueLedger {
   return core.ledger(entries[0]!.prefix, entries[0]!.queueName);
-}
-
-function fenceOf(
-  core: TargetCore,
-  generation: Generation,
-  ledger: QueueLedger,
-): { epochKey: string; deadline: number; epoch: string } {
-  return {
-    epochKey: ledger.epochKey(core.processId),
-    deadline: generation.serverNow() + core.fenceMs(),
-    epoch: ledger.epoch ?? 'none',
-  };
 }

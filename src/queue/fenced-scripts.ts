@@ -7,6 +7,7 @@
  */
 import { createRequire } from 'node:module';
 import type { Cluster, Redis } from 'ioredis';
+import type { Fence, QueueLedger } from './ledger.ts';
 import { CLAIM, CLAIM_KEY_COUNT } from './lua/claim.ts';
 import { FENCE_PRELUDE, NUMBERED_PRELUDE } from './lua/fence.ts';
 import { HEARTBEAT, HEARTBEAT_KEY_COUNT } from './lua/heartbeat.ts';
@@ -129,15 +130,19 @@ export function numberedArgs(
   return numbered;
 }
 
+const CLAIM_KEYS = ['wait', 'paused', 'active', 'prioritized', 'delayed'];
+
+/** Arguments of `claim`; without ids it looks at every forgotten run of a schedule. */
+export function claimArgs(ledger: QueueLedger, jobIds: readonly string[]): string[] {
+  const keys = CLAIM_KEYS.map((type) => ledger.toKey(type));
+  return [...keys, ledger.key('ran'), ledger.toKey(''), ...jobIds];
+}
+
 /**
  * A script's arguments with the fence's key and two arguments in their places. This runs for every
  * command, hence the plain loop.
  */
-export function fenceArgs(
-  command: string,
-  args: readonly unknown[],
-  fence: { epochKey: string; deadline: number; epoch: string },
-): unknown[] {
+export function fenceArgs(command: string, args: readonly unknown[], fence: Fence): unknown[] {
   const keys = keyCount(command);
   const fenced = new Array<unknown>(args.length + 3);
   for (let i = 0; i < keys; i += 1) fenced[i] = args[i];

@@ -77,6 +77,13 @@ export const WINDOW_BYTES_MAX = 32 * 1024 * 1024;
 /** Tokens in doubt that are remembered; a worker has one per free slot, so this is never met. */
 export const DOUBTFUL_MAX = 10_000;
 
+/** See `fence.ts`: the key that holds the epoch, the last moment to act, the epoch of the command. */
+export interface Fence {
+  epochKey: string;
+  deadline: number;
+  epoch: string;
+}
+
 export class QueueLedger {
   readonly prefix: string;
   readonly queue: string;
@@ -125,6 +132,11 @@ export class QueueLedger {
   epochKey(processId: string): string {
     this.#epochKey ??= this.key(`epoch:${processId}`);
     return this.#epochKey;
+  }
+
+  /** What a fenced command of a process carries; `deadline` is server time, ms. */
+  fence(processId: string, deadline: number): Fence {
+    return { epochKey: this.epochKey(processId), deadline, epoch: this.epoch ?? 'none' };
   }
 
   toKey(type: string): string {

@@ -7,6 +7,7 @@ import { fenceArgs, isFenced } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
 import type { HeldJob, Outcome, QueueLedger } from './ledger.ts';
 import { fencedReason } from './lua/fence.ts';
+import { makeNextRun } from './next-run.ts';
 import { writeNotes } from './notes.ts';
 import { type Early, type RecoveryDeps, replay } from './recovery.ts';
 import { type RetakeMode, type RetakeReply, retake } from './retake.ts';
@@ -54,16 +55,24 @@ export class QueueCare {
     tries: number,
   ): Promise<unknown> {
     const { processId, fenceMs } = this.#deps;
-    const fenced = fenceArgs(script, args, {
-      epochKey: ledger.epochKey(processId),
-      deadline: generation.serverNow() + fenceMs(),
-      epoch: ledger.epoch ?? 'none',
-    });
+    const fence = ledger.fence(processId, generation.serverNow() + fenceMs());
+    const fenced = fenceArgs(script, args, fence);
     return generation.script(script, fenced).catch(async (error: unknown) => {
       if (fencedReason(error) !== 'late' || tries >= LATE_RETRIES) throw error;
       await this.compareClocks(generation);
       return await this.#sendFenced(generation, ledger, script, args, tries + 1);
     });
+  }
+
+  /** Makes the next run of a schedule again, whose scheduler a rollback may have set back. */
+  makeNextRun(
+    generation: Generation,
+    ledger: QueueLedger,
+    update: readonly unknown[],
+  ): Promise<void> {
+    const { processId, fenceMs } = this.#deps;
+    const compareClocks = (): Promise<void> => this.compareClocks(generation);
+    return makeNextRun(generation, ledger, update, { processId, fenceMs, compareClocks });
   }
 
   /** A command came late: perhaps the clocks are further apart than was thought. */
@@ -183,6 +192,7 @@ export class QueueCare {
       job.isGone = false;
       // Of a handler that runs, or that ended meanwhile, its own settle writes the outcome.
       if (outcome) found.push(outcome);
+      else if (job.schedulerUpdate) await this.makeNextRun(generation, ledger, job.schedulerUpdate);
     }
     await replay(generation, ledger, found, deps, { refused: 0 }, []);
   }

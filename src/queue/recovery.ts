@@ -8,7 +8,7 @@
  *                and, if the server's identity changed, raise the fleet's barrier and pull back what
  *                the lost moments undid
  *   2. replay    the outcomes that Redis does not have, each job's notes before its outcome
- *   3. heal      the outcomes of the rollback window that the dataset lost
+ *   3. heal      the outcomes of the rollback window that the dataset lost, and the next runs of schedules
  *
  * Nothing here decides when to try; an error of the connection ends it, and the next passed probe
  * begins again. Every step may be repeated: retaking is idempotent, and a replay is checked against
@@ -40,6 +40,12 @@ export interface RecoveryDeps {
     script: string,
     args: readonly unknown[],
   ): Promise<unknown>;
+  /** Makes the next run of a schedule again: `updateJobScheduler` with these arguments. */
+  makeNextRun(
+    generation: Generation,
+    ledger: QueueLedger,
+    update: readonly unknown[],
+  ): Promise<void>;
   isOutage(error: unknown, generation: Generation): boolean;
   /** Redis has these outcomes now. */
   settled(ledger: QueueLedger, outcomes: readonly Outcome[]): Promise<void>;
@@ -107,6 +113,9 @@ export async function recover(input: RecoveryInput, deps: RecoveryDeps): Promise
     if (input.change !== 'same') ledger.forgetBefore(began);
   }
   report.healed += await replayParents(input.generation, early, deps, report);
+  if (input.change !== 'same') {
+    for (const ledger of input.ledgers) await keepSchedules(input.generation, ledger, deps, report);
+  }
   return report;
 }
 
@@ -180,6 +189,24 @@ async function retakeQueue(
     }
   }
   return { unsettled: stillUnsettled, reverted };
+}
+
+/** A run that goes on has made its schedule's next one; the dataset may have forgotten that alone. */
+async function keepSchedules(
+  generation: Generation,
+  ledger: QueueLedger,
+  deps: RecoveryDeps,
+  report: RecoveryReport,
+): Promise<void> {
+  for (const { schedulerUpdate, isLost, isGone } of ledger.held.values()) {
+    if (!schedulerUpdate || isLost || isGone) continue;
+    try {
+      await deps.makeNextRun(generation, ledger, schedulerUpdate);
+    } catch (error) {
+      if (deps.isOutage(error, generation)) throw error;
+      report.refused += 1;
+    }
+  }
 }
 
 function judgeHeld(
@@ -316,7 +343,7 @@ async function replayOne(
   try {
     await writeNotes(generation, ledger, job, deps);
     if (job.schedulerUpdate) {
-      await deps.send(generation, ledger, 'updateJobScheduler', job.schedulerUpdate);
+      await deps.makeNextRun(generation, ledger, job.schedulerUpdate);
     }
     const args = withoutFetch(outcome.command, outcome.args);
     const reply = await deps.send(generation, ledger, outcome.command, args);

@@ -652,6 +652,8 @@ export class ResilientTarget implements RedisTarget, TargetCore {
       guardMs,
       fenceMs: () => this.fenceMs(),
       send: (generation, ledger, script, args) => this.send(generation, ledger, script, args),
+      makeNextRun: (generation, ledger, update) =>
+        this.#care.makeNextRun(generation, ledger, update),
       isOutage: (error, generation) => this.isOutage(error, generation),
       settled: (ledger, outcomes) => this.#settlements.settled(ledger, outcomes),
       refused: (ledger, outcome, reason) => this.#settlements.refused(ledger, outcome, reason),

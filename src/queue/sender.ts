@@ -66,12 +66,8 @@ export class Sender {
   }
 
   #fenced(script: string, args: readonly unknown[], generation: Generation): unknown[] {
-    const ledger = this.#ownerOf(args);
-    return fenceArgs(script, args, {
-      epochKey: ledger.epochKey(this.#core.processId),
-      deadline: generation.serverNow() + this.#core.fenceMs(),
-      epoch: ledger.epoch ?? 'none',
-    });
+    const deadline = generation.serverNow() + this.#core.fenceMs();
+    return fenceArgs(script, args, this.#ownerOf(args).fence(this.#core.processId, deadline));
   }
 
   /** A flow writes into several queues through one backend: whose epoch counts is told by the keys. */

@@ -4,14 +4,20 @@
  * add, so that nobody else takes the job between the two.
  *
  *   KEYS  1 wait  2 paused  3 active  4 prioritized  5 delayed  6 ran
- *   ARGV  1 key prefix of the queue ("bull:q:")  2… job ids
+ *   ARGV  1 key prefix of the queue ("bull:q:")  2… job ids; none: every forgotten run of a schedule
  *
  * `ran` is a hash that `retake.ts` fills: id → JSON of [token, timestamp, ats, lockMs].
  */
 export const CLAIM = `
 local prefix = ARGV[1]
-for i = 2, #ARGV do
-  local id = ARGV[i]
+local ids = {}
+for i = 2, #ARGV do ids[#ids + 1] = ARGV[i] end
+if #ids == 0 then
+  for _, id in ipairs(redis.call('HKEYS', KEYS[6])) do
+    if string.sub(id, 1, 7) == 'repeat:' then ids[#ids + 1] = id end
+  end
+end
+for _, id in ipairs(ids) do
   local known = redis.call('HGET', KEYS[6], id)
   if known then
     local token, timestamp, ats, lockMs = unpack(cjson.decode(known))

@@ -35,8 +35,6 @@ export interface Row {
   isAbsentAtStart?: true;
   /** The second worker starts only when the first has all that is in flight: it is idle. */
   hasIdleWorker?: true;
-  /** A scheduler's job is due each so often, ms; default 1,000. */
-  tickMs?: number;
   /** Jobs of this length are in flight, ms; default: some end within the outage, some after it. */
   inFlightMs?: readonly number[];
   cause(world: World): Promise<void>;

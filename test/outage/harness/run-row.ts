@@ -50,18 +50,21 @@ async function play(world: World): Promise<RowResult> {
   const ticksOn = await happens(5000, () =>
     ledger.starts().some(({ queue, at }) => queue === 'ticks' && at > answersAt),
   );
+  const schedule = ticksOn ? '' : await workload.describeSchedule();
   await workload.endSchedule();
   await happens(5000, async () => {
     return ledger.running().length === 0 && (await workload.queues.ticks.getActiveCount()) === 0;
   });
   const result = await judge(world, { answersAt, finished });
-  if (!ticksOn && !row.expect?.mayLose) result.problems.push('the schedule did not go on');
+  if (!ticksOn && !row.expect?.mayLose) {
+    result.problems.push(`the schedule did not go on: ${schedule}`);
+  }
   return result;
 }
 
 /** Everything waits, nothing was ever taken. */
 async function start(world: World): Promise<void> {
-  await world.workload.startSchedule(world.row.tickMs ?? TICK_MS);
+  await world.workload.startSchedule(TICK_MS);
   await world.workload.waiting(world.row.outageMs);
   await world.startWorkers(WORKERS);
 }
@@ -70,7 +73,7 @@ async function before(world: World): Promise<void> {
   const { row, workload, ledger } = world;
   await world.startWorkers(row.hasIdleWorker ? 1 : WORKERS);
   for (let i = 0; i < WARM_UP.jobs; i++) await workload.plain(WARM_UP.ms);
-  await workload.startSchedule(row.tickMs ?? TICK_MS);
+  await workload.startSchedule(TICK_MS);
   await until('the first jobs run', START_MS, () => ended(world) >= WARM_UP.jobs);
   await workload.inFlight(row.inFlightMs ?? lengths(row.outageMs));
   const slots = row.hasIdleWorker ? QUEUES.work : WORKERS * QUEUES.work;

@@ -50,6 +50,17 @@ export class Workload {
     );
   }
 
+  /** Where the schedule stands, for a person who wonders why it does not go on. */
+  async describeSchedule(): Promise<string> {
+    const { ticks } = this.queues;
+    const next = await ticks.getJobScheduler('tick');
+    const jobs = await ticks.getJobs(['active', 'wait', 'delayed', 'completed', 'failed'], 0, 5);
+    const states = await Promise.all(
+      jobs.map(async (job) => `${job.id} ${await job.getState()} (started ${job.attemptsStarted})`),
+    );
+    return `next ${next?.next ?? 'none'}, now ${Date.now()}; ${states.join(', ')}`;
+  }
+
   async endSchedule(): Promise<void> {
     await this.queues.ticks.removeJobScheduler('tick');
   }

@@ -14,8 +14,6 @@ const AROUND_THE_LOSS = [700, 1100, 1500, 1900, 3000, 4500, 6000, 9000, 13_000];
 const LATER_MS = 150;
 
 const ROLLBACK = {
-  // One run of the schedule lies in what is lost; a chain of two, run by two workers, is not healed.
-  tickMs: 2500,
   expect: { conditions: ['refused'], detectMs: 500, mayLoseNotes: true },
 } as const;
 

@@ -48,8 +48,6 @@ export const topologyRows: readonly Row[] = [
     id: '7.2',
     fault: 'Sentinel: master SIGSTOPped, a replica promoted, the old one wakes',
     topology: 'sentinel',
-    // The promoted replica may lack the last moments: one run of the schedule lies in them, see ROLLBACK.
-    tickMs: 2500,
     outageMs: FAILOVER_MS,
     inFlightMs: [2000, 4000, 6000, 8000, 10_000, 15_000],
     cause: async ({ server }) => server.freeze(),
