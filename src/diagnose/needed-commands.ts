@@ -37,6 +37,7 @@ const COMMANDS: readonly (readonly string[])[] = [
   ['HGET', KEY, 'f'],
   ['HMGET', KEY, 'f'],
   ['HGETALL', KEY],
+  ['HKEYS', KEY],
   ['HEXISTS', KEY, 'f'],
   ['HLEN', KEY],
   ['HDEL', KEY, 'f'],
