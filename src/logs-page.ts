@@ -7,8 +7,8 @@ import { COMMON_FIELDS, events } from './telemetry/events.ts';
 
 export function logsPage(): string {
   const rows = Object.entries(events).map(
-    ([name, { says, fields }]) =>
-      `| \`${name}\` | ${says} | ${fields.map((field) => `\`${field}\``).join(' ')} |`,
+    ([name, { level, says, fields }]) =>
+      `| \`${name}\` | ${level} | ${says} | ${fields.map((field) => `\`${field}\``).join(' ')} |`,
   );
   return `# Logs
 
@@ -21,8 +21,8 @@ and to alert on: names and fields are kept, texts may change. Every line has \`t
 One line for each outcome of a job; about an outage one line at its start, one after 30 s and then one a
 minute, one at its end.
 
-| event | when | fields |
-|---|---|---|
+| event | level | when | fields |
+|---|---|---|---|
 ${rows.join('\n')}
 `;
 }
@@ -41,14 +41,13 @@ export function logsSchema(): object {
       event: { enum: Object.keys(events) },
       msg: { type: 'string' },
     },
-    oneOf: Object.entries(events).map(([name, { fields }]) => ({
+    oneOf: Object.entries(events).map(([name, { level, fields }]) => ({
       type: 'object',
       required: ['event'],
       properties: {
+        ...Object.fromEntries([...COMMON_FIELDS, ...fields].map((field) => [field, true])),
         event: { const: name },
-        ...Object.fromEntries(
-          [...COMMON_FIELDS, ...fields].filter((f) => f !== 'event').map((f) => [f, true]),
-        ),
+        level: { const: level },
       },
       additionalProperties: false,
     })),

@@ -25,12 +25,13 @@ import type { JobMeter } from './worker/meter.ts';
 import type { QueueState } from './worker/runtime.ts';
 
 export interface FollowedParts {
-  target: Pick<ResilientTarget, 'state' | 'onChange' | 'outages' | 'allowedConcurrency'>;
+  target: Pick<
+    ResilientTarget,
+    'state' | 'onChange' | 'outages' | 'allowedConcurrency' | 'warnings'
+  >;
   journal: { stats(): JournalStats };
   queues(): readonly QueueState[];
   figures: QueueFigures;
-  /** Conditions that stand beside the breaker, e.g. memory that fills. */
-  warnings?: () => readonly ConditionName[];
 }
 
 type CounterName = {
@@ -258,7 +259,7 @@ export class ServiceMetrics implements Part {
     metrics.gauge('process_start_time_seconds').set(performance.timeOrigin / 1000);
   }
 
-  #collectTarget({ target, warnings }: FollowedParts): void {
+  #collectTarget({ target }: FollowedParts): void {
     const metrics = this.#metrics;
     const { breaker, condition } = target.state();
     this.#moved(breaker);
@@ -269,7 +270,7 @@ export class ServiceMetrics implements Part {
       });
     }
     const isBlocked = this.#clock.now() - this.#blockedAt < BLOCKED_TOLD_MS;
-    const standing = new Set(warnings?.() ?? []);
+    const standing = new Set<ConditionName>(target.warnings().map(({ name }) => name));
     if (isBlocked) standing.add('event-loop-blocked');
     metrics.replace('holdfast_condition', condition === undefined ? [] : [series(condition)]);
     metrics.replace('holdfast_warning', [...standing].map(series));

@@ -464,7 +464,8 @@ export class ResilientTarget implements RedisTarget, TargetCore {
       this.outages.opened(condition, this.#heldCount(), silentMs);
     }
     const breaker = to.state === 'recovering' ? 'half-open' : to.state;
-    const changed = breaker !== this.#state.breaker || condition !== this.#state.condition;
+    // Half-open and another reason are moments of one outage.
+    const changed = (breaker === 'closed') !== (this.#state.breaker === 'closed');
     this.#state = {
       breaker,
       condition,

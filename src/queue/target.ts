@@ -10,7 +10,7 @@ export interface TargetState {
   /** Why it is not closed; a name of the condition catalogue. */
   condition: string | undefined;
   outageId: string | undefined;
-  /** ms since the epoch at which the state began */
+  /** When it closed; while it is not closed, when the outage began. ms since the epoch */
   since: number;
 }
 

@@ -151,7 +151,14 @@ describe('the metrics of a service', () => {
     expect(valueIn(text, 'holdfast_journal_jobs_accepted_total')).toBe(1);
     expect(valueIn(text, 'holdfast_enqueued_total', { stored: 'journal' })).toBe(1);
     expect(valueIn(text, 'holdfast_queue_concurrency_allowed', { queue: 'sum' })).toBe(0);
-    await expect.poll(() => metric('holdfast_probes_total')).toBeGreaterThan(2);
+    const since = async () => {
+      const response = await fetch(`${service.address}/readyz`);
+      return ((await response.json()) as { since: string }).since;
+    };
+    const began = await since();
+    await expect.poll(() => metric('holdfast_probes_total')).toBeGreaterThan(5);
+    // Each probe is a moment half-open; the outage is one all the same.
+    expect(await since()).toBe(began);
   });
 
   it('tell the end of an outage, and how long it was', async () => {
@@ -179,6 +186,29 @@ describe('the metrics of a service', () => {
     ];
     expect(names.filter((name) => !well.includes(name))).toEqual([]);
   });
+});
+
+it('warn of a Redis whose memory fills, and of nothing else', async () => {
+  await using full = await startRedis();
+  const dir = mkdtempSync(join(tmpdir(), 'holdfast-metrics-'));
+  // Room enough for the service itself within the last percents.
+  await full.command('SETRANGE', 'ballast', 32 * 1024 ** 2, 'x');
+  const [, used] = /used_memory:(\d+)/.exec(String(await full.command('INFO', 'memory')))!;
+  await full.command('CONFIG', 'SET', 'maxmemory', Math.round(Number(used) / 0.93));
+  const own = createService({
+    settings: { REDIS_URL: full.url, DATA_DIR: dir, HTTP_PORT: '0', CONFIG_DIR: dir },
+    log: pino({ level: 'silent' }),
+    workers: [],
+  });
+  await own.start();
+  const warnings = async () => {
+    const response = await fetch(`${own.address}/metrics`);
+    return seriesIn(await response.text(), 'holdfast_warning');
+  };
+  await expect
+    .poll(warnings)
+    .toEqual([{ labels: { condition: 'memory-filling', cause: 'resource' }, value: 1 }]);
+  await own.stop();
 });
 
 describe('the port of its own', () => {

@@ -156,6 +156,9 @@ describe('without Redis', () => {
     expect(screen).toMatch(/^mail +– .*–$/m);
     expect(screen).toMatch(/! How many jobs wait is not known: Redis is away \(refused\)/);
     expect(screen).toMatch(/! What to do: Check that redis-server runs/);
+    const began = (text: string) => /^ {2}breaker .* since (\S+) \(\d+ s\)$/m.exec(text)?.[1];
+    expect(began(screen)).toBeDefined();
+    expect(began((await shell.run('holdfast status')).screen)).toBe(began(screen));
   });
 
   it.each([

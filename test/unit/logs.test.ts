@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import pino from 'pino';
 import { describe, expect, it } from 'vitest';
 import { logsPage, logsSchema } from '../../src/logs-page.ts';
-import { events } from '../../src/telemetry/events.ts';
+import { COMMON_FIELDS, events } from '../../src/telemetry/events.ts';
 import { createLogger, redactText } from '../../src/telemetry/log.ts';
 
 function eventsIn(folder: string): Set<string> {
@@ -20,12 +20,61 @@ function eventsIn(folder: string): Set<string> {
   }
   return found;
 }
+interface WrittenLine {
+  event: string;
+  /** Undefined where a variable decides. */
+  level: string | undefined;
+  fields: string[];
+}
+
+/** Each place that writes a line as an object literal, with the fields that it names itself. */
+function* linesIn(folder: string): Generator<WrittenLine> {
+  for (const file of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
+    if (!file.endsWith('.ts')) continue;
+    const source = readFileSync(join(folder, file), 'utf8');
+    for (const { 1: event = '', index } of source.matchAll(/\{\s*event: '([a-z_]+\.[a-z_]+)'/g)) {
+      const called = /\.(debug|info|warn|error|fatal)\(\s*$/.exec(source.slice(0, index));
+      const told = /level: '([a-z]+)',\s*fields: $/.exec(source.slice(0, index));
+      yield { event, level: (called ?? told)?.[1], fields: fieldsAt(source, index) };
+    }
+  }
+}
+
+/** The names at the first level of the object literal that begins there. */
+function fieldsAt(source: string, start: number): string[] {
+  const names: string[] = [];
+  let depth = 0;
+  let isName = false;
+  for (const [token] of source.slice(start).matchAll(/[{}()[\],:]|\.\.\.|\w+|'[^']*'|`[^`]*`/g)) {
+    if (/^[})\]]$/.test(token)) depth--;
+    if (depth === 0 && names.length > 0) break;
+    if (depth === 1 && isName && /^\w+$/.test(token)) names.push(token);
+    if (/^[{([]$/.test(token)) depth++;
+    isName = depth === 1 && (token === ',' || token === '{');
+  }
+  return names;
+}
+
 const prefixes = Object.fromEntries(Object.keys(events).map((name) => [name.split('.')[0], true]));
 
 describe('the log', () => {
   it('names no event that the table does not have, and has none that nobody writes', () => {
     const written = new Set([...eventsIn('src'), ...eventsIn('workers')]);
     expect([...written].sort()).toEqual(Object.keys(events).sort());
+  });
+
+  it('is written at the level and with the fields of the table', () => {
+    const written = [...linesIn('src'), ...linesIn('workers')];
+    expect(written.length).toBeGreaterThan(60);
+    for (const { event, level, fields } of written) {
+      const entry = events[event]!;
+      if (level !== undefined) expect(level, event).toBe(entry.level);
+      const known: readonly string[] = [...COMMON_FIELDS, ...entry.fields];
+      expect(
+        fields.filter((field) => !known.includes(field)),
+        event,
+      ).toEqual([]);
+    }
   });
 
   it('is documented as it is', () => {
