@@ -23,6 +23,10 @@ async function withFleet<T>(play: (world: World) => Promise<T>): Promise<T> {
   try {
     await world.admin.ping();
     await world.startWorkers(REPLICAS);
+    // A fault before the first connection stands is another one: a step of the probe takes up to 3 s.
+    await until('both have connected', 10_000, () =>
+      world.workers.every(({ lines }) => lines.some(({ breaker }) => breaker === 'closed')),
+    );
     return await play(world);
   } finally {
     await world.stop();

@@ -10,7 +10,7 @@ import type { Cluster, Redis } from 'ioredis';
 import type { Fence, QueueLedger } from './ledger.ts';
 import { CLAIM, CLAIM_KEY_COUNT } from './lua/claim.ts';
 import { FENCE_PRELUDE, NUMBERED_PRELUDE } from './lua/fence.ts';
-import { HEARTBEAT, HEARTBEAT_KEY_COUNT } from './lua/heartbeat.ts';
+import { HEARTBEAT } from './lua/heartbeat.ts';
 import { RETAKE, RETAKE_KEY_COUNT } from './lua/retake.ts';
 
 interface BullScript {
@@ -101,10 +101,8 @@ export function defineScripts(client: Redis | Cluster): void {
   }
   client.defineCommand(commandName('retake'), { numberOfKeys: RETAKE_KEY_COUNT, lua: RETAKE });
   client.defineCommand(commandName('claim'), { numberOfKeys: CLAIM_KEY_COUNT, lua: CLAIM });
-  client.defineCommand(commandName('heartbeat'), {
-    numberOfKeys: HEARTBEAT_KEY_COUNT,
-    lua: HEARTBEAT,
-  });
+  // As many keys as there are queues: the number of keys comes with each call.
+  client.defineCommand(commandName('heartbeat'), { lua: HEARTBEAT });
 }
 
 /** A request's number in its series. */

@@ -151,6 +151,8 @@ export class ResilientTarget implements RedisTarget, TargetCore {
       log,
       config,
       ledgers,
+      ask: (generation) => this.#heartbeat.ask(generation),
+      askBy: () => this.#heartbeat.dueAt,
       mayScout: () => this.#replicas <= resilience.attemptBudget / 2,
       onError: (error, generation) => this.isOutage(error, generation, true),
     });
@@ -178,7 +180,6 @@ export class ResilientTarget implements RedisTarget, TargetCore {
       ledgers,
       guardMs,
       generation: () => this.generation(),
-      onError: (error, generation) => this.isOutage(error, generation),
       onMembers: (count) => {
         this.#replicas = count;
       },
@@ -228,12 +229,10 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   async start(): Promise<void> {
     await this.#loadOutcomes();
     this.#breaker.start();
-    this.#heartbeat.start();
     this.#warnings.start();
   }
 
   async stop(deadline: number): Promise<void> {
-    this.#heartbeat.stop();
     this.#warnings.stop();
     await this.#producing.stop();
     this.#leases.rest();

@@ -20,6 +20,10 @@ export interface WatchOptions {
   log: Logger;
   config: Pick<Config, 'redis' | 'resilience'>;
   ledgers(): Iterable<QueueLedger>;
+  /** One round trip on the command connection; resolves with the server's wall clock, ms. */
+  ask(generation: Generation): Promise<number>;
+  /** Monotonic instant by which it is asked whatever was heard meanwhile. */
+  askBy(): number;
   /** Whether the fleet's budget has room for one more connection of this replica. */
   mayScout(): boolean;
   /** Something went wrong on a connection of the generation. */
@@ -104,7 +108,8 @@ export class Watch {
         intervalMs: config.resilience.pulseIntervalMs,
         timeoutMs: config.resilience.pulseTimeoutMs,
         heardAt: () => this.answeredAt,
-        ask: () => generation.serverTime(),
+        ask: () => this.#options.ask(generation),
+        askBy: () => this.#options.askBy(),
         onAnswer: ({ clockOffset, roundTripMs }) => {
           generation.setClockOffset(clockOffset);
           this.roundTripMs = roundTripMs;

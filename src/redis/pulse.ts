@@ -1,6 +1,7 @@
 /**
  * The pulse: a real command on the command connection when it was silent for a short interval. Only a
- * missed pulse sees a frozen server or a half-open socket, which raise no event.
+ * missed pulse sees a frozen server or a half-open socket, which raise no event: at the latest
+ * `intervalMs + timeoutMs` after the last byte, 0.8 s + 2 s = 2.8 s by default.
  *
  * Our own blocked event loop, or a SIGSTOP of ours, looks the same from inside: timers run before
  * sockets are read. So a pulse counts as missed only after what has already arrived was read, and a
@@ -14,8 +15,10 @@ export interface PulseOptions {
   intervalMs: number;
   /** Least time that an answer may take, ms; measured round trips may raise it. */
   timeoutMs: number;
-  /** One TIME; resolves with the server's wall clock in ms. */
+  /** One round trip; resolves with the server's wall clock, ms since the epoch. */
   ask(): Promise<number>;
+  /** Monotonic instant by which it is asked whatever was heard meanwhile; absent: every 5 s. */
+  askBy?(): Instant;
   /** When anything last came from the server on the connection, monotonic ms: as good as a pulse. */
   heardAt(): number;
   onAnswer(answer: { clockOffset: number; roundTripMs: number }): void;
@@ -42,6 +45,7 @@ export class Pulse {
   #cancel: (() => void) | undefined;
   #usualMs = 0;
   #answeredAt: Instant = 0;
+  #askedAt: Instant = 0;
 
   constructor(options: PulseOptions, usualRoundTripMs = 0) {
     this.#options = options;
@@ -49,7 +53,7 @@ export class Pulse {
   }
 
   start(): void {
-    this.#answeredAt = this.#options.clock.now();
+    this.#answeredAt = this.#askedAt = this.#options.clock.now();
     this.#next();
   }
 
@@ -67,13 +71,14 @@ export class Pulse {
   #next(): void {
     if (this.#stopped) return;
     const { clock, intervalMs, heardAt, onLoopBlocked } = this.#options;
+    const askBy = this.#options.askBy?.() ?? this.#askedAt + CLOCK_EVERY_MS;
     const lastHeardAt = Math.max(this.#answeredAt, heardAt());
-    const due = lastHeardAt + intervalMs;
-    this.#cancel = clock.after(Math.max(0, due - clock.now()), () => {
+    const now = clock.now();
+    const due = Math.max(now, Math.min(lastHeardAt + intervalMs, askBy));
+    this.#cancel = clock.after(due - now, () => {
       const late = clock.now() - due;
       if (late > LOOP_BLOCKED_MS) onLoopBlocked(late);
-      const isClockKnown = clock.now() - this.#answeredAt < CLOCK_EVERY_MS;
-      if (heardAt() > lastHeardAt && isClockKnown) this.#next();
+      if (heardAt() > lastHeardAt && clock.now() < askBy) this.#next();
       else void this.#beat();
     });
   }
@@ -81,6 +86,7 @@ export class Pulse {
   async #beat(): Promise<void> {
     const { clock, ask, onAnswer, onMissed, onError } = this.#options;
     const sentAt = clock.now();
+    this.#askedAt = sentAt;
     let settled = false;
     const reply = ask().then(
       (serverMs) => {

@@ -197,7 +197,7 @@ describe('secrets that change while the service runs', () => {
     await givePassword('another-one');
     writeFileSync(own('password'), 'another-one\n');
     await service.reload();
-    expect(lines.at(-1)).toMatchObject({ event: 'credentials.reloaded' });
+    expect(lines.map(({ event }) => event)).toContain('credentials.reloaded');
     // Nothing was disconnected for it …
     expect(lines.filter(({ event }) => event === 'outage.opened')).toEqual([]);
     // … and when everything is, the new ones serve.
@@ -214,8 +214,7 @@ describe('secrets that change while the service runs', () => {
     await isDone(service, before.id);
     writeFileSync(own('password'), 'a mistake\n');
     await service.reload();
-    expect(lines.at(-1)).toMatchObject({
-      event: 'credentials.refused',
+    expect(lines.find(({ event }) => event === 'credentials.refused')).toMatchObject({
       condition: 'wrong-password',
     });
     const { id } = await service.client.enqueue('greet', 'd', { name: 'Di' });

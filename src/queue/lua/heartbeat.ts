@@ -1,20 +1,28 @@
 /**
- * A sign of life of this process in one queue, in one round trip.
+ * A sign of life of this process in its queues, in one round trip, and the server's clock.
  *
- *   KEYS  1 members  2 epoch of this process  3 BullMQ's stalled-check
- *   ARGV  1 member  2 ms to keep our keys  3 ms for which plain BullMQ workers leave stalled jobs to us
- *         (0: not)  4 ms after which a silent member no longer counts
+ *   KEYS  for each queue: members, epoch of this process, BullMQ's stalled-check
+ *   ARGV  1 member  2 ms to keep our keys  3 ms after which a silent member no longer counts
+ *         then for each queue: ms for which plain BullMQ workers leave stalled jobs to us (0: not)
  *
- * Returns the number of members alive. Atomic only for economy.
+ * Returns seconds and microseconds of the server's clock, then for each queue the number of members
+ * alive. Atomic only for economy.
  */
+export const HEARTBEAT_KEYS_EACH = 3;
+
 export const HEARTBEAT = `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-redis.call('ZADD', KEYS[1], now, ARGV[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-redis.call('PEXPIRE', KEYS[2], ARGV[2])
-if tonumber(ARGV[3]) > 0 then redis.call('SET', KEYS[3], now, 'PX', ARGV[3]) end
-return redis.call('ZCOUNT', KEYS[1], now - tonumber(ARGV[4]), '+inf')
+local reply = { t[1], t[2] }
+for queue = 1, #KEYS / ${HEARTBEAT_KEYS_EACH} do
+  local at = (queue - 1) * ${HEARTBEAT_KEYS_EACH}
+  local members, epoch, check = KEYS[at + 1], KEYS[at + 2], KEYS[at + 3]
+  local guard = ARGV[3 + queue]
+  redis.call('ZADD', members, now, ARGV[1])
+  redis.call('PEXPIRE', members, ARGV[2])
+  redis.call('PEXPIRE', epoch, ARGV[2])
+  if tonumber(guard) > 0 then redis.call('SET', check, now, 'PX', guard) end
+  reply[#reply + 1] = redis.call('ZCOUNT', members, now - tonumber(ARGV[3]), '+inf')
+end
+return reply
 `;
-
-export const HEARTBEAT_KEY_COUNT = 3;
