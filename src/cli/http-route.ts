@@ -23,6 +23,13 @@ const READ_MS = 8000;
 /** A lost answer is repeated twice: enough for a replica behind a balancer that just stopped. */
 const RETRIES = 2;
 
+/** What a replica answers that was isolated or released. */
+export interface IsolationView {
+  replica: string;
+  breaker: string;
+  condition?: string;
+}
+
 export class HttpRoute implements Route {
   readonly name: string;
   readonly #url: string;
@@ -97,6 +104,16 @@ export class HttpRoute implements Route {
       if (!(error instanceof HoldfastError)) throw error;
       return { replicas: [], isComplete: false, reason: error.message };
     }
+  }
+
+  /** Opens this service's breaker by hand, or releases it; answers with its state. */
+  async setIsolated(isIsolated: boolean, reason?: string): Promise<IsolationView> {
+    const response = await this.#call(`/v1/${isIsolated ? 'isolate' : 'release'}`, READ_MS, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(reason === undefined ? {} : { reason }),
+    });
+    return (await response.json()) as IsolationView;
   }
 
   async close(): Promise<void> {

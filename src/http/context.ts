@@ -48,8 +48,8 @@ export interface Keeping {
 export interface HttpContext {
   config: Config;
   client: Client;
-  /** Only its state is read here. */
-  target: Pick<RedisTarget, 'state'>;
+  /** Its state, and an operator's way to open and release its breaker by hand. */
+  target: Pick<RedisTarget, 'state' | 'isolate' | 'release'>;
   consumption: () => Consumption;
   /** The journal's side of readiness; absent: jobs are kept in Redis only. */
   keeping: () => Keeping;

@@ -24,61 +24,39 @@ export interface RouteRule {
 }
 
 export const ROUTES: readonly RouteRule[] = [
-  { method: 'GET', path: '/livez', need: 'probe', what: 'liveness' },
-  { method: 'GET', path: '/readyz', need: 'probe', what: 'readiness for producers' },
-  {
-    method: 'GET',
-    path: '/readyz/consume',
-    need: 'probe',
-    what: 'whether this replica takes jobs',
-  },
-  {
-    method: 'GET',
-    path: '/readyz/consume/:queue',
-    need: 'probe',
-    what: 'whether it takes jobs of a queue',
-  },
-  { method: 'GET', path: '/startupz', need: 'probe', what: 'whether everything was started' },
-  { method: 'GET', path: '/metrics', need: 'read', what: 'metrics' },
-  { method: 'GET', path: '/', need: 'read', what: 'status page' },
-  { method: 'GET', path: '/queues', need: 'administer', what: 'jobs, in bull-board' },
-  {
-    method: '*',
-    path: '/queues/*',
-    need: 'administer',
-    what: 'the same; where no token is set, only for looking',
-  },
-  { method: 'GET', path: '/pages/*', need: 'open', what: "the pages' style, scripts and icon" },
-  { method: 'GET', path: '/login', need: 'open', what: 'form that takes a token' },
-  { method: 'POST', path: '/login', need: 'open', what: 'exchanges a token for a cookie' },
-  { method: 'POST', path: '/logout', need: 'open', what: 'forgets the cookie' },
-  { method: 'GET', path: '/v1/queues', need: 'read', what: 'queues and their counts' },
-  { method: 'GET', path: '/v1/status', need: 'read', what: 'all that the status page shows' },
-  { method: 'GET', path: '/v1/status/events', need: 'read', what: 'the same, live' },
-  { method: 'GET', path: '/v1/replicas', need: 'read', what: 'replicas of the fleet' },
-  { method: 'GET', path: '/v1/outages', need: 'read', what: 'records of outages, newest first' },
-  { method: 'GET', path: '/v1/outages/:id', need: 'read', what: 'one of them' },
-  {
-    method: 'GET',
-    path: '/v1/outages/:id/post-mortem',
-    need: 'read',
-    what: 'its post-mortem in Markdown',
-  },
-  { method: 'POST', path: '/v1/queues/:queue/jobs', need: 'write', what: 'adds jobs' },
-  { method: 'GET', path: '/v1/queues/:queue/jobs/:id', need: 'read', what: 'a job' },
-  {
-    method: 'GET',
-    path: '/v1/queues/:queue/jobs/:id/document',
-    need: 'read',
-    what: 'the document that a job wrote',
-  },
-  {
-    method: 'GET',
-    path: '/v1/queues/:queue/jobs/:id/events',
-    need: 'read',
-    what: 'the progress of a job, live',
-  },
+  rule('GET /livez', 'probe', 'liveness'),
+  rule('GET /readyz', 'probe', 'readiness for producers'),
+  rule('GET /readyz/consume', 'probe', 'whether this replica takes jobs'),
+  rule('GET /readyz/consume/:queue', 'probe', 'whether it takes jobs of a queue'),
+  rule('GET /startupz', 'probe', 'whether everything was started'),
+  rule('GET /metrics', 'read', 'metrics'),
+  rule('GET /', 'read', 'status page'),
+  rule('GET /queues', 'administer', 'jobs, in bull-board'),
+  rule('* /queues/*', 'administer', 'the same; where no token is set, only for looking'),
+  rule('GET /pages/*', 'open', "the pages' style, scripts and icon"),
+  rule('GET /login', 'open', 'form that takes a token'),
+  rule('POST /login', 'open', 'exchanges a token for a cookie'),
+  rule('POST /logout', 'open', 'forgets the cookie'),
+  rule('GET /v1/queues', 'read', 'queues and their counts'),
+  rule('GET /v1/status', 'read', 'all that the status page shows'),
+  rule('GET /v1/status/events', 'read', 'the same, live'),
+  rule('GET /v1/replicas', 'read', 'replicas of the fleet'),
+  rule('POST /v1/isolate', 'administer', 'keeps this replica from Redis'),
+  rule('POST /v1/release', 'administer', 'lets it back'),
+  rule('GET /v1/outages', 'read', 'records of outages, newest first'),
+  rule('GET /v1/outages/:id', 'read', 'one of them'),
+  rule('GET /v1/outages/:id/post-mortem', 'read', 'its post-mortem in Markdown'),
+  rule('POST /v1/queues/:queue/jobs', 'write', 'adds jobs'),
+  rule('GET /v1/queues/:queue/jobs/:id', 'read', 'a job'),
+  rule('GET /v1/queues/:queue/jobs/:id/document', 'read', 'the document that a job wrote'),
+  rule('GET /v1/queues/:queue/jobs/:id/events', 'read', 'the progress of a job, live'),
 ];
+
+/** `GET /path`, what it needs, and what it is for. */
+function rule(request: `${string} /${string}`, need: Need, what: string): RouteRule {
+  const [method = '', path = ''] = request.split(' ');
+  return { method, path, need, what };
+}
 
 /** What a caller needs for a route as fastify names it; `undefined` is a path that has no route. */
 export function needOf(method: string, path: string | undefined): Need {

@@ -11,7 +11,6 @@ import type { Config } from '../config.ts';
 import { AccessDeniedError, ConfigError, InvalidInputError, ServiceBusyError } from '../errors.ts';
 import type { Part } from '../part.ts';
 import type { Client } from '../queue/client.ts';
-import type { RedisTarget } from '../queue/target.ts';
 import { accessRules, isLoopback, isTls } from './access.ts';
 import { BOARD_PATH, registerBoard } from './board.ts';
 import type { Consumption, HttpContext, Keeping } from './context.ts';
@@ -19,6 +18,7 @@ import { registerDocument } from './document.ts';
 import { type EventsTiming, registerEvents } from './events.ts';
 import { registerHeaders } from './headers.ts';
 import { registerHealth } from './health.ts';
+import { registerIsolation } from './isolation.ts';
 import { registerJobs } from './jobs.ts';
 import { type Limits, registerLimits } from './limits.ts';
 import { listenError } from './listen-error.ts';
@@ -54,7 +54,7 @@ const CUT_BEFORE_MS = 100;
 export interface HttpServerOptions {
   config: Config;
   client: Client;
-  target: Pick<RedisTarget, 'state'>;
+  target: HttpContext['target'];
   consumption: () => Consumption;
   /** Whether jobs can be kept without Redis; default: they cannot. */
   keeping?: () => Keeping;
@@ -233,6 +233,7 @@ function build(
     registerHealth(app, context);
     registerJobs(app, context);
     app.get('/v1/replicas', () => context.replicas());
+    registerIsolation(app, context);
     registerMetrics(app, context);
     registerDocument(app, context);
     registerEvents(app, context, events);

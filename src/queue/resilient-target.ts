@@ -315,11 +315,18 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     return this.#admission.allowed(this.ledger(this.#config.redis.prefix, queue));
   }
 
-  isolate(): void {
-    this.#breaker.isolate({ name: 'isolated', pace: 'normal' });
+  isolate(reason?: string): void {
+    this.#log.warn(
+      { event: 'breaker.isolated', ...(reason === undefined ? {} : { reason }) },
+      'an operator keeps this replica from Redis; it goes on after a release or a restart',
+    );
+    this.#breaker.isolate({ name: 'isolated', pace: conditions.isolated.pace });
+    this.outages.saw('isolated', reason ?? 'no reason was given');
   }
 
   release(): void {
+    if (this.#breaker.state.state !== 'isolated') return;
+    this.#log.info({ event: 'breaker.released' }, 'an operator lets this replica back to Redis');
     this.#breaker.release();
   }
 

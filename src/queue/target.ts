@@ -52,8 +52,9 @@ export interface RedisTarget {
   sinceTakeAnsweredMs(queue: string): number;
   /** Jobs that the queue may run here at the same time now: shows the slow start. */
   allowedConcurrency(queue: string): number;
-  /** An operator opens the breaker by hand; it stays open until `release`. */
-  isolate(): void;
+  /** An operator opens the breaker by hand, and may say why; it stays open until `release`. */
+  isolate(reason?: string): void;
+  /** The operator's opening ends: Redis is connected to again. Nothing happens without one. */
   release(): void;
   /** Begins to connect; resolves at once, whatever Redis does. */
   start(): Promise<void>;

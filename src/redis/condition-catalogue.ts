@@ -168,8 +168,9 @@ export const conditions = {
   isolated: {
     cause: 'configuration',
     meaning: 'an operator holds it away by hand',
-    evidence: 'Ask who isolated this replica, and why.',
-    remedy: 'Release it when the reason is gone.',
+    evidence:
+      'Look for `breaker.isolated` in the log of this replica: it has the reason that was given.',
+    remedy: 'Run `holdfast release` when the reason is gone.',
     pace: 'normal',
   },
   'server-restarted': {

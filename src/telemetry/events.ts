@@ -68,6 +68,12 @@ export const events: Readonly<Record<string, EventEntry>> = {
     says: 'an error that nobody handled; the process stops',
     fields: [],
   },
+  'breaker.isolated': {
+    level: 'warn',
+    says: 'an operator keeps this replica from Redis (`holdfast isolate`)',
+    fields: ['reason'],
+  },
+  'breaker.released': { level: 'info', says: 'an operator lets it back', fields: [] },
   'journal.replayed': {
     level: 'info',
     says: 'all accepted jobs of the journal are in Redis',

@@ -99,6 +99,51 @@ describe('holdfast quiet', () => {
   });
 });
 
+describe('holdfast isolate and release', () => {
+  it('keep services from Redis and let them back; what is accepted meanwhile is kept', async () => {
+    const dataDir = newFolder();
+    const env = { DATA_DIR: dataDir, HTTP_TOKEN: 'a-token-of-sixteen' };
+    const authorization = `Bearer ${env.HTTP_TOKEN}`;
+    const both = ['one', 'two'].map((REPLICA) => start({ ...env, REPLICA, HTTP_PORT: '0' }));
+    for (const service of both) {
+      const { http } = await service.until('service.started');
+      const readiness = async () =>
+        await (await fetch(`${http}/readyz`, { headers: { authorization } })).json();
+      await expect.poll(readiness).toMatchObject({ breaker: 'closed' });
+    }
+
+    const stranger = await holdfast(['isolate'], { DATA_DIR: dataDir });
+    expect(stranger.code).toBe(77);
+    const isolated = await holdfast(['isolate', '--reason', 'redis moves house'], env);
+    expect(isolated).toMatchObject({ code: 0 });
+    expect(isolated.stdout).toMatch(/one leaves Redis alone.*\n.*holdfast release/);
+    expect(isolated.stdout).toMatch(/two leaves Redis alone/);
+    for (const service of both) {
+      expect(await service.until('breaker.isolated')).toMatchObject({
+        reason: 'redis moves house',
+      });
+      expect(await service.until('outage.opened')).toMatchObject({ condition: 'isolated' });
+    }
+    const kept = await holdfast(['enqueue', 'sum', '{"a":1,"b":2}', '--json'], env);
+    expect(JSON.parse(kept.stdout)).toMatchObject({ stored: 'journal' });
+
+    const released = await holdfast(['release', '--json'], env);
+    expect(JSON.parse(released.stdout).told).toMatchObject([
+      { replica: expect.stringMatching(/one|two/), breaker: 'open' },
+      { breaker: 'open' },
+    ]);
+    await Promise.all(both.map((service) => service.until('outage.closed')));
+    await Promise.any(both.map((service) => service.until('job.completed')));
+    expect(await Promise.all(both.map((service) => service.stop()))).toEqual([0, 0]);
+  });
+
+  it('say so when nobody is there to be told', async () => {
+    const { code, stderr } = await holdfast(['isolate'], { DATA_DIR: newFolder() });
+    expect(code).toBe(69);
+    expect(stderr).toContain('holdfast start');
+  });
+});
+
 describe('holdfast config', () => {
   it('shows where each value came from, and no secret', async () => {
     const cwd = newFolder();

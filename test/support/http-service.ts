@@ -47,7 +47,11 @@ export async function startHttpService(
   const server = createHttpServer({
     config: testConfig(options.config),
     client,
-    target: { state: () => seen.state },
+    target: {
+      state: () => seen.state,
+      isolate: () => Object.assign(seen.state, { breaker: 'isolated', condition: 'isolated' }),
+      release: () => Object.assign(seen.state, { breaker: 'open' }),
+    },
     consumption: () => seen.consumption,
     keeping: () => seen.keeping,
     log: pino({ level: 'debug' }, { write: (line: string) => void log.push(line) }),
