@@ -8,6 +8,7 @@
  * rollback window.
  */
 import type { Clock, Instant } from '../time.ts';
+import { AddWindow, type StoredAdd, type WindowEntry } from './add-window.ts';
 import type { NumberArgs } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
 import type { QueueLedger } from './ledger.ts';
@@ -17,6 +18,8 @@ import { fencedReason } from './lua/fence.ts';
 export interface AddWork {
   /** Rough size in memory, bytes. */
   readonly bytes: number;
+  /** What the rollback window keeps of it; without one it keeps the object. */
+  readonly stored?: StoredAdd;
   /** Resolves with Redis' reply. */
   send(generation: Generation, number: NumberArgs): Promise<unknown>;
   /** As `send`, after a rollback: jobs that a living worker ran go back to it. */
@@ -41,13 +44,14 @@ export interface AddRecord {
   readonly sentAt: Instant;
   state: 'sent' | 'acted' | 'refused';
   isDoubted: boolean;
-  actedAt: Instant;
 }
 
 export interface AddSeriesDeps {
   clock: Clock;
   windowMs: number;
   ready(ledger: QueueLedger, generation: Generation): Promise<void>;
+  /** The add again, as the window kept it. */
+  restore(ledger: QueueLedger, stored: StoredAdd): AddWork;
   isOutage(error: unknown, generation: Generation): boolean;
   compareClocks(generation: Generation): Promise<void>;
   /** The window's adds are more than may be kept in memory: the oldest are forgotten. */
@@ -69,10 +73,11 @@ export class AddSeries {
   readonly key: string;
   readonly #ledger: QueueLedger;
   readonly #deps: AddSeriesDeps;
-  /** In order of their numbers: the unanswered, and the acknowledged of the rollback window. */
+  /** In order of their numbers: the unanswered, and what was answered before one of them. */
   #records: AddRecord[] = [];
   #head = 0;
-  #bytes = 0;
+  /** Those before, as long as a rollback may undo them. */
+  readonly #window: AddWindow;
   readonly #unanswered = new Set<AddRecord>();
   /** Requests on the wire, whatever their records' state. */
   #underWay = 0;
@@ -88,6 +93,11 @@ export class AddSeries {
     this.#ledger = ledger;
     this.#deps = deps;
     this.key = ledger.key(`adds:${processId}`);
+    this.#window = new AddWindow({
+      bytesMax: WINDOW_BYTES_MAX,
+      restore: (stored) => deps.restore(ledger, stored),
+      onFull: () => deps.onWindowFull(ledger),
+    });
   }
 
   /** Whether an add may be sent on this generation now. */
@@ -118,7 +128,6 @@ export class AddSeries {
   /** Only while the series is open in this generation. */
   add(generation: Generation, work: AddWork, listener: AddListener): AddRecord {
     const now = this.#deps.clock.now();
-    this.#forget(now);
     this.#lastGiven += 1;
     const record: AddRecord = {
       number: this.#lastGiven,
@@ -127,10 +136,8 @@ export class AddSeries {
       sentAt: now,
       state: 'sent',
       isDoubted: false,
-      actedAt: now,
     };
     this.#records.push(record);
-    this.#bytes += work.bytes;
     this.#unanswered.add(record);
     void this.#send(record, generation);
     return record;
@@ -146,6 +153,7 @@ export class AddSeries {
     if (record.state !== 'sent') return;
     record.state = 'refused';
     this.#unanswered.delete(record);
+    this.#keepAnswered();
   }
 
   /** Asks Redis which adds it has, sends the others again, and opens. Never rejects. */
@@ -185,13 +193,17 @@ export class AddSeries {
 
   /** What the key's value says; returns what Redis does not have, in order. */
   #decide(last: number): AddRecord[] {
-    const lost: AddRecord[] = [];
+    // What the dataset forgot is sent under its number again, and stands in the window as long again.
+    this.#window.renewAfter(last, this.#deps.clock.now());
+    const lost: AddRecord[] = this.#window.after(last).map(forgotten);
+    const acted: AddRecord[] = [];
     for (let i = this.#head; i < this.#records.length; i += 1) {
       const record = this.#records[i]!;
       if (record.state === 'refused') continue;
       if (record.number > last) lost.push(record);
-      else if (record.state === 'sent') this.#acted(record, undefined);
+      else if (record.state === 'sent') acted.push(record);
     }
+    for (const record of acted) this.#acted(record, undefined);
     return lost;
   }
 
@@ -226,12 +238,11 @@ export class AddSeries {
   }
 
   #acted(record: AddRecord, reply: unknown): void {
-    const wasSent = record.state === 'sent';
-    record.actedAt = this.#deps.clock.now();
-    if (record.state === 'refused') return;
+    if (record.state !== 'sent') return;
     record.state = 'acted';
     this.#unanswered.delete(record);
-    if (wasSent) record.listener?.acted(reply);
+    this.#keepAnswered();
+    record.listener?.acted(reply);
     record.listener = undefined;
   }
 
@@ -249,8 +260,10 @@ export class AddSeries {
       return false;
     }
     const wasSent = record.state === 'sent';
+    if (record.state === 'acted') this.#window.remove(record.number);
     record.state = 'refused';
     this.#unanswered.delete(record);
+    this.#keepAnswered();
     if (wasSent) record.listener?.refused(error);
     record.listener = undefined;
     return true;
@@ -264,18 +277,14 @@ export class AddSeries {
     this.#allAnswered = undefined;
   }
 
-  /** Drops what the window has passed, oldest first; what is unanswered stays. */
-  #forget(now: Instant): void {
-    const before = now - this.#deps.windowMs;
+  /** What nothing unanswered stands before goes to the window, in order. */
+  #keepAnswered(): void {
+    const now = this.#deps.clock.now();
+    this.#window.forgetBefore(now - this.#deps.windowMs);
     while (this.#head < this.#records.length) {
       const oldest = this.#records[this.#head]!;
-      const isFull = this.#bytes > WINDOW_BYTES_MAX;
       if (oldest.state === 'sent') return;
-      if (oldest.state === 'acted' && oldest.actedAt >= before) {
-        if (!isFull) return;
-        this.#deps.onWindowFull(this.#ledger);
-      }
-      this.#bytes -= oldest.work.bytes;
+      if (oldest.state === 'acted') this.#window.push(oldest.number, oldest.work, now);
       this.#head += 1;
       // The array is cut now and then, since a shift would move all that is left.
       if (this.#head >= 1024 && this.#head * 2 > this.#records.length) {
@@ -284,6 +293,11 @@ export class AddSeries {
       }
     }
   }
+}
+
+/** An add of the window that the dataset does not have any more. Whoever waited for it was told. */
+function forgotten({ number, work }: WindowEntry): AddRecord {
+  return { number, work, listener: undefined, sentAt: 0, state: 'acted', isDoubted: true };
 }
 
 function doubt(record: AddRecord): void {

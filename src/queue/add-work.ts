@@ -4,11 +4,13 @@
  */
 import { type JobJson, type ParentKeyOpts, QueueKeys, RedisQueueBackend } from 'bullmq';
 import type { AddWork } from './add-series.ts';
+import type { StoredAdd } from './add-window.ts';
 import {
   claimArgs,
   commandName,
   fenceArgs,
   isFenced,
+  keyCount,
   type NumberArgs,
   numberedArgs,
   numberedName,
@@ -47,6 +49,18 @@ class Recorder extends RedisQueueBackend {
     return Promise.resolve(undefined as never);
   }
 
+  /** The keys of a script that adds a job: the queue's own, the same for every job. */
+  keysOf(script: string): unknown[] {
+    const argsOf = {
+      addDelayedJob: this.addDelayedJobArgs,
+      addParentJob: this.addParentJobArgs,
+      addPrioritizedJob: this.addPrioritizedJobArgs,
+      addStandardJob: this.addStandardJobArgs,
+    }[script]!;
+    const args = argsOf.call(this, { data: '' } as JobJson, '', []);
+    return args.slice(0, keyCount(script));
+  }
+
   take(): Call[] {
     const { calls } = this;
     this.calls = [];
@@ -55,6 +69,15 @@ class Recorder extends RedisQueueBackend {
 }
 
 const recorders = new WeakMap<QueueLedger, Recorder>();
+
+function recorderOf(ledger: QueueLedger): Recorder {
+  let recorder = recorders.get(ledger);
+  if (!recorder) {
+    recorder = new Recorder(ledger.prefix, ledger.queue);
+    recorders.set(ledger, recorder);
+  }
+  return recorder;
+}
 
 /** One job's add. Made once for each, hence a class: its methods cost no memory. */
 class JobWork implements AddWork {
@@ -77,6 +100,13 @@ class JobWork implements AddWork {
     return generation.script(numberedName(script)!, numberedArgs(script, args, number));
   }
 
+  /** After the script's keys, which are the queue's, come BullMQ's packed arguments, data, options. */
+  get stored(): StoredAdd {
+    const { script, args } = this.#call;
+    const [packed, data, options] = args.slice(keyCount(script)) as [Buffer, string, Buffer];
+    return { script, jobId: this.#jobId, args: packed, data, options };
+  }
+
   sendAgain(generation: Generation, number: NumberArgs): Promise<unknown> {
     const { prefix, queue: queueName } = this.#ledger;
     const entries = [{ prefix, queueName, jobId: this.#jobId }];
@@ -92,15 +122,23 @@ export function jobWork(
   jobId: string,
   parent: ParentKeyOpts,
 ): AddWork {
-  let recorder = recorders.get(ledger);
-  if (!recorder) {
-    recorder = new Recorder(ledger.prefix, ledger.queue);
-    recorders.set(ledger, recorder);
-  }
+  const recorder = recorderOf(ledger);
   // Resolved already: nothing is awaited before the command is noted.
   void recorder.addJobToTransaction({} as never, job, jobId, parent);
   const [call] = recorder.take() as [Call];
-  return new JobWork(core, ledger, jobId, call, 500 + job.data.length);
+  return new JobWork(core, ledger, jobId, call, bytesOf(job.data));
+}
+
+/** An add that the rollback window kept. */
+export function storedWork(core: TargetCore, ledger: QueueLedger, stored: StoredAdd): AddWork {
+  const { script, jobId, args, data, options } = stored;
+  const call = { script, args: [...recorderOf(ledger).keysOf(script), args, data, options] };
+  return new JobWork(core, ledger, jobId, call, bytesOf(data));
+}
+
+/** Rough size of an add in memory, bytes: what it carries, and what carries it. */
+function bytesOf(data: string): number {
+  return 500 + data.length;
 }
 
 /** A whole flow in one transaction under one number, that of its root's queue. */

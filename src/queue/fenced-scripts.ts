@@ -128,7 +128,7 @@ export function numberedArgs(
   return numbered;
 }
 
-const CLAIM_KEYS = ['wait', 'paused', 'active', 'prioritized', 'delayed'];
+const CLAIM_KEYS = ['wait', 'paused', 'active', 'prioritized', 'delayed', 'waiting-children'];
 
 /** Arguments of `claim`; without ids it looks at every forgotten run of a schedule. */
 export function claimArgs(ledger: QueueLedger, jobIds: readonly string[]): string[] {

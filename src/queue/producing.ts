@@ -5,7 +5,7 @@ import type { BackendFactory, RedisQueueBackend } from 'bullmq';
 import type { Logger } from 'pino';
 import type { Journal } from '../journal/journal.ts';
 import { AcceptingBackend } from './accepting-backend.ts';
-import { workOf } from './add-work.ts';
+import { storedWork, workOf } from './add-work.ts';
 import type { Generation } from './generation.ts';
 import { Intake } from './intake.ts';
 import type { QueueLedger } from './ledger.ts';
@@ -82,6 +82,7 @@ export class Producing {
             `${count} jobs that Redis had acknowledged and lost were added again`,
           );
         },
+        restore: (ledger, stored) => storedWork(core, ledger, stored),
         onWindowFull: (ledger) => this.#windowFull(ledger),
       },
       journal,

@@ -194,7 +194,10 @@ export class QueueCare {
       if (outcome) found.push(outcome);
       else if (job.schedulerUpdate) await this.makeNextRun(generation, ledger, job.schedulerUpdate);
     }
-    await replay(generation, ledger, found, deps, { refused: 0 }, []);
+    const early: Early[] = [];
+    await replay(generation, ledger, found, deps, { refused: 0 }, early);
+    for (const { outcome } of early) ledger.unsettled.set(outcome.job.id, outcome);
+    if (early.length > 0) this.#drainLater(ledger, generation, deps);
   }
 
   /** Parents wait until the replica that has their children's outcomes has written them. */

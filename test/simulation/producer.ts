@@ -224,6 +224,9 @@ class Producer {
         isConnecting: () => this.#runId === undefined,
         onJournaled: () => undefined,
         onRedone: () => undefined,
+        restore: () => {
+          throw new Error('the window keeps these as they are');
+        },
         onWindowFull: () => undefined,
       },
       journal,

@@ -1,0 +1,99 @@
+/**
+ * Jobs that Redis acknowledged and then lost, with a restart from an older copy of its data: the client
+ * adds them again, each once, and a living worker does not run again what it has run.
+ */
+import { FlowProducer, type Job, Queue, Worker } from 'bullmq';
+import pino from 'pino';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { createClient } from '../../src/create-client.ts';
+import type { Client } from '../../src/queue/client.ts';
+import { systemClock } from '../../src/time.ts';
+import { type RedisServer, startRedis } from '../support/redis-server.ts';
+import { startTarget, type TestTarget } from '../support/target.ts';
+
+const PATIENCE = { timeout: 15_000, interval: 50 };
+
+let server: RedisServer;
+let client: Client;
+let target: TestTarget;
+let worker: Worker;
+let queue: Queue;
+let runs: string[];
+
+beforeEach(async () => {
+  server = await startRedis({ aof: 'always' });
+  queue = new Queue('orders', { connection: { host: server.host, port: server.port } });
+  queue.on('error', () => undefined);
+  const settings = { PULSE_INTERVAL: '150ms' };
+  const log = pino({ level: 'silent' });
+  client = await createClient({ redis: server.url, journal: 'memory', settings, log });
+  target = await startTarget(server.url, { resilience: { pulseIntervalMs: 150 } });
+  runs = [];
+  const { connection, backendFactory } = target;
+  const run = async ({ id, name }: Job): Promise<string> => {
+    runs.push(id!);
+    return name;
+  };
+  worker = new Worker('orders', run, { connection, concurrency: 10 }, backendFactory);
+  worker.on('error', () => undefined);
+});
+afterEach(async () => {
+  await worker.close(true);
+  await target.stop(systemClock.now() + 1000);
+  await client.close();
+  await queue.close();
+  await server.stop();
+});
+
+async function addOfEveryKind(round: number): Promise<string[]> {
+  const text = `é✓${'x'.repeat(round * 1000)}`;
+  const added = [
+    await client.enqueue('orders', 'plain', { round, text }),
+    await client.enqueue('orders', 'delayed', { round }, { delay: 2500 }),
+    await client.enqueue('orders', 'urgent', { round }, { priority: 2 }),
+    await client.enqueue('orders', 'own id', { round }, { jobId: `own-${round}` }),
+    await client.enqueue('orders', 'once', { round }, { deduplication: { id: `once-${round}` } }),
+    ...(await client.enqueueMany('orders', [
+      { name: 'bulk', data: { round, n: 1 } },
+      { name: 'bulk', data: { round, n: 2 } },
+    ])),
+  ];
+  const flow = await client.flow({
+    name: 'parent',
+    queue: 'orders',
+    data: { round },
+    options: { jobId: `parent-${round}` },
+    children: [1, 2].map((n) => ({
+      name: 'child',
+      queue: 'orders',
+      data: { round, n },
+      options: { jobId: `child-${round}-${n}` },
+    })),
+  });
+  const children = [1, 2].map((n) => `child-${round}-${n}`);
+  return [...added.map(({ id }) => id), flow.id, ...children];
+}
+
+it('adds them again, once, whatever their kind, and runs none twice', async () => {
+  const before = await addOfEveryKind(1);
+  // All but the delayed one.
+  await expect.poll(() => runs.length, PATIENCE).toBe(before.length - 1);
+  const copy = server.snapshotAof();
+  const done = await addOfEveryKind(2);
+  await expect
+    .poll(() => runs.length, PATIENCE)
+    .toBeGreaterThanOrEqual(before.length + done.length - 2);
+  await worker.pause(true);
+  const waiting = await addOfEveryKind(3);
+  await server.restartFrom(copy);
+  worker.resume();
+  const all = [...before, ...done, ...waiting];
+  await expect.poll(() => queue.getCompletedCount(), PATIENCE).toBe(all.length);
+  expect([...runs].sort()).toEqual([...all].sort());
+  const counts = await queue.getJobCounts('active', 'waiting', 'delayed', 'failed');
+  expect(counts).toEqual({ active: 0, waiting: 0, delayed: 0, failed: 0 });
+  const flows = new FlowProducer({ connection: { host: server.host, port: server.port } });
+  const tree = await flows.getFlow({ id: 'parent-3', queueName: 'orders' });
+  expect(tree.children?.map(({ job }) => job.id).sort()).toEqual(['child-3-1', 'child-3-2']);
+  await flows.close();
+});
