@@ -7,6 +7,7 @@
  * What it must never do: send an add that has acted, or forget one that was acknowledged within the
  * rollback window.
  */
+import Denque from 'denque';
 import type { Clock, Instant } from '../time.ts';
 import { AddWindow, type StoredAdd, type WindowEntry } from './add-window.ts';
 import type { NumberArgs } from './fenced-scripts.ts';
@@ -73,12 +74,10 @@ export class AddSeries {
   readonly key: string;
   readonly #ledger: QueueLedger;
   readonly #deps: AddSeriesDeps;
-  /** In order of their numbers: the unanswered, and what was answered before one of them. */
-  #records: AddRecord[] = [];
-  #head = 0;
+  /** In order of their numbers: the unanswered, and what was answered before the first of them. */
+  readonly #records = new Denque<AddRecord>();
   /** Those before, as long as a rollback may undo them. */
   readonly #window: AddWindow;
-  readonly #unanswered = new Set<AddRecord>();
   /** Requests on the wire, whatever their records' state. */
   #underWay = 0;
   #allAnswered: (() => void) | undefined;
@@ -112,7 +111,7 @@ export class AddSeries {
 
   /** Adds whose fate a settling has yet to decide. */
   get hasUnanswered(): boolean {
-    return this.#unanswered.size > 0;
+    return !this.#records.isEmpty();
   }
 
   /** Whether this series has ever sent anything. */
@@ -122,7 +121,7 @@ export class AddSeries {
 
   /** When the oldest unanswered add was sent; undefined when all are answered. */
   get unansweredSince(): Instant | undefined {
-    return this.#unanswered.values().next().value?.sentAt;
+    return this.#records.peekFront()?.sentAt;
   }
 
   /** Only while the series is open in this generation. */
@@ -138,21 +137,19 @@ export class AddSeries {
       isDoubted: false,
     };
     this.#records.push(record);
-    this.#unanswered.add(record);
     void this.#send(record, generation);
     return record;
   }
 
   /** Tells those who wait that Redis does not answer; the adds stay to be decided. */
   doubtUnanswered(): void {
-    for (const record of this.#unanswered) doubt(record);
+    for (let i = 0; i < this.#records.length; i += 1) doubt(this.#records.peekAt(i)!);
   }
 
   /** Nobody wants this add any more: it is not sent again. */
   giveUp(record: AddRecord): void {
     if (record.state !== 'sent') return;
     record.state = 'refused';
-    this.#unanswered.delete(record);
     this.#keepAnswered();
   }
 
@@ -197,8 +194,8 @@ export class AddSeries {
     this.#window.renewAfter(last, this.#deps.clock.now());
     const lost: AddRecord[] = this.#window.after(last).map(forgotten);
     const acted: AddRecord[] = [];
-    for (let i = this.#head; i < this.#records.length; i += 1) {
-      const record = this.#records[i]!;
+    for (let i = 0; i < this.#records.length; i += 1) {
+      const record = this.#records.peekAt(i)!;
       if (record.state === 'refused') continue;
       if (record.number > last) lost.push(record);
       else if (record.state === 'sent') acted.push(record);
@@ -240,7 +237,6 @@ export class AddSeries {
   #acted(record: AddRecord, reply: unknown): void {
     if (record.state !== 'sent') return;
     record.state = 'acted';
-    this.#unanswered.delete(record);
     this.#keepAnswered();
     record.listener?.acted(reply);
     record.listener = undefined;
@@ -262,7 +258,6 @@ export class AddSeries {
     const wasSent = record.state === 'sent';
     if (record.state === 'acted') this.#window.remove(record.number);
     record.state = 'refused';
-    this.#unanswered.delete(record);
     this.#keepAnswered();
     if (wasSent) record.listener?.refused(error);
     record.listener = undefined;
@@ -281,16 +276,10 @@ export class AddSeries {
   #keepAnswered(): void {
     const now = this.#deps.clock.now();
     this.#window.forgetBefore(now - this.#deps.windowMs);
-    while (this.#head < this.#records.length) {
-      const oldest = this.#records[this.#head]!;
+    for (let oldest = this.#records.peekFront(); oldest; oldest = this.#records.peekFront()) {
       if (oldest.state === 'sent') return;
+      this.#records.shift();
       if (oldest.state === 'acted') this.#window.push(oldest.number, oldest.work, now);
-      this.#head += 1;
-      // The array is cut now and then, since a shift would move all that is left.
-      if (this.#head >= 1024 && this.#head * 2 > this.#records.length) {
-        this.#records = this.#records.slice(this.#head);
-        this.#head = 0;
-      }
     }
   }
 }
