@@ -5,8 +5,8 @@ import type { Program } from '../test/outage/harness/worker-process.ts';
 import { singleStage, World } from '../test/outage/harness/world.ts';
 import type { Measured } from './recovery-report.ts';
 
-/** Connections are made and scripts loaded by then, ms. */
-const SETTLED_MS = 4000;
+/** Connections are made, scripts loaded, and quiet queues share their blocking read by then, ms. */
+const SETTLED_MS = 40_000;
 const BEYOND_PLAIN_MAX = 2;
 const ONE = { work: 10 };
 const THREE = { work: 10, parents: 2, ticks: 1 };

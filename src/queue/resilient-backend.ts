@@ -17,12 +17,13 @@ import {
 } from 'bullmq';
 import { keyCount } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
+import type { Marker } from './idle-read.ts';
 import type { HeldJob, QueueLedger } from './ledger.ts';
 import { hasNotes, note } from './notes.ts';
 import { kindOf, withoutFetch } from './policy.ts';
 import { type FlowEntries, Sender } from './sender.ts';
 import { Settler } from './settler.ts';
-import { BLOCK_SECONDS_MIN, blockingReply, type Marker, overdueError, Taker } from './taker.ts';
+import { BLOCK_SECONDS_MIN, blockingReply, overdueError, Taker } from './taker.ts';
 import type { TargetCore } from './target-core.ts';
 
 /** Who the backend serves: a worker or a listener waits for Redis, a producer wants an answer. */

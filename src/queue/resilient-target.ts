@@ -28,6 +28,7 @@ import { EarlyWarnings, type Warning } from './early-warnings.ts';
 import { agreeOnOutage, shareOutage } from './fleet-outage.ts';
 import { Generation } from './generation.ts';
 import { ALIVE_MS, Heartbeat } from './heartbeat.ts';
+import { IdleRead } from './idle-read.ts';
 import { Leases } from './leases.ts';
 import { type HeldJob, QueueLedger } from './ledger.ts';
 import { writeNotes } from './notes.ts';
@@ -36,6 +37,7 @@ import { QueueCare } from './queue-care.ts';
 import { type RecoveryDeps, type RecoveryReport, recover } from './recovery.ts';
 import { type BackendOptions, ResilientBackend } from './resilient-backend.ts';
 import { Settlements } from './settlements.ts';
+import { readMarkers } from './taker.ts';
 import type { LockEvent, RedisTarget, TargetState } from './target.ts';
 import type { Settlement, TargetCore, Verdict } from './target-core.ts';
 import { conditionIn, Watch } from './watch.ts';
@@ -76,6 +78,8 @@ export interface ResilientTargetOptions {
   onCount?: (what: CountName, by: number) => void;
   clock?: Clock;
   random?: Random;
+  /** Another pace of `IdleRead`, ms; for tests. */
+  quietAfterMs?: number;
 }
 
 /** BullMQ's third argument of a factory: a Worker wants both connections, QueueEvents a blocking one. */
@@ -93,6 +97,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   readonly producerFactory: BackendFactory<RedisQueueBackend>;
   readonly journal: Journal;
   readonly outages: OutageRecorder;
+  readonly idleRead: IdleRead;
 
   readonly #config: Pick<Config, 'redis' | 'resilience'>;
   readonly #log: Logger;
@@ -161,6 +166,11 @@ export class ResilientTarget implements RedisTarget, TargetCore {
       PROBE_STEP_MS,
       (error, generation) => this.isOutage(error, generation),
     );
+    this.idleRead = new IdleRead({
+      clock: this.clock,
+      quietAfterMs: options.quietAfterMs,
+      read: (...asked) => readMarkers(this, ...asked),
+    });
     this.#care = new QueueCare({
       clock: this.clock,
       processId: this.processId,

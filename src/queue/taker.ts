@@ -3,18 +3,14 @@
  * and a read on a dead socket ends within three seconds.
  */
 import { unpack } from 'msgpackr';
+import type { Instant } from '../time.ts';
 import { keyCount } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
+import type { Marker } from './idle-read.ts';
 import { type HeldJob, heldFromReply, type QueueLedger } from './ledger.ts';
 import type { Sender } from './sender.ts';
 import { onOwnClock } from './server-clock.ts';
 import type { TargetCore } from './target-core.ts';
-
-/** A marker of BullMQ: which job, and when it is due. */
-export interface Marker {
-  member: string;
-  score: number;
-}
 
 /** Blocking reads are cut into slices of this length, so that a dead socket shows within 3 s. */
 const BLOCK_SLICE_SECONDS = 2;
@@ -26,7 +22,7 @@ export const BLOCK_SECONDS_MIN = 0.002;
 
 /** Runs a blocking command with an end of its own: its reply, or that it is overdue or not wanted. */
 export async function blockingReply<T>(
-  core: TargetCore,
+  core: Pick<TargetCore, 'clock' | 'patienceMs'>,
   reply: Promise<T>,
   blockMs: number,
   signal: AbortSignal,
@@ -82,6 +78,8 @@ export class Taker {
   readonly #markerKey: string;
   /** Owns this Worker's blocking connection. */
   readonly #slot = {};
+  /** Monotonic instant of the last job, marker or outage. */
+  #idleSince: Instant;
   #fetching = new AbortController();
 
   constructor(core: TargetCore, ledger: QueueLedger, sender: Sender, markerKey: string) {
@@ -89,10 +87,12 @@ export class Taker {
     this.#ledger = ledger;
     this.#sender = sender;
     this.#markerKey = markerKey;
+    this.#idleSince = core.clock.now();
   }
 
   /** Ends waiting: the Worker pauses or closes. */
   interrupt(): void {
+    this.#core.idleRead.leave(this.#slot);
     this.#fetching.abort();
   }
 
@@ -130,6 +130,7 @@ export class Taker {
     const ledger = this.#ledger;
     const job = heldFromReply(reply, token, ledger.lockMs, this.#core.clock.now());
     if (!job) return reply;
+    this.#isBusy();
     const before = ledger.held.get(job.id) ?? finished(ledger, job.id);
     if (before) {
       if (isSameRun(before, job)) return this.#keep(before, job).then(() => none);
@@ -150,8 +151,13 @@ export class Taker {
     }
   }
 
+  #isBusy(): void {
+    this.#idleSince = this.#core.clock.now();
+    this.#core.idleRead.leave(this.#slot);
+  }
+
   async waitForJob(blockSeconds: number): Promise<Marker | null> {
-    const { clock } = this.#core;
+    const { clock, idleRead } = this.#core;
     // Whole slices where nothing is due: a read less, and no job waits for it, since a marker ends it.
     const isIdle = blockSeconds === IDLE_BLOCK_SECONDS;
     const until = clock.now() + (isIdle ? IDLE_SLICES * BLOCK_SLICE_SECONDS : blockSeconds) * 1000;
@@ -161,33 +167,71 @@ export class Taker {
       if (!generation || !this.#core.mayTake(this.#ledger)) {
         // Afterwards jobs are fetched at once, not at the next marker: a dead read may have
         // swallowed it.
+        this.#isBusy();
         await this.#core.admittedToTake(this.#ledger, signal);
         return null;
       }
-      const seconds = Math.min((until - clock.now()) / 1000, BLOCK_SLICE_SECONDS);
-      if (seconds <= 0 || signal.aborted) return null;
+      const restMs = until - clock.now();
+      if (restMs <= 0 || signal.aborted) return null;
+      if (isIdle) idleRead.tell(this.#slot, this.#idleSince);
+      else idleRead.leave(this.#slot);
       const outcome = await this.#sender.attempt(generation, () =>
-        this.#blockingRead(generation, Math.max(seconds, BLOCK_SECONDS_MIN), signal),
+        this.#marker(generation, restMs, signal),
       );
-      if (outcome?.reply) return outcome.reply;
+      if (!outcome?.reply) continue;
+      this.#isBusy();
+      return outcome.reply;
     }
   }
 
-  async #blockingRead(
+  /** Reads on a connection of its own, or with the other quiet queues of this process. */
+  async #marker(
     generation: Generation,
-    seconds: number,
+    restMs: number,
     signal: AbortSignal,
   ): Promise<Marker | null> {
-    const client = await this.#core.blockingClient(generation, this.#slot);
-    const read = client.bzpopmin(this.#markerKey, seconds) as Promise<
-      [string, string, string] | null
-    >;
-    const result = await blockingReply(this.#core, read, seconds * 1000, signal);
-    if (result === 'overdue' || result === 'aborted') {
+    const { idleRead } = this.#core;
+    const isShared = idleRead.concerns(this.#slot, generation);
+    const busyForMs = isShared ? idleRead.busyForMs(generation) : restMs;
+    if (isShared && busyForMs === 0) {
+      // Nothing would keep it alive, and a server may end a connection that asks nothing.
       this.#core.dropBlockingClient(generation, this.#slot);
-      if (result === 'aborted') return null;
-      throw overdueError();
+      return await idleRead.wait(generation, this.#markerKey, signal);
     }
-    return result && { member: String(result[1]), score: Number.parseInt(String(result[2]), 10) };
+    const seconds = Math.min(restMs / 1000, busyForMs / 1000, BLOCK_SLICE_SECONDS);
+    const found = await readMarkers(
+      this.#core,
+      generation,
+      this.#slot,
+      [this.#markerKey],
+      Math.max(seconds, BLOCK_SECONDS_MIN),
+      signal,
+    );
+    return found?.[1] ?? null;
   }
+}
+
+/**
+ * One blocking read for markers, on the blocking connection of `owner`; see `ReadMarkers`.
+ * @throws what the connection says, or that the answer is overdue
+ */
+export async function readMarkers(
+  core: Pick<TargetCore, 'clock' | 'patienceMs' | 'blockingClient' | 'dropBlockingClient'>,
+  generation: Generation,
+  owner: object,
+  keys: readonly string[],
+  seconds: number,
+  signal: AbortSignal,
+): Promise<[key: string, marker: Marker] | null> {
+  const client = await core.blockingClient(generation, owner);
+  const read = client.bzpopmin(...keys, seconds) as Promise<[string, string, string] | null>;
+  const result = await blockingReply(core, read, seconds * 1000, signal);
+  if (result === 'overdue' || result === 'aborted') {
+    core.dropBlockingClient(generation, owner);
+    if (result === 'aborted') return null;
+    throw overdueError();
+  }
+  if (!result) return null;
+  const [key, member, score] = result.map(String) as [string, string, string];
+  return [key, { member, score: Number.parseInt(score, 10) }];
 }

@@ -7,6 +7,7 @@ import type { Cluster, Redis } from 'ioredis';
 import type { RedisUnavailableError } from '../errors.ts';
 import type { Clock } from '../time.ts';
 import type { Generation } from './generation.ts';
+import type { IdleRead } from './idle-read.ts';
 import type { HeldJob, QueueLedger } from './ledger.ts';
 
 /** What recovery found out about a job; see `lua/retake.ts`. */
@@ -22,6 +23,8 @@ export interface TargetCore {
   readonly clock: Clock;
   /** Identifies this life of this process in keys and epochs. */
   readonly processId: string;
+  /** The blocking read that quiet queues share. */
+  readonly idleRead: IdleRead;
   /** Milliseconds in which a producer gets an answer. */
   readonly answerMs: number;
 

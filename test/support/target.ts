@@ -8,6 +8,7 @@ import { systemClock } from '../../src/time.ts';
 export interface TestTargetOptions {
   resilience?: Partial<Config['resilience']>;
   journalDir?: string;
+  quietAfterMs?: number;
   log?: pino.Logger;
 }
 
@@ -28,7 +29,14 @@ export async function startTarget(
     clock: systemClock,
     log,
   });
-  const target = new ResilientTarget({ config: testConfig(url, options.resilience), log, journal });
+  const { resilience, quietAfterMs } = options;
+  const config = testConfig(url, resilience);
+  const target = new ResilientTarget({
+    config,
+    log,
+    journal,
+    ...(quietAfterMs === undefined ? {} : { quietAfterMs }),
+  });
   await target.start();
   const stop = target.stop.bind(target);
   target.stop = async (deadline) => {
