@@ -3,7 +3,7 @@
  * same concurrency, in turn. Each pair measures both, in alternating order, so that a machine that
  * grows slower or faster favours neither; what is printed are medians.
  *
- * `--pairs 5 --jobs 10000 --concurrency 50 --in-flight 100 --json --min-ratio 0.95` (exit 1 below).
+ * `--pairs 5 --jobs 30000 --concurrency 50 --in-flight 100 --json --min-ratio 0.95` (exit 1 below).
  */
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -31,7 +31,7 @@ interface Result {
 const { values } = parseArgs({
   options: {
     pairs: { type: 'string', default: '5' },
-    jobs: { type: 'string', default: '10000' },
+    jobs: { type: 'string', default: '30000' },
     concurrency: { type: 'string', default: '50' },
     'in-flight': { type: 'string', default: '100' },
     'min-ratio': { type: 'string' },
