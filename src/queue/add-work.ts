@@ -21,7 +21,7 @@ import type { QueueLedger } from './ledger.ts';
 import type { FlowEntries } from './sender.ts';
 import type { TargetCore } from './target-core.ts';
 
-interface Call {
+export interface Call {
   script: string;
   args: unknown[];
 }
@@ -122,11 +122,26 @@ export function jobWork(
   jobId: string,
   parent: ParentKeyOpts,
 ): AddWork {
+  return new JobWork(core, ledger, jobId, addCall(ledger, job, jobId, parent), bytesOf(job.data));
+}
+
+/** The script that adds a job, and its arguments. Synchronous. */
+export function addCall(
+  ledger: QueueLedger,
+  job: JobJson,
+  jobId: string,
+  parent: ParentKeyOpts,
+): Call {
   const recorder = recorderOf(ledger);
   // Resolved already: nothing is awaited before the command is noted.
   void recorder.addJobToTransaction({} as never, job, jobId, parent);
   const [call] = recorder.take() as [Call];
-  return new JobWork(core, ledger, jobId, call, bytesOf(job.data));
+  return call;
+}
+
+export interface Multi {
+  runCommand(name: string, args: unknown[]): unknown;
+  exec(): Promise<[Error | null, unknown][]>;
 }
 
 /** An add that the rollback window kept. */
@@ -180,10 +195,7 @@ async function sendTogether(
     const ledger = core.ledger(prefix, queueName);
     if (ledger.readyIn !== generation) await core.ready(ledger, generation);
   }
-  const multi = generation.adapted.multi() as unknown as {
-    runCommand(name: string, args: unknown[]): unknown;
-    exec(): Promise<[Error | null, unknown][]>;
-  };
+  const multi = generation.adapted.multi() as unknown as Multi;
   for (const [i, { script, args }] of calls.entries()) {
     if (i < entries.length) {
       const own = i === 0 ? number : { ...number, before: number.number };

@@ -11,6 +11,7 @@ import type { Fence, QueueLedger } from './ledger.ts';
 import { CLAIM, CLAIM_KEY_COUNT } from './lua/claim.ts';
 import { FENCE_PRELUDE, NUMBERED_PRELUDE } from './lua/fence.ts';
 import { HEARTBEAT } from './lua/heartbeat.ts';
+import { ISLAND_CLAIM, ISLAND_CLAIM_KEY_COUNT } from './lua/island-claim.ts';
 import { RETAKE, RETAKE_KEY_COUNT } from './lua/retake.ts';
 
 interface BullScript {
@@ -101,6 +102,10 @@ export function defineScripts(client: Redis | Cluster): void {
   }
   client.defineCommand(commandName('retake'), { numberOfKeys: RETAKE_KEY_COUNT, lua: RETAKE });
   client.defineCommand(commandName('claim'), { numberOfKeys: CLAIM_KEY_COUNT, lua: CLAIM });
+  client.defineCommand(commandName('island-claim'), {
+    numberOfKeys: ISLAND_CLAIM_KEY_COUNT,
+    lua: ISLAND_CLAIM,
+  });
   // As many keys as there are queues: the number of keys comes with each call.
   client.defineCommand(commandName('heartbeat'), { lua: HEARTBEAT });
 }

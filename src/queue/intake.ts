@@ -8,6 +8,7 @@
  * What it must never do: acknowledge a job that neither Redis nor the journal has.
  */
 import { JournalError } from '../errors.ts';
+import type { Position } from '../journal/entry.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Clock } from '../time.ts';
 import {
@@ -39,6 +40,8 @@ export interface IntakeDeps extends Omit<AddSeriesDeps, 'windowMs'> {
   generation(): Generation | undefined;
   /** The first try to connect since the start is under way. */
   isConnecting(): boolean;
+  /** A job is in the journal that was never written to a socket. */
+  onUnsent(ledger: QueueLedger, position: Position): void;
   /** The journal has a job that Redis does not have. */
   onJournaled(): void;
 }
@@ -232,7 +235,8 @@ export class Intake {
     const arrived = this.#replayer.expect();
     try {
       const place = this.#replayer.nextPlace(ledger);
-      await this.#append(jobEntry(ledger, job, this.#deps.clock.wall(), place, 'unsent'));
+      const entry = jobEntry(ledger, job, this.#deps.clock.wall(), place, 'unsent');
+      this.#deps.onUnsent(ledger, await this.#append(entry));
     } finally {
       arrived();
     }

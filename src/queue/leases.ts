@@ -68,6 +68,8 @@ export class Leases {
       if (ledger.onLeaseLost !== 'abort') continue;
       const margin = Math.min(EXPIRY_MARGIN_MS, ledger.lockMs / 4);
       for (const job of ledger.held.values()) {
+        // It was never in Redis: nobody else can take it.
+        if (job.processedOn !== undefined) continue;
         if (now < job.lockedAt + job.lockMs - margin || this.#told.has(job)) continue;
         this.#told.add(job);
         this.#tell('expiring', ledger, job);

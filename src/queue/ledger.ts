@@ -36,6 +36,8 @@ export interface HeldJob {
   alias: string | undefined;
   /** Another worker has the job. */
   isLost: boolean;
+  /** When it began here, ms since the epoch; only of a job that runs from the journal. */
+  processedOn?: number;
   /** A run here that had lost the job before we took it anew, and may not have ended yet. */
   earlier: HeldJob | undefined;
 }

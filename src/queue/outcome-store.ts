@@ -11,7 +11,10 @@ import type { Settlement } from './target-core.ts';
 interface Payload {
   command: string;
   args: readonly unknown[];
-  job: Pick<HeldJob, 'attemptsMade' | 'lockMs' | 'name' | 'notes' | 'schedulerUpdate'>;
+  job: Pick<
+    HeldJob,
+    'attemptsMade' | 'lockMs' | 'name' | 'notes' | 'schedulerUpdate' | 'processedOn'
+  >;
 }
 
 export function toEntry(
@@ -30,6 +33,7 @@ export function toEntry(
       name: job.name,
       notes: job.notes,
       schedulerUpdate: job.schedulerUpdate,
+      ...(job.processedOn === undefined ? {} : { processedOn: job.processedOn }),
     },
   };
   return {

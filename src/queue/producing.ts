@@ -3,11 +3,13 @@
  */
 import type { BackendFactory, RedisQueueBackend } from 'bullmq';
 import type { Logger } from 'pino';
+import type { Position } from '../journal/entry.ts';
 import type { Journal } from '../journal/journal.ts';
 import { AcceptingBackend } from './accepting-backend.ts';
 import { storedWork, workOf } from './add-work.ts';
 import type { Generation } from './generation.ts';
 import { Intake } from './intake.ts';
+import type { Islands } from './island.ts';
 import type { QueueLedger } from './ledger.ts';
 import { Replayer } from './replayer.ts';
 import type { BackendOptions } from './resilient-backend.ts';
@@ -24,6 +26,7 @@ export interface ProducingOptions {
   /** The last known round trip to Redis, ms. */
   roundTripMs(): number;
   isConnecting(): boolean;
+  islands: Islands;
   /** A job went into the journal. */
   onAccepted(): void;
   /** So many went from the journal to Redis, and none is left. */
@@ -57,6 +60,7 @@ export class Producing {
       {
         ...shared,
         ledger: (prefix, queue) => core.ledger(prefix, queue),
+        isRunning: (position) => options.islands.has(position),
         workOf: (ledger, job) => workOf(core, ledger, job),
         onChange: () => this.#intake.changed(),
         onClear: (count) => {
@@ -75,6 +79,7 @@ export class Producing {
         enqueueTimeoutMs,
         isConnecting: options.isConnecting,
         roundTripMs: options.roundTripMs,
+        onUnsent: (ledger, position) => options.islands.kept(ledger, position),
         onJournaled: () => options.onAccepted(),
         onRedone: (ledger, count) => {
           log.warn(
@@ -113,6 +118,11 @@ export class Producing {
   /** The breaker moved: whoever is held may know more now. */
   changed(): void {
     this.#intake.changed();
+  }
+
+  /** Nothing behind this entry was written to a socket by the replay. */
+  get touched(): Position {
+    return this.#replayer.touched;
   }
 
   /** The breaker opened. */

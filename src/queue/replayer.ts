@@ -7,11 +7,12 @@
  * Entries stay on disk for the rollback window after Redis has them: a restart that loses its last
  * moments loses the numbers too, and the entries are sent again.
  */
-import type { JobEntry, Kept } from '../journal/entry.ts';
+import type { JobEntry, Kept, Position } from '../journal/entry.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Clock, Instant } from '../time.ts';
 import type { AddWork } from './add-series.ts';
 import type { Generation } from './generation.ts';
+import { runPlace } from './island-job.ts';
 import { type AcceptedJob, type Place, storedJob } from './job-store.ts';
 import type { QueueLedger } from './ledger.ts';
 import { fencedReason } from './lua/fence.ts';
@@ -24,6 +25,8 @@ export interface ReplayerDeps {
   generation(): Generation | undefined;
   ready(ledger: QueueLedger, generation: Generation): Promise<void>;
   workOf(ledger: QueueLedger, job: AcceptedJob): Promise<AddWork>;
+  /** It runs here from the journal, and Redis does not have it yet: no business of the replay's. */
+  isRunning(position: Position): boolean;
   isOutage(error: unknown, generation: Generation): boolean;
   compareClocks(generation: Generation): Promise<void>;
   /** Entries sent at once. Default 256. */
@@ -55,6 +58,8 @@ export class Replayer {
   readonly #pageEntries: number;
   /** Everything up to here is in Redis, refused, or decided elsewhere. */
   #through = Number.MIN_SAFE_INTEGER;
+  /** Entries up to here may have been written to a socket in this life. */
+  #touched: Position = Number.MIN_SAFE_INTEGER;
   /** A page that was begun before one of these says nothing about the journal after it. */
   #rewinds = 0;
   /** Something may be in Redis since our start, so that a worker may have run it. */
@@ -95,6 +100,11 @@ export class Replayer {
   /** All but the last moments is in Redis: whoever waits a little may find it clear. */
   get isAtEnd(): boolean {
     return this.#isAtEnd;
+  }
+
+  /** Nothing behind this entry was written to a socket by this replay. */
+  get touched(): Position {
+    return this.#touched;
   }
 
   /** It was waited for, and did not come. */
@@ -264,10 +274,12 @@ export class Replayer {
 
   async #stepsOf(page: readonly Kept<JobEntry>[], generation: Generation): Promise<Step[]> {
     const steps: Step[] = [];
+    this.#touched = Math.max(this.#touched, page.at(-1)!.position);
     for (const entry of page) {
       const ledger = this.#deps.ledger(entry.prefix, entry.queue);
       const job = storedJob(entry);
-      const { place } = job;
+      const place = entry.mark === 'running' ? runPlace(job.place) : job.place;
+      if (this.#deps.isRunning(entry.position)) continue;
       // Of this life: the series itself decides, from memory.
       if (place.key.endsWith(`:adds:${this.#deps.processId}`)) continue;
       if (ledger.readyIn !== generation) await this.#deps.ready(ledger, generation);

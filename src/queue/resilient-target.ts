@@ -29,6 +29,7 @@ import { agreeOnOutage, shareOutage } from './fleet-outage.ts';
 import { Generation } from './generation.ts';
 import { ALIVE_MS, Heartbeat } from './heartbeat.ts';
 import { IdleRead } from './idle-read.ts';
+import { Islands } from './island.ts';
 import { Leases } from './leases.ts';
 import { type HeldJob, QueueLedger } from './ledger.ts';
 import { writeNotes } from './notes.ts';
@@ -111,6 +112,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   readonly #care: QueueCare;
   readonly #watch: Watch;
   readonly #producing: Producing;
+  readonly #islands: Islands;
   readonly #ledgers = new Map<string, QueueLedger>();
   readonly #stateListeners = new Set<(state: TargetState) => void>();
 
@@ -211,7 +213,18 @@ export class ResilientTarget implements RedisTarget, TargetCore {
       admit: () => this.#admit(),
       onTransition: (from, to) => this.#moved(from, to),
     });
+    this.#islands = new Islands({
+      clock: this.clock,
+      journal: this.journal,
+      log,
+      ledger: (prefix, queue) => this.ledger(prefix, queue),
+      generation: () => this.generation(),
+      isAway: () => !this.generation() && !this.settlingGeneration(),
+      touched: () => this.#producing.touched,
+      isOutage: (error, generation) => this.isOutage(error, generation),
+    });
     this.#producing = new Producing({
+      islands: this.#islands,
       core: this,
       journal: this.journal,
       log,
@@ -244,6 +257,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
 
   async stop(deadline: number): Promise<void> {
     this.#warnings.stop();
+    this.#islands.stop();
     await this.#producing.stop();
     this.#leases.rest();
     this.outages.stop();
@@ -312,6 +326,10 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     this.ledger(this.#config.redis.prefix, queue).onLeaseLost = policy;
   }
 
+  setIsland(queue: string): void {
+    this.#islands.enable(this.ledger(this.#config.redis.prefix, queue));
+  }
+
   limitSlots(queue: string, slots: number | undefined): void {
     this.ledger(this.#config.redis.prefix, queue).slotsMax = slots;
   }
@@ -358,6 +376,15 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   }
 
   async #recover(): Promise<void> {
+    try {
+      await this.#recoverAll();
+    } catch (error) {
+      this.#islands.rest();
+      throw error;
+    }
+  }
+
+  async #recoverAll(): Promise<void> {
     const passed = this.#passed!;
     this.#passed = undefined;
     this.#generation?.destroy();
@@ -370,7 +397,9 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     if ((await this.journal.adoptOrphans()).length > 0) {
       await this.#loadOutcomes();
       this.#producing.adopted();
+      this.#islands.found();
     }
+    await this.#islands.bring(generation);
     const change = compareIdentity(this.#identity, passed.identity);
     const ledgers = [...this.#ledgers.values()];
     const report = await recover(
@@ -396,6 +425,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     this.#leases.rest();
     this.#tellEnd();
     this.#admission.admit(generation);
+    this.#islands.admitted();
     const { change } = this.#recovery!;
     void this.#producing.admitted(generation, change === 'same');
     void this.#afterwards(generation);
@@ -611,6 +641,14 @@ export class ResilientTarget implements RedisTarget, TargetCore {
     return new RedisUnavailableError(operation, condition ?? 'reset', outageId);
   }
 
+  takeFromJournal(ledger: QueueLedger, token: string): Promise<unknown> {
+    return this.#islands.take(ledger, token);
+  }
+
+  workInJournal(ledger: QueueLedger, signal: AbortSignal): Promise<void> | undefined {
+    return this.#islands.work(ledger, signal);
+  }
+
   blockingClient(generation: Generation, owner: object): Promise<Redis | Cluster> {
     return this.#blocking.of(generation, owner);
   }
@@ -622,6 +660,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
   async journalOutcome(ledger: QueueLedger, settlement: Settlement): Promise<void> {
     await this.#settlements.keep(ledger, settlement);
     this.outages.count('journaled');
+    this.#islands.ended(settlement);
     const generation = this.generation();
     if (!generation) return;
     // The outage was over before this came in: nobody else would write it.

@@ -107,9 +107,10 @@ export class Taker {
   async take(script: string, args: readonly unknown[]): Promise<unknown> {
     const ledger = this.#ledger;
     const generation = this.#core.generation();
-    if (!generation || !this.#core.mayTake(ledger)) return undefined;
+    if (generation && !this.#core.mayTake(ledger)) return undefined;
     const packed = args[keyCount(script) + 2] as Buffer;
     const token = String((unpack(packed) as { token: string }).token);
+    if (!generation) return await this.#core.takeFromJournal(ledger, token);
     ledger.doubt(token);
     const outcome = await this.#sender.attempt(generation, () =>
       this.#sender.run(script, args, generation),
@@ -168,7 +169,7 @@ export class Taker {
         // Afterwards jobs are fetched at once, not at the next marker: a dead read may have
         // swallowed it.
         this.#isBusy();
-        await this.#core.admittedToTake(this.#ledger, signal);
+        await this.#untilAdmitted(signal);
         return null;
       }
       const restMs = until - clock.now();
@@ -181,6 +182,22 @@ export class Taker {
       if (!outcome?.reply) continue;
       this.#isBusy();
       return outcome.reply;
+    }
+  }
+
+  /** Also ends when a job may run from the journal. */
+  async #untilAdmitted(signal: AbortSignal): Promise<void> {
+    const over = new AbortController();
+    const end = AbortSignal.any([signal, over.signal]);
+    const work = this.#core.workInJournal(this.#ledger, end);
+    if (!work) {
+      await this.#core.admittedToTake(this.#ledger, signal);
+      return;
+    }
+    try {
+      await Promise.race([this.#core.admittedToTake(this.#ledger, end), work]);
+    } finally {
+      over.abort();
     }
   }
 

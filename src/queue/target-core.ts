@@ -66,6 +66,11 @@ export interface TargetCore {
   isOutage(error: unknown, generation: Generation): boolean;
   unavailable(operation: string): RedisUnavailableError;
 
+  /** Takes a job that runs from the journal while Redis is away; undefined if there is none. */
+  takeFromJournal(ledger: QueueLedger, token: string): Promise<unknown>;
+  /** Resolves when one may be taken, or `signal` aborts; undefined where none ever may. */
+  workInJournal(ledger: QueueLedger, signal: AbortSignal): Promise<void> | undefined;
+
   blockingClient(generation: Generation, owner: object): Promise<Redis | Cluster>;
   dropBlockingClient(generation: Generation, owner: object): void;
 

@@ -46,6 +46,8 @@ export interface RedisTarget {
   onOutage(listener: (outage: Readonly<Record<string, unknown>>) => void): () => void;
   /** What a run of the queue does when this process alone is cut off past its lock. */
   setLeasePolicy(queue: string, policy: 'continue' | 'abort'): void;
+  /** While Redis is away, jobs of the queue run here from the journal. */
+  setIsland(queue: string): void;
   /** So many jobs of the queue may run here at the same time, 0 for none; undefined lifts the limit. */
   limitSlots(queue: string, slots: number | undefined): void;
   /** Monotonic ms since the last answer to a request for work of the queue; the wedge detector asks. */

@@ -94,6 +94,16 @@ export const events: Readonly<Record<string, EventEntry>> = {
     says: 'more jobs are added within the rollback window than memory keeps',
     fields: ['queue'],
   },
+  'island.refused': {
+    level: 'warn',
+    says: 'the queue does not run from the journal while Redis is away',
+    fields: ['queue', 'reason'],
+  },
+  'island.halted': {
+    level: 'error',
+    says: 'the journal failed while jobs ran from it; none begins for a moment',
+    fields: ['queue'],
+  },
   'part.overdue': { level: 'error', says: 'a part did not stop in time', fields: ['part'] },
   'part.failed': { level: 'error', says: 'a part failed to stop', fields: ['part'] },
   'credentials.reloaded': {

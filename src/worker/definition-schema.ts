@@ -76,6 +76,7 @@ const definitionSchema = z
       .optional(),
     unknownJobGrace: ms(0).optional(),
     onLeaseLost: z.enum(['continue', 'abort'], 'must be "continue" or "abort"').optional(),
+    island: z.boolean('must be true or false').optional(),
     setup: callable.optional(),
     teardown: callable.optional(),
   })
@@ -87,6 +88,7 @@ const definitionSchema = z
     if (value.handlers && Object.keys(value.handlers).length === 0) {
       issue('handlers', 'names no job');
     }
+    if (value.island && value.limiter) issue('island', 'cannot keep the "limiter"');
     if (value.teardown && !value.setup) issue('teardown', 'has no "setup" to undo');
   });
 
@@ -148,6 +150,7 @@ const remedies: Readonly<Record<string, string>> = {
   queue: 'Name the BullMQ queue: letters, digits, "-", "_", "." or "/".',
   handler: 'Add `handler(job, ctx) { … }`, or `handlers: { [jobName]: … }`.',
   handlers: 'Keep either "handler" for all jobs or "handlers" by job name.',
+  island: 'Remove `island` or `limiter`: without Redis no replica knows how many jobs others run.',
   teardown: 'Add `setup()`, or remove `teardown`.',
 };
 

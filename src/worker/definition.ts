@@ -73,6 +73,11 @@ interface WorkerCommon<Data, Resources> {
    * outcome if another worker took the job; `abort` fires the signal before the lock can expire.
    */
   onLeaseLost?: 'continue' | 'abort';
+  /**
+   * While Redis is away, jobs that this replica accepted run from its journal, and appear in Redis
+   * afterwards. Default: they wait. Not for queues with a pause or a limit over all replicas.
+   */
+  island?: boolean;
   /** Once per process before the first job: opens what handlers share. */
   setup?(): Promise<Resources> | Resources;
   /** After the drain: closes what `setup` opened. */

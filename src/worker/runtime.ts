@@ -24,7 +24,7 @@ export interface WorkerRuntimeOptions {
   hooks?: Hooks;
   config: Config;
   target: Pick<RedisTarget, 'backendFactory' | 'connection' | 'state' | 'onChange'> &
-    Partial<Pick<RedisTarget, 'onLock' | 'setLeasePolicy' | 'sinceTakeAnsweredMs'>>;
+    Partial<Pick<RedisTarget, 'onLock' | 'setLeasePolicy' | 'setIsland' | 'sinceTakeAnsweredMs'>>;
   client: Client;
   log: Logger;
   clock: Clock;
@@ -116,6 +116,7 @@ class Runtime implements WorkerRuntime {
     for (const worker of this.#workers) {
       const { queue, onLeaseLost = 'continue' } = worker.definition;
       this.#options.target.setLeasePolicy?.(queue, onLeaseLost);
+      if (worker.definition.island) this.#options.target.setIsland?.(queue);
       worker.start();
     }
     this.#wedges?.start();

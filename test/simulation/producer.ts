@@ -213,6 +213,7 @@ class Producer {
         pageEntries: 4,
         onChange: () => this.#intake.changed(),
         onClear: () => undefined,
+        isRunning: () => false,
       },
       journal,
     );
@@ -222,6 +223,7 @@ class Producer {
         enqueueTimeoutMs: ENQUEUE_TIMEOUT_MS,
         roundTripMs: () => 1,
         isConnecting: () => this.#runId === undefined,
+        onUnsent: () => undefined,
         onJournaled: () => undefined,
         onRedone: () => undefined,
         restore: () => {

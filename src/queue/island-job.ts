@@ -1,0 +1,46 @@
+/**
+ * Which journaled jobs may run without Redis, and how they look to BullMQ. Pure.
+ */
+import { unpack } from 'msgpackr';
+import type { JobEntry, Kept } from '../journal/entry.ts';
+import { addCall } from './add-work.ts';
+import { keyCount } from './fenced-scripts.ts';
+import { type Place, storedJob } from './job-store.ts';
+import type { QueueLedger } from './ledger.ts';
+
+/** A job's hash as Redis would have it. */
+export type IslandFields = Record<string, string>;
+
+const OWN_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+
+/**
+ * Undefined for a job that waits for Redis: a flow or a part of one, a delayed or scheduled job, one
+ * with deduplication, and one with an id of its caller's, which Redis may have already.
+ */
+export function islandFields(ledger: QueueLedger, entry: Kept<JobEntry>): IslandFields | undefined {
+  const { single, jobId } = storedJob(entry);
+  if (!single || !OWN_ID.test(jobId)) return undefined;
+  const { job, parent } = single;
+  if (parent?.parentDependenciesKey || job.parentKey || job.parent) return undefined;
+  const { script, args } = addCall(ledger, job, jobId, parent);
+  if (script !== 'addStandardJob' && script !== 'addPrioritizedJob') return undefined;
+  const at = keyCount(script);
+  const opts = unpack(args[at + 2] as Buffer) as Record<string, unknown>;
+  if (opts.de || opts.deduplication || opts.debounce || opts.repeat || opts.delay) return undefined;
+  return {
+    name: job.name,
+    data: String(args[at + 1]),
+    opts: JSON.stringify(opts),
+    timestamp: String(job.timestamp),
+    delay: '0',
+    priority: String(opts.priority ?? 0),
+  };
+}
+
+/**
+ * The number of an entry that runs, or ran, from the journal: a series of its own, since it may reach
+ * Redis before entries that stand in front of it.
+ */
+export function runPlace({ key, number }: Place): Place {
+  return { key: `${key}:${number}`, number: 1 };
+}
