@@ -454,10 +454,6 @@ function wake(queue: Queue): void {
   for (const look of [...queue.waiting]) look();
 }
 
-function keyCount0(command: string): number {
-  return keyCount(command);
-}
-
 function fromFlat(flat: unknown): Record<string, string> {
   const fields: Record<string, string> = {};
   if (!Array.isArray(flat)) return fields;

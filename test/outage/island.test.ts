@@ -161,7 +161,7 @@ describe('island mode', () => {
       { queue: 'q', island: true, handler: (job) => void runs.push(job.name) },
     ]);
     await ready(test);
-    await redis.freeze();
+    redis.freeze();
     // Written to the socket, not answered: the journal takes them over as sent.
     const doubted = await Promise.all([1, 2, 3].map(() => test.client.enqueue('q', 'doubted', {})));
     expect(doubted.map(({ stored }) => stored)).toEqual(['journal', 'journal', 'journal']);
@@ -172,7 +172,7 @@ describe('island mode', () => {
     const plain = await test.client.enqueue('q', 'plain', {});
     await test.line('job.completed', { jobId: plain.id });
     expect(runs).toEqual(['plain']);
-    await redis.thaw();
+    redis.thaw();
     await expect.poll(() => runs.length, { timeout: 15_000 }).toBe(7);
     expect([...runs].sort()).toEqual(
       ['delayed', 'doubted', 'doubted', 'doubted', 'named', 'plain', 'single'].sort(),
@@ -227,6 +227,7 @@ describe('island mode', () => {
     await using test = await startRuntime(
       redis.url,
       ['paused', 'global', 'free'].map((queue) => ({ queue, island: true, handler })),
+      { isTargetLogged: true },
     );
     const reason = await test.line('island.refused', { queue: 'paused' });
     expect(reason.reason).toBe('it is paused');

@@ -28,6 +28,8 @@ export interface TestRuntimeOptions {
   config?: Partial<Config>;
   hooks?: Hooks;
   resilience?: Partial<Config['resilience']>;
+  /** The lines of the target come too. */
+  isTargetLogged?: boolean;
 }
 
 export async function startRuntime(
@@ -48,7 +50,10 @@ export async function startRuntime(
     },
   );
   const config = testConfig(options.config);
-  const target = await startTarget(url, { resilience: options.resilience ?? {} });
+  const target = await startTarget(url, {
+    resilience: options.resilience ?? {},
+    ...(options.isTargetLogged ? { log } : {}),
+  });
   const client = createClient({ target, prefix: 'bull', jobBytesMax: config.jobBytesMax, log });
   const create = () =>
     createWorkerRuntime({
