@@ -2,7 +2,7 @@
  * Runs the breaker: holds its state, feeds it what happens, carries out what it decides. The only
  * place with a timer, and the only one that knows that probing takes time.
  */
-import type { Clock, Random } from '../time.ts';
+import type { Clock, Instant, Random } from '../time.ts';
 import { type BackoffOptions, probeDelay } from './backoff.ts';
 import {
   type BreakerEffect,
@@ -41,6 +41,8 @@ export class Breaker {
   #cancelTimer: (() => void) | undefined;
   /** Ends the probe under way; a probe that comes back after its end says nothing. */
   #probing: AbortController | undefined;
+  /** When the last probe after a pause began, monotonic ms. The one at the start may be the whole fleet's. */
+  #triedAt: Instant = Number.NEGATIVE_INFINITY;
   /** Counts recoveries: one that an outage cut off says nothing when it comes to its end. */
   #recovery = 0;
   #started = false;
@@ -116,8 +118,17 @@ export class Breaker {
         break;
       case 'schedule-probe':
         this.#cancelTimer?.();
-        this.#cancelTimer = clock.after(probeDelay(effect, replicas(), backoff, random), () =>
-          this.#feed({ type: 'probe-due' }),
+        this.#cancelTimer = clock.after(
+          probeDelay(
+            { ...effect, sinceLastMs: clock.now() - this.#triedAt },
+            replicas(),
+            backoff,
+            random,
+          ),
+          () => {
+            this.#triedAt = clock.now();
+            this.#feed({ type: 'probe-due' });
+          },
         );
         break;
       case 'schedule-proof':
