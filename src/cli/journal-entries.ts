@@ -7,6 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { InvalidInputError } from '../errors.ts';
 import { entriesOf, type FolderStatus, type Listed } from '../journal/inspect.ts';
 import { EXIT } from './exit-codes.ts';
+import { many } from './moments.ts';
 import { table } from './table.ts';
 import { note, plainLine, print } from './terminal.ts';
 
@@ -54,7 +55,7 @@ export function list(
   return EXIT.done;
 }
 
-const HEAD = ['REPLICA', 'POSITION', 'KIND', 'QUEUE', 'JOB', 'ACCEPTED', 'STATE'];
+const HEAD = ['replica', 'position', 'kind', 'queue', 'job', 'accepted', 'state'];
 
 function rowOf(entry: Found): string[] {
   const { replica, position, queue, jobId, at } = entry;
@@ -85,7 +86,7 @@ export async function exportEntries(
   );
   if (options.output === undefined) await pipeline(lines, process.stdout, { end: false });
   else await writeWhole(options.output, lines);
-  note(`${count} entries.`);
+  note(`${many(count, 'entry')}.`);
   return EXIT.done;
 }
 

@@ -12,6 +12,7 @@ import { ResilientTarget } from '../queue/resilient-target.ts';
 import { systemClock } from '../time.ts';
 import { EXIT } from './exit-codes.ts';
 import { redisOf } from './find-route.ts';
+import { many } from './moments.ts';
 import { note } from './terminal.ts';
 
 const LOOK_MS = 100;
@@ -31,7 +32,7 @@ export async function replay(
   if (refused) {
     for (const { replica } of orphans) {
       const count = putBackRefused(dir, replica);
-      if (count > 0) note(`${replica}: ${count} refused entries are back in line.`);
+      if (count > 0) note(`${replica}: ${many(count, 'refused entry')} back in line.`);
     }
   }
   if (orphans.length === 0) {
@@ -69,15 +70,13 @@ export async function replay(
     if (entries > 0) {
       if (target.state().breaker !== 'closed') {
         throw new NothingReachableError([
-          `Redis: ${target.state().condition ?? 'no answer'}; ${entries} entries are kept in ${journal.path}`,
+          `Redis: ${target.state().condition ?? 'no answer'}; ${many(entries, 'entry')} kept in ${journal.path}`,
         ]);
       }
-      note(
-        `${entries} entries are not in Redis after ${timeout} ms; they are kept in ${journal.path}.`,
-      );
+      note(`After ${timeout} ms not in Redis, kept in ${journal.path}: ${many(entries, 'entry')}.`);
       return EXIT.jobFailed;
     }
-    note(`${count - kept} entries are in Redis.`);
+    note(`Written to Redis: ${many(count - kept, 'entry')}.`);
     if (kept > 0) {
       note(`Redis refuses ${kept}, kept in ${journal.path}: holdfast journal list --refused`);
     }

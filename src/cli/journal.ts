@@ -110,7 +110,7 @@ function status(config: Config, { json }: { json?: boolean }): number {
   return EXIT.done;
 }
 
-const HEAD = ['REPLICA', 'OWNER', 'JOBS', 'OUTCOMES', 'REFUSED', 'BYTES', 'OLDEST'];
+const HEAD = ['replica', 'owner', 'jobs', 'outcomes', 'refused', 'bytes', 'oldest'];
 
 function rowOf({
   replica,

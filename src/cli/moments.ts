@@ -25,7 +25,8 @@ export function when(at: number, now: number = Date.now()): string {
   return at > now ? `in ${span(at - now)}` : `${span(now - at)} ago`;
 }
 
-/** A count of things: `1 job`, `1,204 jobs`. */
+/** A count of things: `1 job`, `1,204 jobs`, `2 entries`. */
 export function many(count: number, noun: string): string {
-  return `${count.toLocaleString('en')} ${noun}${count === 1 ? '' : 's'}`;
+  const plural = `${noun.replace(/y$/, 'ie')}s`;
+  return `${count.toLocaleString('en')} ${count === 1 ? noun : plural}`;
 }

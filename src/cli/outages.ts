@@ -110,8 +110,8 @@ async function list(config: Config, { json }: ListOptions): Promise<number> {
   const rows = outages.map((outage) => [
     outage.id.slice(0, ID_CHARS),
     stamp(outage.startedAt).replace(/\.\d+ UTC$/, 'Z'),
-    `${lasted(knownUntil(outage) - outage.startedAt)}${ongoing(fateOf(outage, now))}`,
-    plainLine(mainCondition([outage])),
+    `${lasted(knownUntil(outage, now) - outage.startedAt)}${ongoing(fateOf(outage, now))}`,
+    plainLine(mainCondition([outage], now)),
     `${outage.counts.held}`,
     `${outage.counts.replayed + outage.counts.healed}`,
     `${avoided(outage)}`,
@@ -182,11 +182,11 @@ function view(outage: StoredOutage, now: number): object {
 
 function draw(outage: StoredOutage, now: number): string {
   const fate = fateOf(outage, now);
-  const { cause, meaning, remedy } = describeCondition(mainCondition([outage]));
+  const { cause, meaning, remedy } = describeCondition(mainCondition([outage], now));
   const { counts } = outage;
   const facts: [string, string][] = [
     ['began', stamp(outage.startedAt)],
-    ['lasted', `${lasted(knownUntil(outage) - outage.startedAt)}${ongoing(fate)}`],
+    ['lasted', `${lasted(knownUntil(outage, now) - outage.startedAt)}${ongoing(fate)}`],
     ['replica', `${plainLine(outage.replica)}, version ${plainLine(outage.version)}`],
     ['fleet outage', outage.fleetId ?? '–'],
     ['detected', outage.detectMs > 0 ? `${outage.detectMs} ms after the last answer` : 'at once'],
@@ -209,7 +209,7 @@ function draw(outage: StoredOutage, now: number): string {
   const bold = (text: string) => styled('bold', text, process.stdout);
   return [
     `${bold(`outage ${outage.id}`)}  ${styled(COLOURS[fate], FATES[fate], process.stdout)}`,
-    `${mainCondition([outage])} (${cause}): ${meaning}`,
+    `${mainCondition([outage], now)} (${cause}): ${meaning}`,
     '',
     ...facts.map(([name, value]) => `  ${name.padEnd(width)}  ${value}`),
     '',

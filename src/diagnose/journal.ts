@@ -161,7 +161,7 @@ export function judgeFolders(folders: readonly FolderStatus[]): Judged[] {
     pass(
       kept === 0
         ? 'No entry waits'
-        : `${kept.toLocaleString('en')} entries wait for Redis, all with an owner`,
+        : `Waiting for Redis, all with an owner: ${kept === 1 ? '1 entry' : `${kept.toLocaleString('en')} entries`}`,
       `journals of ${owners}`,
     ),
   ];

@@ -28,9 +28,10 @@ export const FATES: Readonly<Record<Fate, string>> = {
   interrupted: 'The process died while Redis was away; when it came back is not known here.',
 };
 
-/** When it ended here, or was last heard of, ms since the epoch. */
-export function knownUntil(outage: StoredOutage): number {
-  return outage.endedAt ?? outage.stoppedAt ?? outage.updatedAt;
+/** When it ended here, else until when it is known to last. All in ms since the epoch. */
+export function knownUntil(outage: StoredOutage, now: number): number {
+  const lastHeardOf = fateOf(outage, now) === 'open' ? now : outage.updatedAt;
+  return outage.endedAt ?? outage.stoppedAt ?? lastHeardOf;
 }
 
 /** Second runs that did not happen because locks were held and jobs taken back. */
@@ -48,9 +49,9 @@ export function postMortem(
   const first = sorted[0]!;
   const isFleet = sorted.length > 1;
   const from = first.startedAt;
-  const until = Math.max(...sorted.map(knownUntil));
+  const until = Math.max(...sorted.map((outage) => knownUntil(outage, now)));
   const names = [...new Set(sorted.flatMap(({ conditions }) => conditions.map((c) => c.name)))];
-  const main = mainCondition(sorted);
+  const main = mainCondition(sorted, now);
   const { cause, meaning } = describe(main);
   return `${[
     `# Outage of Redis, ${stamp(from)}`,
@@ -70,11 +71,11 @@ export function postMortem(
 }
 
 /** The condition that lasted longest: the first may only be how the end of a connection looked. */
-export function mainCondition(outages: readonly StoredOutage[]): string {
+export function mainCondition(outages: readonly StoredOutage[], now: number): string {
   const lasted = new Map<string, number>();
   for (const outage of outages) {
     for (const [i, { name, at }] of outage.conditions.entries()) {
-      const end = outage.conditions[i + 1]?.at ?? knownUntil(outage);
+      const end = outage.conditions[i + 1]?.at ?? knownUntil(outage, now);
       lasted.set(name, (lasted.get(name) ?? 0) + Math.max(0, end - at));
     }
   }

@@ -96,13 +96,13 @@ it('writes what a dead process had accepted to Redis, once it is there, and clea
 
   const away = await runCommand(['journal', 'replay', '--timeout', '1s'], configOf(dir, port));
   expect(away.code).toBe(69);
-  expect(away.stderr).toContain('5 entries are kept');
+  expect(away.stderr).toContain('5 entries kept');
 
   const redis = await startRedis({ port });
   const there = await runCommand(['journal', 'replay'], configOf(dir, port));
   expect(there).toMatchObject({
     code: 0,
-    stderr: expect.stringContaining('5 entries are in Redis'),
+    stderr: expect.stringContaining('Written to Redis: 5 entries'),
   });
   // The newest is the first of the list.
   expect(await redis.command('LRANGE', 'bull:mail:wait', '0', '-1')).toEqual(ids.toReversed());

@@ -100,7 +100,7 @@ describe('two processes on one folder', () => {
     const line = await child.says(/^(refused|open|failed)/);
     expect(line).toMatch(/^refused/);
     expect(line).toContain(join(dir, 'one'));
-    expect(line).toContain('REPLICA');
+    expect(line).toContain('replica');
     await journal.append(outcomeNumber(1));
     expect(await allOutcomes(journal)).toHaveLength(1);
   });
