@@ -58,6 +58,8 @@ export class OutageRecorder {
   readonly #allowance = new LineAllowance();
   #current: OutageRecord | undefined;
   #openedAt: Instant = 0;
+  /** The last that recovery found out in the outage that goes on or whose end is yet to be told. */
+  #finding: string | undefined;
   /** When Redis first answered after the last outage. */
   #answeredAt: Instant = 0;
   /** The outage whose line at the end has yet to be written. */
@@ -107,6 +109,7 @@ export class OutageRecorder {
     this.#tellEnd();
     const record = openRecord(randomUUID(), condition, clock.wall(), held, Math.round(detectMs));
     this.#current = record;
+    this.#finding = undefined;
     this.#openedAt = clock.now();
     this.#summariseAt(nextSummaryMs(0));
     const { cause, meaning, remedy } = describe(condition);
@@ -132,6 +135,12 @@ export class OutageRecorder {
     const at = this.#options.clock.wall();
     noteEvidence(this.#current, evidence, at);
     if (noteCondition(this.#current, condition, at)) this.#options.changed?.(this.#current);
+  }
+
+  /** What recovery found out, beside why Redis was away: said with its remedy in the line at the end. */
+  found(condition: string, evidence: string): void {
+    this.saw(condition, evidence);
+    if (this.#current) this.#finding = condition;
   }
 
   count(what: keyof OutageCounts, by = 1): void {
@@ -212,6 +221,7 @@ export class OutageRecorder {
     const { firstJobMs, counts } = record;
     const lastedMs = lengthMs(record, this.#options.clock.wall());
     const first = firstJobMs === undefined ? '' : `, first job after ${firstJobMs} ms`;
+    const finding = this.#finding === undefined ? '' : `. ${this.#advice(this.#finding)}`;
     this.#say({
       level: 'info',
       fields: {
@@ -227,8 +237,13 @@ export class OutageRecorder {
         ...counts,
         evidence: record.evidence.slice(0, 3),
       },
-      message: `Redis is back after ${seconds(lastedMs)}: ${counts.locksRetaken} locks taken back, ${counts.replayed} outcomes written, ${counts.pulledBack} jobs saved from a second run${first}`,
+      message: `Redis is back after ${seconds(lastedMs)}: ${counts.locksRetaken} locks taken back, ${counts.replayed} outcomes written, ${counts.pulledBack} jobs saved from a second run${first}${finding}`,
     });
+  }
+
+  #advice(condition: string): string {
+    const { meaning, remedy } = this.#options.describe(condition);
+    return `${meaning.charAt(0).toUpperCase()}${meaning.slice(1)}. ${remedy}`;
   }
 
   /** `dueMs` after the outage began; the next is counted from there, for timers fire a little early. */
@@ -240,17 +255,19 @@ export class OutageRecorder {
       if (!record) return;
       const awayMs = Math.round(clock.now() - this.#openedAt);
       this.#options.changed?.(record);
+      const condition = record.conditions.at(-1)?.name ?? 'refused';
       this.#say({
         level: 'warn',
         fields: {
           event: 'outage.summary',
           outageId: record.id,
-          condition: record.conditions.at(-1)?.name,
+          condition,
           durationMs: awayMs,
           ...record.counts,
           evidence: record.evidence.slice(0, 3),
         },
-        message: `Redis is still away after ${seconds(awayMs)}; work is kept`,
+        // What was known when it began may have been how the end of a connection looks.
+        message: `Redis is still away after ${seconds(awayMs)}; work is kept. ${this.#advice(condition)}`,
       });
       this.#summariseAt(nextSummaryMs(dueMs));
     });

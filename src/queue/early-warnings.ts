@@ -5,7 +5,13 @@
  */
 import type { Cluster, Redis } from 'ioredis';
 import { type ConditionName, describeCondition } from '../redis/condition-catalogue.ts';
-import { type Finding, findExpiry, findWarnings, type Look } from '../redis/warnings.ts';
+import {
+  type Finding,
+  findExpiry,
+  findSlowness,
+  findWarnings,
+  type Look,
+} from '../redis/warnings.ts';
 import type { Clock } from '../time.ts';
 import type { Generation } from './generation.ts';
 
@@ -34,6 +40,8 @@ export interface EarlyWarningsDeps {
   log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
   generation(): Generation | undefined;
   replicas(): number;
+  /** Of the last pulse, ms. */
+  roundTripMs(): number;
   /** Other paces, for tests. */
   lookEveryMs?: number;
 }
@@ -81,16 +89,18 @@ export class EarlyWarnings {
     // While Redis is away what was seen last still stands.
     if (!generation) return;
     try {
+      const askedAt = this.#deps.clock.now();
       // Ends with its generation at the latest.
       const info = await infoOf(generation.client);
-      if (generation.alive && !this.#isStopped) this.#judge(info, generation.client);
+      const tookMs = this.#deps.clock.now() - askedAt;
+      if (generation.alive && !this.#isStopped) this.#judge(info, tookMs, generation.client);
     } catch {
       // An outage, or INFO is not allowed here.
     }
   }
 
-  #judge(infos: readonly string[], client: Redis | Cluster): void {
-    const { clock } = this.#deps;
+  #judge(infos: readonly string[], tookMs: number, client: Redis | Cluster): void {
+    const { clock, roundTripMs } = this.#deps;
     const now = clock.now();
     const had = new Set<string>(this.#standing.keys());
     const found = new Map<ConditionName, Finding>();
@@ -103,6 +113,8 @@ export class EarlyWarnings {
     }
     const expiry = findExpiry(certificateEnd(client), clock.wall());
     if (expiry) found.set(expiry.name, expiry);
+    const slowness = findSlowness(Math.min(tookMs, roundTripMs()), had.has('slow'));
+    if (slowness) found.set(slowness.name, slowness);
     for (const finding of found.values()) this.#stands(finding);
     for (const name of this.#standing.keys()) if (!found.has(name)) this.#ended(name);
   }

@@ -36,6 +36,7 @@ import { writeNotes } from './notes.ts';
 import { Producing } from './producing.ts';
 import { QueueCare } from './queue-care.ts';
 import { type RecoveryDeps, type RecoveryReport, recover } from './recovery.ts';
+import { findingsOf } from './recovery-findings.ts';
 import { type BackendOptions, ResilientBackend } from './resilient-backend.ts';
 import { Settlements } from './settlements.ts';
 import { readMarkers } from './taker.ts';
@@ -185,6 +186,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
       log,
       generation: () => this.generation(),
       replicas: () => this.#replicas,
+      roundTripMs: () => this.#watch.roundTripMs,
     });
     this.#heartbeat = new Heartbeat({
       clock: this.clock,
@@ -370,6 +372,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
       probeKey: this.#probeKey(),
       stepTimeoutMs: Math.max(PROBE_STEP_MS, 3 * this.#watch.roundTripMs),
       signal,
+      isFirst: !this.#admission.everOpen,
     });
     if (this.#passed) destroyClient(this.#passed.client);
     this.#passed = passed;
@@ -433,12 +436,8 @@ export class ResilientTarget implements RedisTarget, TargetCore {
 
   #tellEnd(): void {
     const { change, report, answeredAt } = this.#recovery!;
-    // A process younger than the moments that were lost has lost its keys, but not its jobs.
-    const found = report.locksRetaken + report.pulledBack + report.healed;
-    if (report.epochsGone > 0 && found === 0) {
-      this.outages.saw('data-lost', 'our keys are gone from the dataset');
-    } else if ((change === 'restarted' || change === 'failed-over') && report.healed > 0) {
-      this.outages.saw('data-rolled-back', `${report.healed} outcomes were gone`);
+    for (const { name, evidence } of findingsOf(change, report, this.#watch.roundTripMs)) {
+      this.outages.found(name, evidence);
     }
     const { replayed, healed, locksRetaken, pulledBack, handedBack, runsLost } = report;
     const counts = { replayed, healed, locksRetaken, pulledBack, handedBack, runsLost };

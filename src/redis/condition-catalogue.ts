@@ -211,6 +211,16 @@ export const conditions = {
     pace: 'fast',
     isWarning: true,
   },
+  slow: {
+    cause: 'network',
+    meaning: 'Redis answers, but late: beyond PULSE_TIMEOUT it would be taken for frozen',
+    evidence:
+      'Compare `holdfast doctor` here and on the host of Redis; read SLOWLOG GET and LATENCY LATEST.',
+    remedy:
+      'If only this host is slow, look at the way to Redis; else at CPU, slow commands and forks of redis-server.',
+    pace: 'normal',
+    isWarning: true,
+  },
   'memory-filling': {
     cause: 'resource',
     meaning: 'memory grows toward maxmemory; when it is full Redis refuses writes',

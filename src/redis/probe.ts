@@ -6,7 +6,7 @@
 import type { Cluster, Redis } from 'ioredis';
 import type { Clock } from '../time.ts';
 import { parseIdentity, type ServerIdentity } from './identity.ts';
-import { refusesTls } from './plain-speech.ts';
+import { refusesTls, wantsTls } from './plain-speech.ts';
 
 export interface ProbePassed {
   client: Redis | Cluster;
@@ -27,6 +27,8 @@ export interface ProbeOptions {
   /** Milliseconds that each step may take. */
   stepTimeoutMs: number;
   signal: AbortSignal;
+  /** None has passed yet, so the address itself may be a mistake: one more look where that is likely. */
+  isFirst?: boolean;
 }
 
 /** A step of the probe got no answer in time: EFROZEN when the server had accepted the connection. */
@@ -65,6 +67,7 @@ export async function probe(options: ProbeOptions): Promise<ProbePassed> {
     return await withDeadline(work, stepTimeoutMs, timedOut, signal);
   };
   const plain = refusesTls(client);
+  const secure = wantsTls(client);
   try {
     await step('connect', Promise.race([client.connect(), plain.found]));
     const identity = parseIdentity(await step('INFO', client.info()));
@@ -86,10 +89,10 @@ export async function probe(options: ProbeOptions): Promise<ProbePassed> {
     };
   } catch (error) {
     destroyClient(client);
+    if (error instanceof ProbeTimeout || signal.aborted) throw error;
     // ioredis says "Connection is closed."; the reason came in an event before.
-    throw lastError !== undefined && !(error instanceof ProbeTimeout) && isClosed(error)
-      ? lastError
-      : error;
+    const reason = lastError !== undefined && isClosed(error) ? lastError : error;
+    throw (options.isFirst && isHangUp(reason) ? await secure.found() : undefined) ?? reason;
   } finally {
     plain.end();
   }
@@ -97,6 +100,10 @@ export async function probe(options: ProbeOptions): Promise<ProbePassed> {
 
 function isClosed(error: unknown): boolean {
   return error instanceof Error && error.message === 'Connection is closed.';
+}
+
+function isHangUp(error: unknown): boolean {
+  return isClosed(error) || (error as { code?: unknown }).code === 'ECONNRESET';
 }
 
 /** Whether the peer's kernel has taken the connection, whatever its server does (handshake included). */

@@ -1,6 +1,6 @@
 /**
  * What INFO says before an outage: memory that grows toward its limit, clients near theirs, a replica
- * that is behind, a save that failed; and a certificate about to expire. Pure. What a server does not
+ * that is behind, a save that failed; a certificate about to expire, and answers that come late. Pure. What a server does not
  * tell (managed ones leave fields out) is no warning.
  */
 import type { ConditionName } from './condition-catalogue.ts';
@@ -31,6 +31,10 @@ const TREND_OVER_MS = 60_000;
 const LAG_SECONDS = 10;
 const EXPIRES_WITHIN_DAYS = 14;
 const DAY_MS = 86_400_000;
+/** A round trip of so long is told, ms; in one data centre it takes below 2 … */
+const SLOW_MS = 500;
+/** … and is over only below this, ms. */
+const SLOW_ENDS_BELOW_MS = 300;
 
 /**
  * @param had names of the warnings that stand: they end later than they begin
@@ -107,6 +111,12 @@ export function findExpiry(validTo: string | undefined, now: number): Finding | 
       ? 'the certificate has expired; the present connection still stands'
       : `the certificate expires in ${days === 1 ? '1 day' : `${days} days`}`;
   return { name: 'certificate-expiring', evidence };
+}
+
+/** `roundTripMs`: the shortest of some, so that a stall of our own is no finding. `had`: it stands. */
+export function findSlowness(roundTripMs: number, had: boolean): Finding | undefined {
+  if (roundTripMs < (had ? SLOW_ENDS_BELOW_MS : SLOW_MS)) return undefined;
+  return { name: 'slow', evidence: `a round trip takes ${Math.round(roundTripMs)} ms` };
 }
 
 function timeUntilFull(memory: number, before: readonly Look[], now: number): number | undefined {

@@ -1,12 +1,12 @@
 /** `holdfast doctor` and certificates: real ones of openssl, before a real server behind TLS. */
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createServer } from 'node:tls';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import type { RedisConfig } from '../../src/config.ts';
+import { certificate } from '../support/certificates.ts';
 import { examine, problems, theProblem } from '../support/doctor.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 
@@ -21,73 +21,6 @@ afterAll(async () => {
   await redis.stop();
   rmSync(folder, { recursive: true, force: true });
 });
-
-interface Wanted {
-  name: string;
-  /** Host names and addresses, as openssl writes them. */
-  altNames?: string;
-  /** `YYYYMMDDHHMMSSZ` */
-  from?: string;
-  until?: string;
-}
-
-/** A self-signed certificate; returns the path without its end. */
-function certificate({ name, altNames = 'IP:127.0.0.1', from, until }: Wanted): string {
-  const path = join(folder, name);
-  const dates = [...(from ? ['-not_before', from] : []), ...(until ? ['-not_after', until] : [])];
-  execFileSync('openssl', [
-    'ecparam',
-    '-name',
-    'prime256v1',
-    '-genkey',
-    '-noout',
-    '-out',
-    `${path}.key`,
-  ]);
-  const request = ['-new', '-x509', '-key', `${path}.key`, '-subj', `/CN=${name}`];
-  const extension = ['-addext', `subjectAltName=${altNames}`];
-  execFileSync(
-    'openssl',
-    ['req', ...request, ...extension, '-days', '365', '-out', `${path}.crt`],
-    {
-      stdio: 'pipe',
-    },
-  );
-  if (dates.length > 0) {
-    // `req` of OpenSSL 3.0 knows no dates; `ca` does, and wants its files.
-    const config = `[ca]\ndefault_ca=c\n[c]\ndatabase=${path}.db\nserial=${path}.srl\nnew_certs_dir=${folder}\ndefault_md=sha256\npolicy=p\nunique_subject=no\nx509_extensions=x\n[p]\ncommonName=supplied\n[x]\nsubjectAltName=${altNames}\n`;
-    writeFileSync(`${path}.db`, '');
-    writeFileSync(`${path}.srl`, '01\n');
-    writeFileSync(`${path}.cnf`, config);
-    execFileSync(
-      'openssl',
-      ['req', '-new', '-key', `${path}.key`, '-subj', `/CN=${name}`, '-out', `${path}.csr`],
-      { stdio: 'pipe' },
-    );
-    execFileSync(
-      'openssl',
-      [
-        'ca',
-        '-batch',
-        '-selfsign',
-        '-config',
-        `${path}.cnf`,
-        '-keyfile',
-        `${path}.key`,
-        '-in',
-        `${path}.csr`,
-        '-startdate',
-        from ?? '20200101000000Z',
-        '-enddate',
-        until!,
-        '-out',
-        `${path}.crt`,
-      ],
-      { stdio: 'pipe' },
-    );
-  }
-  return path;
-}
 
 /** TLS in front of the server, with this certificate. */
 async function behindTls(path: string): Promise<number> {
@@ -124,7 +57,7 @@ it('TLS on a plain port, and plain on a TLS port', async () => {
     title: `127.0.0.1:${redis.port} speaks plain Redis, not TLS`,
     remedy: expect.stringContaining('Use redis:// instead of rediss://'),
   });
-  const port = await behindTls(certificate({ name: 'fine' }));
+  const port = await behindTls(certificate({ folder, name: 'fine' }));
   expect(theProblem(await examine(`redis://127.0.0.1:${port}`))).toMatchObject({
     check: 'protocol',
     condition: 'tls',
@@ -134,7 +67,7 @@ it('TLS on a plain port, and plain on a TLS port', async () => {
 });
 
 it('a self-signed certificate, and the same when it is trusted', async () => {
-  const path = certificate({ name: 'own' });
+  const path = certificate({ folder, name: 'own' });
   const url = `rediss://127.0.0.1:${await behindTls(path)}`;
   expect(theProblem(await examine(url, { redis: tls() }))).toMatchObject({
     check: 'tls',
@@ -151,7 +84,12 @@ it('a self-signed certificate, and the same when it is trusted', async () => {
 });
 
 it('an expired certificate, and one that soon will be', async () => {
-  const old = certificate({ name: 'old', from: '20200101000000Z', until: '20210101000000Z' });
+  const old = certificate({
+    folder,
+    name: 'old',
+    from: '20200101000000Z',
+    until: '20210101000000Z',
+  });
   const expired = await examine(`rediss://127.0.0.1:${await behindTls(old)}`, {
     redis: tls(`${old}.crt`),
   });
@@ -159,7 +97,7 @@ it('an expired certificate, and one that soon will be', async () => {
   expect(theProblem(expired).title).toMatch(/^The server's certificate expired \d+ days ago$/);
 
   const soon = new Date(Date.now() + 10.5 * 86_400_000).toISOString().replace(/[-:T]|\.\d+/g, '');
-  const late = certificate({ name: 'late', from: '20200101000000Z', until: soon });
+  const late = certificate({ folder, name: 'late', from: '20200101000000Z', until: soon });
   const report = await examine(`rediss://127.0.0.1:${await behindTls(late)}`, {
     redis: tls(`${late}.crt`),
   });
@@ -171,7 +109,7 @@ it('an expired certificate, and one that soon will be', async () => {
 });
 
 it('a certificate for another host', async () => {
-  const path = certificate({ name: 'other', altNames: 'DNS:redis.example' });
+  const path = certificate({ folder, name: 'other', altNames: 'DNS:redis.example' });
   const report = await examine(`rediss://127.0.0.1:${await behindTls(path)}`, {
     redis: tls(`${path}.crt`),
   });

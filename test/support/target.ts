@@ -7,6 +7,8 @@ import { systemClock } from '../../src/time.ts';
 
 export interface TestTargetOptions {
   resilience?: Partial<Config['resilience']>;
+  /** Instead of a URL alone: TLS, a Cluster. */
+  redis?: Partial<Config['redis']>;
   journalDir?: string;
   quietAfterMs?: number;
   log?: pino.Logger;
@@ -30,7 +32,8 @@ export async function startTarget(
     log,
   });
   const { resilience, quietAfterMs } = options;
-  const config = testConfig(url, resilience);
+  const plain = testConfig(url, resilience);
+  const config = { ...plain, redis: { ...plain.redis, ...options.redis } };
   const target = new ResilientTarget({
     config,
     log,

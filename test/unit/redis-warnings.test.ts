@@ -1,6 +1,6 @@
 /** When what INFO says is worth a warning, and when it is over. */
 import { describe, expect, it } from 'vitest';
-import { findExpiry, findWarnings, type Look } from '../../src/redis/warnings.ts';
+import { findExpiry, findSlowness, findWarnings, type Look } from '../../src/redis/warnings.ts';
 
 const NONE: ReadonlySet<string> = new Set();
 const names = (info: string, had = NONE, before: Look[] = [], now = 0) =>
@@ -39,6 +39,13 @@ describe('a warning', () => {
   it('is given of a save that failed', () => {
     expect(names('rdb_last_bgsave_status:err\naof_last_write_status:ok')).toEqual(['save-failing']);
     expect(names('rdb_last_bgsave_status:ok\naof_last_write_status:err')).toEqual(['save-failing']);
+  });
+
+  it('is given of answers that come late, and is over only when they come clearly sooner', () => {
+    expect(findSlowness(499, false)).toBeUndefined();
+    expect(findSlowness(500, false)?.evidence).toBe('a round trip takes 500 ms');
+    expect(findSlowness(300, true)?.name).toBe('slow');
+    expect(findSlowness(299, true)).toBeUndefined();
   });
 
   it('is not given of what a server does not tell', () => {
