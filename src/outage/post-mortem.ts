@@ -105,7 +105,13 @@ function facts(
     ['lasted', lasted(until - from)],
     ['outage', isFleet ? '–' : first!.id],
     ['fleet outage', outages.find(({ fleetId }) => fleetId)?.fleetId ?? '–'],
-    ['replicas', outages.map(({ replica }) => text(replica)).join(', ')],
+    [
+      'replicas',
+      outages
+        .map(({ replica }) => text(replica))
+        .sort()
+        .join(', '),
+    ],
     ['time to detect', worst(outages.map(({ detectMs }) => detectMs))],
     ['first job after Redis answered', worst(outages.map(({ firstJobMs }) => firstJobMs))],
     ['the server afterwards', list(outages.map(({ identity }) => identity))],

@@ -34,7 +34,7 @@ it('shows journals, entries and their soundness without Redis and beside a livin
   expect(JSON.parse(status.stdout).journals).toMatchObject([
     { replica: 'living', owner: 'living', jobs: 1, outcomes: 1, refused: 1 },
   ]);
-  expect((await run('status')).stdout).toMatch(/REPLICA +OWNER[\s\S]*living +living +1 +1 +1/);
+  expect((await run('status')).stdout).toMatch(/replica +owner[\s\S]*living +living +1 +1 +1/);
 
   const jobs = await run('list', '--type', 'job');
   expect(jobs.stdout).toMatch(/job-1 .*refused: missing parent\n.*job-2 .*unsent/);
