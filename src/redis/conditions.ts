@@ -83,10 +83,13 @@ const codeFamilies: readonly (readonly [RegExp, ConditionName])[] = [
  */
 export function conditionOf(error: unknown): ConditionName | undefined {
   if (!(error instanceof Error)) return undefined;
-  const { code } = error as { code?: unknown };
-  const own = (typeof code === 'string' && ofCode(code)) || ofText(error.message);
   // A cluster client names the last node's error, which says more than that no node answered.
-  return ofCarried(error) ?? own;
+  return ofCarried(error) ?? ofItself(error);
+}
+
+function ofItself(error: Error): ConditionName | undefined {
+  const { code } = error as { code?: unknown };
+  return (typeof code === 'string' && ofCode(code)) || ofText(error.message);
 }
 
 function ofCode(code: string): ConditionName | undefined {
@@ -106,14 +109,17 @@ function ofText(message: string): ConditionName | undefined {
   return undefined;
 }
 
-/** An error that stands for others: EXECABORT for the commands that a transaction refused. */
+/**
+ * An error that stands for others: EXECABORT for the commands that a transaction refused. Those are not
+ * asked for theirs: a connection that closes gives all of a transaction one error, which carries itself.
+ */
 function ofCarried(error: Error): ConditionName | undefined {
   const { previousErrors, lastNodeError } = error as {
     previousErrors?: readonly unknown[];
     lastNodeError?: unknown;
   };
   for (const carried of [...(previousErrors ?? []), lastNodeError]) {
-    const condition = conditionOf(carried);
+    const condition = carried instanceof Error ? ofItself(carried) : undefined;
     if (condition !== undefined) return condition;
   }
   return undefined;

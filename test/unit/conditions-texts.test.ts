@@ -84,6 +84,12 @@ describe('conditionOf', () => {
       previousErrors: [new Error('OOM command not allowed')],
     });
     expect(conditionOf(aborted)).toBe('out-of-memory');
+    // ioredis, when the connection of a transaction closes.
+    const closed = Object.assign(new Error('Connection is closed.'), {
+      previousErrors: [] as Error[],
+    });
+    closed.previousErrors.push(closed);
+    expect(conditionOf(closed)).toBe('refused');
     const cluster = Object.assign(new Error('Failed to refresh slots cache.'), {
       lastNodeError: coded('ECONNREFUSED'),
     });

@@ -70,7 +70,11 @@ export async function judge(world: World, timeline: Timeline): Promise<RowResult
   if (program === 'holdfast') {
     problems.push(...linesWrong(world, opened));
   }
-  const detected = opens.map(({ time }) => time - world.faultAt);
+  // Of a fault that is there at the start, from a process's first word: starting it is not detection.
+  const detected = world.workers.flatMap(({ lines }, i) => {
+    const since = row.isAbsentAtStart ? lines[0]!.time : world.faultAt;
+    return opened[i] ? [opened[i].time - since] : [];
+  });
   const detectMs = detected.length > 0 ? Math.max(...detected) : undefined;
   if (detectMs !== undefined && detectMs > (expect.detectMs ?? DETECT_MS)) {
     problems.push(`seen only after ${detectMs} ms`);
