@@ -20,6 +20,9 @@ const ASSETS = ['page.css', 'status.js', 'draw.js', 'icon.svg'] as const;
 type PageName = (typeof FILES)[number];
 type Name = PageName | (typeof ASSETS)[number];
 
+/** What several pages share stands in a file of its own: `<!-- include head.html -->`. */
+const INCLUDE = /^<!-- include ([a-z-]+\.html) -->\n/gm;
+
 const contents = new Map<Name, string>();
 
 /** `page` as the answer. */
@@ -41,7 +44,11 @@ export function registerPages(app: FastifyInstance): void {
 function contentOf(name: Name): string {
   const known = contents.get(name);
   if (known !== undefined) return known;
-  const text = readFileSync(new URL(`./pages/${name}`, import.meta.url), 'utf8');
+  const text = read(name).replace(INCLUDE, (_line, part: string) => read(part));
   contents.set(name, text);
   return text;
+}
+
+function read(name: string): string {
+  return readFileSync(new URL(`./pages/${name}`, import.meta.url), 'utf8');
 }
