@@ -6,7 +6,7 @@ import type { JobEntry, Kept } from '../journal/entry.ts';
 import { addCall } from './add-work.ts';
 import { keyCount } from './fenced-scripts.ts';
 import { type Place, storedJob } from './job-store.ts';
-import type { QueueLedger } from './ledger.ts';
+import type { Notes, QueueLedger } from './ledger.ts';
 
 /** A job's hash as Redis would have it. */
 export type IslandFields = Record<string, string>;
@@ -43,4 +43,14 @@ export function islandFields(ledger: QueueLedger, entry: Kept<JobEntry>): Island
  */
 export function runPlace({ key, number }: Place): Place {
   return { key: `${key}:${number}`, number: 1 };
+}
+
+/** What a handler wrote of its job, as the next attempt is to find it. */
+export function noteFields(notes: Notes | undefined): IslandFields {
+  const data = notes?.data?.[keyCount('updateData')];
+  const progress = notes?.progress?.[keyCount('updateProgress') + 1];
+  return {
+    ...(data === undefined ? {} : { data: String(data) }),
+    ...(progress === undefined ? {} : { progress: String(progress) }),
+  };
 }

@@ -298,7 +298,7 @@ export class ResilientTarget implements RedisTarget, TargetCore {
 
   async #loadOutcomes(): Promise<void> {
     for await (const entry of this.journal.outcomes()) {
-      this.#settlements.adopt((prefix, queue) => this.ledger(prefix, queue), entry);
+      await this.#settlements.adopt((prefix, queue) => this.ledger(prefix, queue), entry);
     }
   }
 

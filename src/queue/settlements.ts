@@ -57,10 +57,24 @@ export class Settlements {
     return outcome;
   }
 
-  /** An outcome of an earlier life, or of a replica that never came back. */
-  adopt(ledgerOf: (prefix: string, queue: string) => QueueLedger, entry: Kept<OutcomeEntry>): void {
-    const ledger = ledgerOf(entry.prefix, entry.queue);
-    if (!ledger.unsettled.has(entry.jobId)) ledger.unsettled.set(entry.jobId, fromEntry(entry));
+  /**
+   * An outcome of an earlier life, or of a replica that never came back. Of two attempts at one job,
+   * which a process that died while it ran from the journal may leave, the later one says what is true.
+   */
+  async adopt(
+    ledgerOf: (prefix: string, queue: string) => QueueLedger,
+    entry: Kept<OutcomeEntry>,
+  ): Promise<void> {
+    const { unsettled, held } = ledgerOf(entry.prefix, entry.queue);
+    const { jobTimestamp, attemptsStarted } = entry;
+    const running = held.get(entry.jobId);
+    if (running?.timestamp === jobTimestamp && running.attemptsStarted > attemptsStarted) return;
+    const known = unsettled.get(entry.jobId);
+    if (!known) unsettled.set(entry.jobId, fromEntry(entry));
+    else if (known.job.timestamp === jobTimestamp && known.job.attemptsStarted < attemptsStarted) {
+      unsettled.set(entry.jobId, fromEntry(entry));
+      if (known.position !== undefined) await this.#journal.settle([known.position]);
+    }
   }
 
   acknowledged(ledger: QueueLedger, settlement: Settlement): void {

@@ -1,0 +1,191 @@
+/**
+ * What one queue may run from the journal next: entries that were accepted while Redis is away, read in
+ * pages, and attempts that are to be repeated. Says when there is something; what becomes of it is not
+ * its business.
+ *
+ * What it must never do: offer an entry that was accepted before Redis went away.
+ */
+import type { JobEntry, Kept, Position } from '../journal/entry.ts';
+import type { Journal } from '../journal/journal.ts';
+import type { Clock, Instant } from '../time.ts';
+import { type IslandFields, islandFields } from './island-job.ts';
+import type { HeldJob, QueueLedger } from './ledger.ts';
+
+/** Entries that are looked at in one read. */
+const PAGE_ENTRIES = 256;
+/** Jobs of a queue that may wait for their next attempt here; then no other begins. */
+const RETRIES_MAX = 1000;
+/** After a failure of the journal nothing begins for so long, ms. */
+const REST_MS = 1000;
+
+/** An entry that may run. */
+export interface Ready {
+  entry: Kept<JobEntry>;
+  fields: IslandFields;
+}
+
+/** A job of the journal that was begun here. */
+export interface Taken {
+  position: Position;
+  ledger: QueueLedger;
+  jobId: string;
+  /** While it runs. */
+  held: HeldJob | undefined;
+  /** It may be in Redis: no attempt begins here any more. */
+  isSent: boolean;
+  /** Kept while another attempt may come. */
+  fields: IslandFields | undefined;
+  /** Where the journal has what the attempt before made of it, while the next one runs. */
+  before: Position | undefined;
+}
+
+/** An attempt that is to be made. */
+export interface Retry {
+  taken: Taken;
+  /** The run before. */
+  before: HeldJob;
+  attemptsMade: number;
+  dueAt: Instant;
+}
+
+export interface IslandQueueDeps {
+  clock: Clock;
+  journal: Pick<Journal, 'jobs'>;
+  /** Redis is away, and nothing else keeps jobs from beginning here. */
+  mayRun(): boolean;
+}
+
+export class IslandQueue {
+  readonly ledger: QueueLedger;
+  /** What forbids it; undefined when nothing does. */
+  refusal: string | undefined = 'Redis was not there yet since the start';
+  /** The last take: each begins after the one before. */
+  turn: Promise<unknown> = Promise.resolve();
+  readonly #deps: IslandQueueDeps;
+  /** Everything up to here was read, or is not ours to run. */
+  #cursor: Position = Number.MAX_SAFE_INTEGER;
+  /** There may be entries behind the cursor. */
+  #hasMore = false;
+  /** Read and not begun, most urgent first. */
+  #read: Ready[] = [];
+  #retries: Retry[] = [];
+  #restUntil: Instant = Number.NEGATIVE_INFINITY;
+  readonly #waiting = new Set<() => void>();
+
+  constructor(ledger: QueueLedger, deps: IslandQueueDeps) {
+    this.ledger = ledger;
+    this.#deps = deps;
+  }
+
+  /** This entry was accepted just now, and so was what comes behind it. */
+  offer(position: Position): void {
+    this.#cursor = Math.min(this.#cursor, position - 1);
+    this.#hasMore = true;
+    this.wake();
+  }
+
+  repeat(retry: Retry): void {
+    this.#retries.push(retry);
+    this.wake();
+  }
+
+  /** Forgets what was offered: Redis is there, or may be. */
+  clear(): void {
+    this.#cursor = Number.MAX_SAFE_INTEGER;
+    this.#hasMore = false;
+    this.#read = [];
+    this.#retries = [];
+  }
+
+  /** Nothing begins for a moment. */
+  rest(): void {
+    this.#restUntil = this.#deps.clock.now() + REST_MS;
+  }
+
+  get mayRun(): boolean {
+    return (
+      this.refusal === undefined &&
+      this.#deps.mayRun() &&
+      this.#deps.clock.now() >= this.#restUntil &&
+      this.ledger.held.size < (this.ledger.slotsMax ?? Number.POSITIVE_INFINITY)
+    );
+  }
+
+  get hasWork(): boolean {
+    if (!this.mayRun) return false;
+    const now = this.#deps.clock.now();
+    if (this.#retries.some(({ dueAt }) => dueAt <= now)) return true;
+    return this.#retries.length < RETRIES_MAX && (this.#hasMore || this.#read.length > 0);
+  }
+
+  /** Takes an attempt that is due off the list. */
+  dueRetry(): Retry | undefined {
+    const now = this.#deps.clock.now();
+    const at = this.#retries.findIndex(({ dueAt }) => dueAt <= now);
+    return at < 0 ? undefined : this.#retries.splice(at, 1)[0];
+  }
+
+  /** Takes the next entry that was read off the list. */
+  ready(): Ready | undefined {
+    return this.#retries.length < RETRIES_MAX ? this.#read.shift() : undefined;
+  }
+
+  /**
+   * One page of what was offered, if nothing is left of the page before. Not more at once: while a
+   * Worker waits for this answer it starts no job that it has already.
+   */
+  async read(): Promise<void> {
+    if (this.#read.length > 0 || !this.#hasMore) return;
+    // An offer from here on says again that there is more.
+    this.#hasMore = false;
+    const found: Ready[] = [];
+    let looked = 0;
+    for await (const entry of this.#deps.journal.jobs(this.ledger.queue, this.#cursor)) {
+      this.#cursor = entry.position;
+      looked += 1;
+      if (entry.prefix === this.ledger.prefix && entry.mark === 'unsent') {
+        const fields = islandFields(this.ledger, entry);
+        if (fields) found.push({ entry, fields });
+      }
+      if (looked < PAGE_ENTRIES) continue;
+      this.#hasMore = true;
+      break;
+    }
+    this.#read = found.sort((a, b) => Number(a.fields.priority) - Number(b.fields.priority));
+  }
+
+  /** Resolves when a job may begin here, or when `signal` aborts. */
+  work(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      let cancel: (() => void) | undefined;
+      const look = () => {
+        cancel?.();
+        cancel = undefined;
+        if (signal.aborted || this.hasWork) {
+          this.#waiting.delete(look);
+          signal.removeEventListener('abort', look);
+          resolve();
+          return;
+        }
+        const nextMs = this.#nextLookMs();
+        if (nextMs !== undefined) cancel = this.#deps.clock.after(nextMs, look);
+      };
+      this.#waiting.add(look);
+      signal.addEventListener('abort', look, { once: true });
+      look();
+    });
+  }
+
+  wake(): void {
+    for (const look of [...this.#waiting]) look();
+  }
+
+  /** When to look again without being woken, ms. */
+  #nextLookMs(): number | undefined {
+    const now = this.#deps.clock.now();
+    const isHeldUp = this.#restUntil > now || this.ledger.slotsMax !== undefined;
+    const dues = this.#retries.map(({ dueAt }) => dueAt - now);
+    const nextMs = Math.min(...dues, isHeldUp ? REST_MS : Number.POSITIVE_INFINITY);
+    return Number.isFinite(nextMs) ? Math.max(this.mayRun ? 1 : REST_MS, nextMs) : undefined;
+  }
+}
