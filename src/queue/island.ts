@@ -57,6 +57,7 @@ export class Islands {
     const { clock, journal, isAway } = this.#deps;
     const mayRun = () => !this.#isBringing && !this.#isStopped && isAway();
     this.#queues.set(ledger, new IslandQueue(ledger, { clock, journal, mayRun }));
+    void this.#rules.look();
     this.#rules.follow();
   }
 

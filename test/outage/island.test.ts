@@ -1,14 +1,9 @@
 /** Jobs that run from the journal while a real Redis is dead, and what Redis says of them afterwards. */
-import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { Queue } from 'bullmq';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { WorkerDefinition } from '../../src/worker/definition.ts';
 import { assertDefinitions } from '../../src/worker/definition-schema.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
-import { killServices, ServiceProcess } from '../support/service-process.ts';
 import { plainQueue, startRuntime, type TestRuntime } from '../support/worker-runtime.ts';
 
 let redis: RedisServer;
@@ -17,7 +12,6 @@ beforeEach(async () => {
   redis = await startRedis({ aof: 'always' });
 });
 afterEach(async () => {
-  await killServices();
   await redis.stop();
 });
 
@@ -239,47 +233,145 @@ describe('island mode', () => {
     expect(runs).toEqual(['free']);
   });
 
-  it('loses nothing when the process is killed in the middle, and repeats only what had not ended', async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'holdfast-island-'));
-    const runs = join(folder, 'runs');
-    writeFileSync(runs, '');
-    writeFileSync(
-      join(folder, 'q.ts'),
-      `import { appendFileSync } from 'node:fs';
-       import { defineWorker } from 'holdfast';
-       export default defineWorker({ queue: 'q', island: true, handler: async (job) => {
-         appendFileSync(${JSON.stringify(runs)}, job.name + '\\n');
-         if (job.name === 'hangs' && !process.env.LATER) await new Promise(() => {});
-         return job.name;
-       } });`,
-    );
-    const lines = () => readFileSync(runs, 'utf8').split('\n').filter(Boolean);
-    const env = { REDIS_URL: redis.url, WORKERS_DIR: folder };
-    const first = new ServiceProcess(env);
-    await first.until('service.started');
-    await expect.poll(async () => (await fetch(`${first.url}/readyz`)).status).toBe(200);
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    await redis.kill();
-    await first.until('outage.opened');
-    const ids: string[] = [];
-    for (const name of ['ends', 'hangs', 'ends']) {
-      const response = await fetch(`${first.url}/v1/queues/q/jobs`, {
-        method: 'POST',
-        headers: { 'Content-Type': 'application/json' },
-        body: JSON.stringify({ name, data: {} }),
-      });
-      ids.push(((await response.json()) as { id: string }).id);
-    }
-    await first.until('job.completed', 2);
-    await expect.poll(() => lines().length).toBe(3);
-    first.child.kill('SIGKILL');
-    await once(first.child, 'exit');
-
-    const second = new ServiceProcess({ ...env, DATA_DIR: first.dataDir, LATER: '1' });
-    await second.until('service.started');
+  it('shows the next attempt what the one before wrote into its job', async () => {
+    const seen: unknown[] = [];
+    await using test = await cutOff([
+      {
+        queue: 'q',
+        island: true,
+        attempts: 2,
+        handler: async (job) => {
+          seen.push([job.data, job.progress]);
+          if (job.attemptsMade > 0) return 'done';
+          await job.log('first');
+          await job.updateProgress(30);
+          await job.updateData({ step: 2 });
+          throw new Error('not yet');
+        },
+      },
+    ]);
+    const { id } = await test.client.enqueue('q', 'n', { step: 1 });
+    await test.line('job.completed', { jobId: id });
+    expect(seen).toEqual([
+      [{ step: 1 }, 0],
+      [{ step: 2 }, 30],
+    ]);
     await using queue = plainQueue(redis.url, 'q');
-    await restored(queue, ids, 'completed');
-    expect(lines().sort()).toEqual(['ends', 'ends', 'hangs', 'hangs']);
-    rmSync(folder, { recursive: true });
+    await restored(queue, [id], 'completed');
+    const job = (await queue.getJob(id))!;
+    expect([job.data, job.progress, job.attemptsMade]).toEqual([{ step: 2 }, 30, 2]);
+    expect((await queue.getJobLogs(id)).logs).toEqual(['first']);
+  });
+
+  it('keeps to the concurrency, to priorities and to what is removed when it has ended', async () => {
+    const runs: string[] = [];
+    let now = 0;
+    let most = 0;
+    let go!: () => void;
+    const may = new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    await using test = await cutOff([
+      {
+        queue: 'q',
+        island: true,
+        concurrency: 3,
+        handler: async (job) => {
+          now += 1;
+          most = Math.max(most, now);
+          runs.push(job.name);
+          await may;
+          now -= 1;
+          if (job.name === 'failing') throw new Error('no');
+        },
+      },
+    ]);
+    // Three that fill the slots; behind them the more urgent goes first.
+    const first = [1, 2, 3].map(() => test.client.enqueue('q', 'first', {}));
+    await Promise.all(first);
+    await expect.poll(() => runs.length).toBe(3);
+    const options = { removeOnComplete: true, removeOnFail: true };
+    const later = await test.client.enqueue('q', 'later', {}, { priority: 9, ...options });
+    const sooner = await test.client.enqueue('q', 'sooner', {}, { priority: 2 });
+    const failing = await test.client.enqueue('q', 'failing', {}, { priority: 5, ...options });
+    go();
+    await test.line('job.failed', { jobId: failing.id });
+    await test.line('job.completed', { jobId: later.id });
+    expect(most).toBe(3);
+    expect(runs).toEqual(['first', 'first', 'first', 'sooner', 'failing', 'later']);
+    await using queue = plainQueue(redis.url, 'q');
+    await restored(queue, [sooner.id], 'completed');
+    await expect.poll(() => test.target.journal.stats().outcomes).toBe(0);
+    expect(await queue.getJobCounts()).toMatchObject({
+      completed: 4,
+      failed: 0,
+      active: 0,
+      prioritized: 0,
+    });
+    expect((await queue.getJob(sooner.id))!.priority).toBe(2);
+    expect(await queue.getJob(later.id)).toBeUndefined();
+    expect(await queue.getJob(failing.id)).toBeUndefined();
+    expect(runs).toHaveLength(6);
+  });
+
+  it('leaves flows to Redis, and finds what it may run behind many that it may not', async () => {
+    const runs: string[] = [];
+    await using test = await cutOff([
+      { queue: 'q', island: true, handler: (job) => void runs.push(job.name) },
+    ]);
+    await test.client.flow({
+      queue: 'q',
+      name: 'parent',
+      data: {},
+      children: [{ queue: 'q', name: 'child', data: {} }],
+    });
+    const many = Array.from({ length: 600 }, () => ({
+      name: 'late',
+      data: {},
+      options: { delay: 1 },
+    }));
+    await test.client.enqueueMany('q', many);
+    const last = await test.client.enqueue('q', 'last', {});
+    await test.line('job.completed', { jobId: last.id });
+    expect(runs).toEqual(['last']);
+    await redis.restart();
+    await expect.poll(() => runs.length, { timeout: 20_000 }).toBe(603);
+    expect(runs.indexOf('child')).toBeLessThan(runs.indexOf('parent'));
+  });
+
+  it('runs each job once through outages that come again and again', async () => {
+    const runs: string[] = [];
+    await using test = await startRuntime(redis.url, [
+      {
+        queue: 'q',
+        island: true,
+        concurrency: 4,
+        attempts: 2,
+        handler: async (job) => {
+          runs.push(`${job.id} ${job.attemptsMade}`);
+          await new Promise((resolve) => setTimeout(resolve, 20));
+          if (job.data.isHard && job.attemptsMade === 0) throw new Error('not yet');
+        },
+      },
+    ]);
+    await ready(test);
+    const wanted: string[] = [];
+    for (let round = 0; round < 4; round += 1) {
+      const isOver = kill(test);
+      for (let i = 0; i < 30; i += 1) {
+        const isHard = i % 5 === 0;
+        const { id } = await test.client.enqueue('q', 'n', { isHard });
+        wanted.push(`${id} 0`, ...(isHard ? [`${id} 1`] : []));
+      }
+      await isOver;
+      // Back in the middle of the runs.
+      const before = runs.length;
+      await expect.poll(() => runs.length).toBeGreaterThan(before);
+      await redis.restart();
+      await expect.poll(() => test.target.state().breaker, { timeout: 15_000 }).toBe('closed');
+    }
+    await using queue = plainQueue(redis.url, 'q');
+    await expect.poll(() => queue.getCompletedCount(), { timeout: 20_000 }).toBe(120);
+    expect([...runs].sort()).toEqual(wanted.sort());
   });
 });
