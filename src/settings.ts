@@ -298,7 +298,7 @@ export const settings: Readonly<Record<string, Setting>> = {
   ...group('Outages', {
     PULSE_INTERVAL: {
       ...kinds.duration,
-      default: '800ms',
+      default: '700ms',
       text: 'A command watches Redis this often.',
     },
     PULSE_TIMEOUT: {

@@ -17,7 +17,7 @@ import { KEEP_MS } from './retake.ts';
 /** Between two beats at most, ms: with the way of a request below the 3 s in which a fault has its name. */
 const BEAT_MS = 2400;
 /** Who asks for the clock anyhow so long before a beat is due gets the beat instead, ms. */
-const AHEAD_MS = 800;
+const AHEAD_MS = 700;
 /** A queue had a sign of life so lately that it can do without one in this beat, ms. */
 const FRESH_MS = 4000;
 /** A member that gave none for so long is not waited for, ms: three of a queue's beats. */

@@ -1,7 +1,7 @@
 /**
  * The pulse: a real command on the command connection when it was silent for a short interval. Only a
  * missed pulse sees a frozen server or a half-open socket, which raise no event: at the latest
- * `intervalMs + timeoutMs` after the last byte, 0.8 s + 2 s = 2.8 s by default.
+ * `intervalMs + timeoutMs` after the last byte, 0.7 s + 2 s = 2.7 s by default.
  *
  * Our own blocked event loop, or a SIGSTOP of ours, looks the same from inside: timers run before
  * sockets are read. So a pulse counts as missed only after what has already arrived was read, and a

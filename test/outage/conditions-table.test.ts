@@ -16,7 +16,7 @@ import { FAULTS, type Fault } from './conditions/faults.ts';
 import { type Place, plainPlace } from './conditions/place.ts';
 
 /**
- * From the fault itself: a quiet connection is asked each 800 ms and answers within 2 s, and a worker
+ * From the fault itself: a quiet connection is asked each 700 ms and answers within 2 s, and a worker
  * that waits for jobs writes each 2.4 s at the latest.
  */
 const NAMED_WITHIN_MS = 3000;

@@ -54,7 +54,7 @@ export function testConfig(overrides: Partial<Config> = {}): Config {
     tracing: { endpoint: undefined, serviceName: 'holdfast' },
     log: { level: 'fatal', format: 'json' },
     resilience: {
-      pulseIntervalMs: 800,
+      pulseIntervalMs: 700,
       pulseTimeoutMs: 2000,
       attemptBudget: 1000,
       backoffBaseMs: 50,

@@ -67,7 +67,7 @@ export function testConfig(url: string, resilience: Partial<Config['resilience']
       connectTimeoutMs: 3000,
     },
     resilience: {
-      pulseIntervalMs: 800,
+      pulseIntervalMs: 700,
       pulseTimeoutMs: 2000,
       attemptBudget: 1000,
       backoffBaseMs: 50,
