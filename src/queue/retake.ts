@@ -44,6 +44,14 @@ export const RAN_MS = 60_000;
 /** Our keys outlive any outage that we promise to survive, and then go by themselves. */
 export const KEEP_MS = 7 * 24 * 3600 * 1000;
 
+/** Plain BullMQ workers leave stalled jobs to us through outages of this length, ms. */
+const GUARD_MS = 10 * 60_000;
+
+/** Ms for which plain BullMQ workers leave stalled jobs of the queue to us; 0 where we only produce. */
+export function guardMs(ledger: QueueLedger): number {
+  return ledger.concurrency > 0 ? GUARD_MS : 0;
+}
+
 export async function retake(
   generation: Generation,
   ledger: QueueLedger,

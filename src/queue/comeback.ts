@@ -1,0 +1,263 @@
+/**
+ * The way back, as the breaker asks for it: tries the real thing, has recovery take back what is ours,
+ * lets everybody go on, and does afterwards what nobody needs to wait for. Keeps what must be known from
+ * one life of the connections to the next: who the server was, and when it was last heard.
+ *
+ * What it must never do: admit anybody before recovery is done.
+ */
+import type { Logger } from 'pino';
+import type { Config } from '../config.ts';
+import type { Journal } from '../journal/journal.ts';
+import type { OutageRecorder } from '../outage/recorder.ts';
+import { compareIdentity, type IdentityChange, type ServerIdentity } from '../redis/identity.ts';
+import { destroyClient, type ProbePassed, probe } from '../redis/probe.ts';
+import type { Clock } from '../time.ts';
+import type { Admission } from './admission.ts';
+import { agreeOnOutage } from './fleet-outage.ts';
+import { Generation } from './generation.ts';
+import { ALIVE_MS } from './heartbeat.ts';
+import type { Islands } from './island.ts';
+import type { Leases } from './leases.ts';
+import type { QueueLedger } from './ledger.ts';
+import type { Ledgers } from './ledgers.ts';
+import { writeNotes } from './notes.ts';
+import type { Producing } from './producing.ts';
+import type { QueueCare } from './queue-care.ts';
+import { type RecoveryDeps, type RecoveryReport, recover } from './recovery.ts';
+import { findingsOf } from './recovery-findings.ts';
+import { guardMs } from './retake.ts';
+import type { Settlements } from './settlements.ts';
+import type { TargetCore } from './target-core.ts';
+import type { Watch } from './watch.ts';
+
+export interface ComebackDeps {
+  clock: Clock;
+  log: Logger;
+  config: Pick<Config, 'redis' | 'resilience'>;
+  journal: Journal;
+  outages: OutageRecorder;
+  ledgers: Ledgers;
+  admission: Admission;
+  leases: Leases;
+  settlements: Settlements;
+  watch: Watch;
+  care: QueueCare;
+  /** What is made later, since it asks for connections. */
+  later(): { core: TargetCore; islands: Islands; producing: Producing };
+  onMembers(count: number): void;
+}
+
+/** Each step of a probe may take this long, ms: a server that swallows replies must not hold it. */
+export const PROBE_STEP_MS = 3000;
+/** The fleet's stalled checks wait this long after an outage that outlived locks, ms. */
+const HOLD_MS = 10_000;
+/** Beyond the reopen cap, the fleet's barrier stands this much longer, ms. */
+const BARRIER_MARGIN_MS = 250;
+
+export class Comeback {
+  readonly #deps: ComebackDeps;
+  #generation: Generation | undefined;
+  /** The identity that recovery has dealt with; committed only after healing. */
+  #identity: ServerIdentity | undefined;
+  #passed: ProbePassed | undefined;
+  /** Server time (ms) of the last sign of life before the outage; 0 before the first connection. */
+  #lastAliveAt = 0;
+  #recovery: { change: IdentityChange; report: RecoveryReport; answeredAt: number } | undefined;
+
+  constructor(deps: ComebackDeps) {
+    this.#deps = deps;
+  }
+
+  /** The connections of now, admitted or in recovery; they may have ended. */
+  get generation(): Generation | undefined {
+    return this.#generation;
+  }
+
+  get identity(): ServerIdentity | undefined {
+    return this.#identity;
+  }
+
+  /** One try of the real thing. */
+  async probe(signal: AbortSignal): Promise<void> {
+    const { clock, outages, watch, admission } = this.#deps;
+    watch.takeReason();
+    outages.count('probes');
+    const passed = await probe({
+      connect: () => watch.connect('probe'),
+      clock,
+      probeKey: this.#probeKey(),
+      stepTimeoutMs: Math.max(PROBE_STEP_MS, 3 * watch.roundTripMs),
+      signal,
+      isFirst: !admission.everOpen,
+    });
+    if (this.#passed) destroyClient(this.#passed.client);
+    this.#passed = passed;
+  }
+
+  async recover(): Promise<void> {
+    try {
+      await this.#recoverAll();
+    } catch (error) {
+      this.#deps.later().islands.rest();
+      throw error;
+    }
+  }
+
+  async #recoverAll(): Promise<void> {
+    const { clock, journal, ledgers, watch, care, later, onMembers } = this.#deps;
+    const { islands, producing } = later();
+    const passed = this.#passed!;
+    this.#passed = undefined;
+    this.#generation?.destroy();
+    const generation = new Generation(passed.client, passed.clockOffset, clock);
+    this.#generation = generation;
+    watch.roundTripMs = passed.roundTripMs;
+    // Recovery has no other deadline: a server that falls silent in the middle of it is seen by this.
+    watch.begin(generation);
+    // Before anybody recovers stalled jobs: what a dead replica finished must not run again.
+    if ((await journal.adoptOrphans()).length > 0) {
+      await this.loadOutcomes();
+      producing.adopted();
+      islands.found();
+    }
+    await islands.bring(generation);
+    const change = compareIdentity(this.#identity, passed.identity);
+    const all = [...ledgers.all()];
+    const report = await recover(
+      {
+        generation,
+        identity: passed.identity,
+        change,
+        ledgers: all,
+        aliveFrom: this.#lastAliveAt > 0 ? this.#lastAliveAt - ALIVE_MS : generation.serverNow(),
+      },
+      this.#recoveryDeps(),
+    );
+    if (!generation.alive) throw watch.takeReason();
+    this.#identity = passed.identity;
+    care.isReady(all, generation);
+    onMembers(Math.max(1, report.members));
+    this.#recovery = { change, report, answeredAt: passed.answeredAt };
+  }
+
+  /** Outcomes of an earlier life, or of a replica that never came back, are owed from now on. */
+  async loadOutcomes(): Promise<void> {
+    const { journal, settlements, ledgers } = this.#deps;
+    for await (const entry of journal.outcomes()) {
+      await settlements.adopt((prefix, queue) => ledgers.of(prefix, queue), entry);
+    }
+  }
+
+  /** The breaker closed: everybody may go on. */
+  admit(): void {
+    const { leases, admission, later } = this.#deps;
+    const { islands, producing } = later();
+    const generation = this.#generation!;
+    leases.rest();
+    this.#tellEnd();
+    admission.admit(generation);
+    islands.admitted();
+    void producing.admitted(generation, this.#recovery!.change === 'same');
+    void this.#afterwards(generation);
+  }
+
+  #tellEnd(): void {
+    const { outages, watch } = this.#deps;
+    const { change, report, answeredAt } = this.#recovery!;
+    for (const { name, evidence } of findingsOf(change, report, watch.roundTripMs)) {
+      outages.found(name, evidence);
+    }
+    const { replayed, healed, locksRetaken, pulledBack, handedBack, runsLost } = report;
+    const counts = { replayed, healed, locksRetaken, pulledBack, handedBack, runsLost };
+    outages.closed(change, counts, answeredAt, this.#agree());
+  }
+
+  /** One id for the fleet's outage; a failure of it is harmless. */
+  async #agree(): Promise<string | undefined> {
+    const { clock, config, outages } = this.#deps;
+    const { current, openedAt } = outages;
+    const generation = this.#generation;
+    if (!current || !generation?.alive) return undefined;
+    const own = { id: current.id, sinceMs: clock.now() - openedAt };
+    return await agreeOnOutage(generation.client, config.redis.prefix, own).catch(() => undefined);
+  }
+
+  /** What nobody needs to wait for: notes of running jobs, and outcomes that came in meanwhile. */
+  async #afterwards(generation: Generation): Promise<void> {
+    const { ledgers, care } = this.#deps;
+    const deps = this.#recoveryDeps();
+    for (const ledger of ledgers.all()) {
+      void this.#unlessOutage(generation, () => care.watchUndone(ledger, generation, deps));
+      await this.#unlessOutage(generation, async () => {
+        for (const job of ledger.held.values()) await writeNotes(generation, ledger, job, deps);
+        await care.drain(ledger, generation, deps);
+      });
+    }
+  }
+
+  /** Writes outcomes that came in after the recovery: nobody else would. */
+  async drain(ledger: QueueLedger, generation: Generation): Promise<void> {
+    const { care } = this.#deps;
+    await this.#unlessOutage(generation, () =>
+      care.drain(ledger, generation, this.#recoveryDeps()),
+    );
+  }
+
+  /** What fails for another reason than an outage is tried again by the next recovery, and told. */
+  async #unlessOutage(generation: Generation, work: () => Promise<void>): Promise<void> {
+    const { log, later } = this.#deps;
+    try {
+      await work();
+    } catch (error) {
+      if (later().core.isOutage(error, generation)) return;
+      log.error(
+        { event: 'outcome.delayed', err: error },
+        'outcomes could not be written to Redis; they stay in the journal until the next recovery',
+      );
+    }
+  }
+
+  /** The breaker opened: what was sent gets its end, unless `isKept` for settles. */
+  end(isKept: boolean): void {
+    const generation = this.#generation;
+    if (!generation?.alive) return;
+    this.#lastAliveAt = generation.serverNow();
+    if (!isKept) generation.destroy();
+  }
+
+  /** For good: no connection is left. */
+  stop(): void {
+    this.#generation?.destroy();
+    if (this.#passed) destroyClient(this.#passed.client);
+  }
+
+  #recoveryDeps(): RecoveryDeps {
+    const { clock, config, care, settlements, later } = this.#deps;
+    const { core } = later();
+    return {
+      clock,
+      processId: core.processId,
+      holdMs: HOLD_MS,
+      barrierMs: config.resilience.backoffCapMinMs + BARRIER_MARGIN_MS,
+      guardMs,
+      fenceMs: () => core.fenceMs(),
+      send: (generation, ledger, script, args) => core.send(generation, ledger, script, args),
+      makeNextRun: (generation, ledger, update) => care.makeNextRun(generation, ledger, update),
+      isOutage: (error, generation) => core.isOutage(error, generation),
+      settled: (ledger, outcomes) => settlements.settled(ledger, outcomes),
+      refused: (ledger, outcome, reason) => settlements.refused(ledger, outcome, reason),
+      lockLost: (ledger, job, verdict) => core.lockLost(ledger, job, verdict),
+      outcomeDropped: (ledger, job, verdict) => core.outcomeDropped(ledger, job, verdict),
+    };
+  }
+
+  /** In the slot of a queue that is used here, so that a Cluster's answer is worth something. */
+  #probeKey(): string {
+    const { ledgers, config, later } = this.#deps;
+    const { processId } = later().core;
+    const [first] = ledgers.all();
+    return first
+      ? first.key(`probe:${processId}`)
+      : `${config.redis.prefix}:holdfast:probe:${processId}`;
+  }
+}
