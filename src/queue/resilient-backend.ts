@@ -15,11 +15,12 @@ import {
   RedisQueueBackend,
   type StreamReadRaw,
 } from 'bullmq';
+import { annotate, annotatedJob } from './annotate.ts';
 import { keyCount } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
 import type { Marker } from './idle-read.ts';
-import type { HeldJob, QueueLedger } from './ledger.ts';
-import { hasNotes, note } from './notes.ts';
+import type { QueueLedger } from './ledger.ts';
+import { LockKeeper } from './lock-keeper.ts';
 import { kindOf, withoutFetch } from './policy.ts';
 import { type FlowEntries, Sender } from './sender.ts';
 import { Settler } from './settler.ts';
@@ -75,6 +76,7 @@ export class ResilientBackend extends RedisQueueBackend {
   readonly #sender: Sender;
   readonly #taker: Taker;
   readonly #settler: Settler;
+  readonly #locks: LockKeeper;
   /** Ends every waiting: the backend is closed. */
   readonly #open = new AbortController();
 
@@ -96,6 +98,7 @@ export class ResilientBackend extends RedisQueueBackend {
     this.#sender = new Sender(core, this.#ledger);
     this.#taker = new Taker(core, this.#ledger, this.#sender, this.toKey('marker'));
     this.#settler = new Settler(core, this.#ledger, this.#sender, this.#taker);
+    this.#locks = new LockKeeper(core, this.#ledger, this.#sender);
     if (options.lockDuration !== undefined) this.#ledger.lockMs = options.lockDuration;
     if (role === 'worker') core.consumes(this.#ledger, options.concurrency ?? 1);
   }
@@ -279,38 +282,7 @@ export class ResilientBackend extends RedisQueueBackend {
     tokens: string[],
     duration: number,
   ): Promise<string[]> {
-    const { held } = this.#ledger;
-    const now = this.#core.clock.now();
-    for (const id of jobIds) {
-      const job = held.get(id);
-      if (job) job.renewedAt = now;
-    }
-    const generation = this.#core.generation();
-    if (!generation) return [];
-    const outcome = await this.#sender.attempt(generation, () =>
-      super.extendLocks(jobIds, tokens, duration),
-    );
-    if (!outcome) return [];
-    const failed = new Set((outcome.reply as unknown[]).map(String));
-    const lost: string[] = [];
-    for (const id of jobIds) {
-      const job = held.get(id);
-      if (!failed.has(id)) {
-        if (job) job.lockedAt = now;
-      } else if (!job || (await this.#isLost(job))) lost.push(id);
-    }
-    return lost;
-  }
-
-  /** An expired lock is taken back when the job is free; only a job that is another's is lost. */
-  async #isLost(job: HeldJob): Promise<boolean> {
-    const { attemptsStarted } = job;
-    const verdict = await this.#core.verdictOn(this.#ledger, job);
-    // Taken from ourselves meanwhile: who took it gives it back to its run.
-    if (job.attemptsStarted !== attemptsStarted) return false;
-    if (verdict === 'kept' || verdict === 'pulled' || verdict === 'unknown') return false;
-    this.#core.lockLost(this.#ledger, job, verdict);
-    return true;
+    return await this.#locks.renew(jobIds, () => super.extendLocks(jobIds, tokens, duration));
   }
 
   /** Stalled jobs are recovered under a key of our own; BullMQ's key keeps plain workers from it. */
@@ -326,26 +298,9 @@ export class ResilientBackend extends RedisQueueBackend {
   // Notes of a handler -------------------------------------------------------------------------------
 
   async #annotate(name: string, args: readonly unknown[]): Promise<unknown> {
-    const job = this.#noted(name, args);
+    const job = annotatedJob(this.#ledger, name, args);
     if (!job) return await this.#ask(name, args);
-    if (job.isGone) return 0;
-    const generation = this.#core.generation();
-    // Behind what was kept before: those who write that write this as well.
-    const outcome =
-      generation && !hasNotes(job)
-        ? await this.#sender.attempt(generation, () => this.#sender.run(name, args, generation))
-        : undefined;
-    if (outcome) return outcome.reply;
-    note(job, name, args);
-    return name === 'addLog' ? (job.notes?.logs.length ?? 0) : 0;
-  }
-
-  #noted(name: string, args: readonly unknown[]): HeldJob | undefined {
-    const id =
-      name === 'updateData'
-        ? String(args[0]).slice(this.toKey('').length)
-        : String(args[keyCount(name)]);
-    return this.#ledger.held.get(id);
+    return await annotate(this.#core, this.#sender, job, name, args);
   }
 
   /** A handler that limits the rate must not feel an outage: nobody takes work meanwhile anyway. */

@@ -2,59 +2,46 @@
  * The worker of one queue: a BullMQ Worker, and the runs that it has begun.
  *
  * 1. takes jobs once `setup()` is done;
- * 2. performs each as a run (`run.ts`) and tells BullMQ how it ended, one clause per outcome;
+ * 2. performs each as a run (`run.ts`) and has BullMQ told how it ended (`acknowledge.ts`);
  * 3. has the outcome told when it is recorded, not before (`outcome-report.ts`);
  * 4. stops in the order that never loses a job: no new jobs, wait, abort, hand back, close.
  *
  * What it must never do: wait for Redis without a deadline while it stops.
  */
-import {
-  DelayedError,
-  type Job,
-  type KeepJobs,
-  type RedisQueueBackend,
-  type Telemetry,
-  WaitingError,
-  Worker,
-} from 'bullmq';
+import type { Job } from 'bullmq';
 import type { Config } from '../config.ts';
 import { LockLostError, ShutdownError } from '../errors.ts';
 import type { RedisTarget } from '../queue/target.ts';
 import type { Instant } from '../time.ts';
+import { type AcknowledgeDeps, acknowledge } from './acknowledge.ts';
+import {
+  BullErrors,
+  type BullWorker,
+  type BullWorkerDeps,
+  createBullWorker,
+} from './bull-worker.ts';
 import { settledBy } from './deadline.ts';
 import type { WorkerDefinition } from './definition.ts';
 import { DownstreamBreaker } from './downstream-breaker.ts';
 import { type JobMeter, noMeter } from './meter.ts';
-import { isUnrecoverable, type Outcome, unrecoverable } from './outcome.ts';
+import { isUnrecoverable, type Outcome } from './outcome.ts';
 import { OutcomeReport } from './outcome-report.ts';
 import { Resources } from './resources.ts';
 import { perform, Run, type RunDeps } from './run.ts';
 
-export interface QueueWorkerDeps extends Omit<RunDeps, 'resources' | 'onOverdue'> {
-  target: Pick<RedisTarget, 'backendFactory' | 'connection'> &
-    Partial<Pick<RedisTarget, 'limitSlots'>>;
-  config: Pick<
-    Config,
-    'replica' | 'redis' | 'concurrency' | 'lockDurationMs' | 'stalledIntervalMs' | 'retention'
-  >;
-  telemetry?: Telemetry | undefined;
+export interface QueueWorkerDeps
+  extends Omit<RunDeps, 'resources' | 'onOverdue'>,
+    Omit<BullWorkerDeps, 'target' | 'log'> {
+  target: BullWorkerDeps['target'] & Partial<Pick<RedisTarget, 'limitSlots'>>;
   meter?: JobMeter | undefined;
 }
 
-/** BullMQ's errors of the connection are the target's to tell; here one line in this time, ms. */
-const ERROR_QUIET_MS = 10_000;
-/** A backoff of a name that BullMQ does not know would leave the job active for ever: this, ms. */
-const UNKNOWN_BACKOFF_MS = 1000;
 /** An aborted handler that obeys its signal ends within this time, ms. */
 const OBEY_MS = 500;
-/** Without a deadline of a stop, a job that is handed back waits for Redis at most this long, ms. */
-const HAND_BACK_MS = 10_000;
 /** BullMQ's maximumRateLimitDelay, ms. */
 const RATE_LIMIT_MS_MAX = 30_000;
 /** Recording the outcomes and closing a Worker takes a round trip each; a share for each, ms. */
 const CLOSE_MS = 250;
-
-type BullWorker = Worker<unknown, unknown, string, RedisQueueBackend>;
 
 export class QueueWorker {
   readonly definition: WorkerDefinition;
@@ -66,6 +53,8 @@ export class QueueWorker {
   #worker: BullWorker;
   readonly #runs = new Set<Run>();
   readonly #report: OutcomeReport;
+  readonly #errors: BullErrors;
+  readonly #acknowledging: AcknowledgeDeps;
   readonly #downstream: DownstreamBreaker | undefined;
   /** Runs whose handler goes on long after its timeout. */
   readonly #overdue = new Set<Run>();
@@ -77,14 +66,13 @@ export class QueueWorker {
   #idle: Promise<void> | undefined;
   /** The present change of concurrency, which pauses for an instant; a quiet comes after it. */
   #resized: Promise<void> = Promise.resolve();
-  #errorLoggedAt = Number.NEGATIVE_INFINITY;
-  #errorsUnlogged = 0;
 
   constructor(definition: WorkerDefinition, deps: QueueWorkerDeps) {
     this.definition = definition;
     this.#deps = deps;
     this.concurrency = concurrencyOf(definition, deps.config);
     this.#report = new OutcomeReport(deps.log, deps.clock, deps.hooks, deps.meter ?? noMeter);
+    this.#errors = new BullErrors(definition.queue, deps.log, deps.clock);
     this.#resources = new Resources(definition, deps.log, deps.clock);
     this.#runDeps = {
       ...deps,
@@ -92,6 +80,14 @@ export class QueueWorker {
       onOverdue: (run) => this.#overdueRun(run),
     };
     this.#downstream = this.#createDownstream();
+    this.#acknowledging = {
+      queue: definition.queue,
+      clock: deps.clock,
+      log: deps.log,
+      report: this.#report,
+      backend: () => this.#worker.getBackend(),
+      handBackBy: () => this.#handBackBy,
+    };
     this.#worker = this.#createWorker();
   }
 
@@ -103,7 +99,7 @@ export class QueueWorker {
   async #startWhenReady(): Promise<void> {
     if (!(await this.#resources.open()) || this.#isStopping || this.#idle) return;
     this.#isConsuming = true;
-    this.#worker.run().catch((error: Error) => this.#bullError(error));
+    this.#worker.run().catch(this.#errors.tell);
   }
 
   /** Why no job is taken here; undefined when jobs are. */
@@ -150,34 +146,16 @@ export class QueueWorker {
   rebuild(): void {
     const old = this.#worker;
     this.#worker = this.#createWorker();
-    this.#worker.run().catch((error: Error) => this.#bullError(error));
-    old.close().catch((error: Error) => this.#bullError(error));
+    this.#worker.run().catch(this.#errors.tell);
+    old.close().catch(this.#errors.tell);
   }
 
   #createWorker(): BullWorker {
     const { definition, concurrency } = this;
-    const { target, config, telemetry } = this.#deps;
-    const { queue, limiter, retention } = definition;
-    const worker = new Worker(
-      queue,
-      // Two parameters: BullMQ would make a signal for a third, which only we could abort.
-      (job: Job, token: string | undefined) => this.#process(job, token),
-      {
-        connection: target.connection,
-        prefix: config.redis.prefix,
-        name: config.replica,
-        autorun: false,
-        concurrency,
-        lockDuration: config.lockDurationMs,
-        stalledInterval: config.stalledIntervalMs,
-        removeOnComplete: (retention?.completed ?? config.retention.completed) as KeepJobs,
-        removeOnFail: (retention?.failed ?? config.retention.failed) as KeepJobs,
-        settings: { backoffStrategy: (attempts, type) => this.#unknownBackoff(attempts, type) },
-        ...(limiter ? { limiter } : {}),
-        ...(telemetry ? { telemetry } : {}),
-      },
-      target.backendFactory,
-    ) as unknown as BullWorker;
+    const { queue } = definition;
+    const worker = createBullWorker(definition, concurrency, this.#deps, (job, token) =>
+      this.#process(job, token),
+    );
     worker.on('completed', (job) => this.#report.completed(job as Job));
     worker.on('failed', (job, error) => {
       if (job) this.#report.failed(job as Job, error);
@@ -185,7 +163,7 @@ export class QueueWorker {
     worker.on('lockRenewalFailed', (ids) => {
       for (const id of ids) this.abort(id, new LockLostError(queue, id));
     });
-    worker.on('error', (error) => this.#bullError(error));
+    worker.on('error', this.#errors.tell);
     return worker;
   }
 
@@ -200,76 +178,10 @@ export class QueueWorker {
         ? { type: 'returned', error: new ShutdownError(0) }
         : await perform(run, this.#runDeps);
       this.#tellDownstream(outcome);
-      return await this.#acknowledge(run, outcome, token);
+      return await acknowledge(run, outcome, token, this.#acknowledging);
     } finally {
       this.#runs.delete(run);
     }
-  }
-
-  /** Tells BullMQ how a run ended; what it returns or throws is BullMQ's language. */
-  async #acknowledge(run: Run, outcome: Outcome, token: string | undefined): Promise<unknown> {
-    const { job } = run;
-    this.#report.ended(run, outcome);
-    switch (outcome.type) {
-      case 'completed':
-        return outcome.result;
-      case 'failed':
-        throw outcome.isFinal ? unrecoverable(outcome.error) : outcome.error;
-      case 'delayed':
-        await job.moveToDelayed(this.#deps.clock.wall() + outcome.delayMs, token);
-        this.#report.moved(run, 'job.delayed', 'delayed', 'info', { delayMs: outcome.delayMs });
-        throw new DelayedError();
-      case 'put-off':
-        await this.#putOff(run, outcome, token);
-        throw new DelayedError();
-      case 'returned':
-        await this.#handBack(run, token);
-        throw new WaitingError();
-      case 'moved':
-        this.#report.moved(run, 'job.moved', 'moved', 'info', { error: outcome.error });
-        throw outcome.error;
-      case 'dropped':
-        this.#report.moved(run, 'job.dropped', 'dropped', 'warn', { error: outcome.error });
-        // The backend finds out that the job is another's and records nothing.
-        throw outcome.error;
-    }
-  }
-
-  async #putOff(
-    run: Run,
-    outcome: Extract<Outcome, { type: 'put-off' }>,
-    token: string | undefined,
-  ): Promise<void> {
-    const { delayMs, failedReason, error } = outcome;
-    await this.#worker
-      .getBackend()
-      .moveToDelayed(run.job.id!, this.#deps.clock.wall(), delayMs, token, {
-        skipAttempt: true,
-        fieldsToUpdate: { failedReason },
-      });
-    this.#report.moved(run, 'job.put_off', 'put-off', 'warn', { delayMs, error });
-  }
-
-  /** The job goes back to where it came from; a server that does not answer is not waited for. */
-  async #handBack(run: Run, token: string | undefined): Promise<void> {
-    const { clock, log } = this.#deps;
-    let failure: unknown;
-    const moved = run.job.moveToWait(token).catch((error: unknown) => {
-      failure = error;
-    });
-    const isAnswered = await settledBy(
-      moved,
-      this.#handBackBy ?? clock.now() + HAND_BACK_MS,
-      clock,
-    );
-    if (isAnswered && failure === undefined) {
-      this.#report.moved(run, 'job.returned', 'returned', 'info');
-      return;
-    }
-    log.warn(
-      { event: 'job.not_returned', queue: this.definition.queue, jobId: run.job.id },
-      `a job could not be handed back (${failure instanceof Error ? failure.message : 'no answer from Redis'}); it runs again elsewhere when its lock has expired`,
-    );
   }
 
   #createDownstream(): DownstreamBreaker | undefined {
@@ -345,15 +257,7 @@ export class QueueWorker {
     this.#resized = this.#resized
       .then(() => this.#worker.pause(true))
       .then(() => this.#worker.resume())
-      .catch((error: Error) => this.#bullError(error));
-  }
-
-  #unknownBackoff(attempts: number, type: string | undefined): number {
-    this.#deps.log.warn(
-      { event: 'job.backoff_unknown', queue: this.definition.queue },
-      `a job asks for backoff "${type}", which this service does not know; it is retried after ${UNKNOWN_BACKOFF_MS} ms times its attempts`,
-    );
-    return attempts * UNKNOWN_BACKOFF_MS;
+      .catch(this.#errors.tell);
   }
 
   // Stopping -----------------------------------------------------------------------------------------
@@ -361,9 +265,7 @@ export class QueueWorker {
   /** Takes no more jobs, goes on with those that run; resolves when the last is recorded. */
   quiet(): Promise<void> {
     this.#idle ??= this.#isConsuming
-      ? this.#resized
-          .then(() => this.#worker.pause())
-          .catch((error: Error) => this.#bullError(error))
+      ? this.#resized.then(() => this.#worker.pause()).catch(this.#errors.tell)
       : Promise.resolve();
     this.#isConsuming = false;
     return this.#idle;
@@ -390,25 +292,6 @@ export class QueueWorker {
       this.#resources.close(deadline),
       settledBy(this.#worker.close(true), deadline, clock),
     ]);
-  }
-
-  #bullError(error: Error): void {
-    const now = this.#deps.clock.now();
-    if (now - this.#errorLoggedAt < ERROR_QUIET_MS) {
-      this.#errorsUnlogged += 1;
-      return;
-    }
-    this.#deps.log.debug(
-      {
-        event: 'worker.error',
-        queue: this.definition.queue,
-        error: error.message,
-        unlogged: this.#errorsUnlogged,
-      },
-      `BullMQ reports: ${error.message}`,
-    );
-    this.#errorLoggedAt = now;
-    this.#errorsUnlogged = 0;
   }
 }
 

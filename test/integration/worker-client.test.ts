@@ -135,7 +135,8 @@ describe('the client', () => {
     const names = Array.from({ length: 300 }, (_, i) => `${queueName}-${i}`);
     await Promise.all(names.map((name) => client.enqueue(name, 'a', {})));
     for (const name of [names[0]!, names[299]!]) {
-      expect(await client.counts(name)).toMatchObject({ waiting: 1 });
+      // On a machine that is busy with 300 of them some go through the journal.
+      await expect.poll(() => client.counts(name)).toMatchObject({ waiting: 1 });
     }
   });
 });

@@ -1,0 +1,41 @@
+/**
+ * Notes of a handler on its job (progress, data, log lines): they neither throw into the handler nor hold
+ * it up while Redis is away. What cannot be written now is kept, and written before the outcome.
+ */
+import { keyCount } from './fenced-scripts.ts';
+import type { HeldJob, QueueLedger } from './ledger.ts';
+import { hasNotes, note } from './notes.ts';
+import type { Sender } from './sender.ts';
+import type { TargetCore } from './target-core.ts';
+
+/** The job in flight here that the script annotates. */
+export function annotatedJob(
+  ledger: QueueLedger,
+  script: string,
+  args: readonly unknown[],
+): HeldJob | undefined {
+  const id =
+    script === 'updateData'
+      ? String(args[0]).slice(ledger.toKey('').length)
+      : String(args[keyCount(script)]);
+  return ledger.held.get(id);
+}
+
+export async function annotate(
+  core: TargetCore,
+  sender: Sender,
+  job: HeldJob,
+  script: string,
+  args: readonly unknown[],
+): Promise<unknown> {
+  if (job.isGone) return 0;
+  const generation = core.generation();
+  // Behind what was kept before: those who write that write this as well.
+  const outcome =
+    generation && !hasNotes(job)
+      ? await sender.attempt(generation, () => sender.run(script, args, generation))
+      : undefined;
+  if (outcome) return outcome.reply;
+  note(job, script, args);
+  return script === 'addLog' ? (job.notes?.logs.length ?? 0) : 0;
+}
