@@ -17,17 +17,25 @@ export async function loadFailure(file: string, error: unknown): Promise<Handler
   const place = placeIn(what.stack ?? '') ?? (await placeOfSyntaxError(file, what));
   // Often the mistake stands in a file that the handler imports.
   const at = place === undefined || place.file === file ? '' : ` (${place.file}:${place.line})`;
-  const isSyntax = what instanceof SyntaxError;
   return new HandlerFileError(
     place?.file === file ? `${file}:${place.line}` : file,
     `cannot be loaded: ${what.name}: ${firstLine(what.message)}${at}.`,
-    code === 'ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX'
-      ? 'Node only strips types: replace enums, namespaces and parameter properties by plain objects and fields.'
-      : isSyntax
-        ? 'Correct the syntax there.'
-        : 'The file threw while it was loaded: correct it, or move the work into `setup()`.',
+    remedyFor(what),
     { cause: error, data: place === undefined ? {} : { line: place.line } },
   );
+}
+
+function remedyFor(error: Error): string {
+  if ((error as NodeJS.ErrnoException).code === 'ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX') {
+    return 'Node only strips types: replace enums, namespaces and parameter properties by plain objects and fields.';
+  }
+  // `npm init` writes "type": "commonjs". The command line looks past that; an app's own Node does not.
+  if (/outside a module|Unexpected token 'export'/.test(error.message)) {
+    return 'Node takes it for CommonJS: write "type": "module" in the package.json above it, or name it .mjs.';
+  }
+  return error instanceof SyntaxError
+    ? 'Correct the syntax there.'
+    : 'The file threw while it was loaded: correct it, or move the work into `setup()`.';
 }
 
 function missingModule(file: string, error: Error): HandlerFileError {

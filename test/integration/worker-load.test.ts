@@ -103,6 +103,11 @@ describe('loading the workers folder', () => {
     ]);
   });
 
+  it('says what to do where npm made the folder a CommonJS one', async () => {
+    const told = await loaded({ 'package.json': '{ "type": "commonjs" }', 'a.ts': good('a') });
+    expect(told.messages?.[0]).toContain('write "type": "module" in the package.json above it');
+  });
+
   it('names the file itself when only one is bad', async () => {
     const told = await loaded({ 'a.ts': 'export default 7;\n' });
     expect(told.name).toBe('HandlerFileError');
