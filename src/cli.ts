@@ -19,7 +19,7 @@ import { type ConfigSource, exitsAsDocumented } from './cli/run.ts';
 import { register as registerSchedules } from './cli/schedules.ts';
 import { register as registerStart } from './cli/start.ts';
 import { register as registerStatus } from './cli/status.ts';
-import { loadConfig, packageVersion } from './config.ts';
+import { loadConfig, packageVersion } from './load-config.ts';
 
 export async function main(argv: string[]): Promise<void> {
   await createProgram().parseAsync(argv, { from: 'user' });

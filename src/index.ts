@@ -1,7 +1,8 @@
 /** The public API of the package. */
-export { type Config, loadConfig } from './config.ts';
+export type { Config } from './config.ts';
 export { type ClientOptions, createClient } from './create-client.ts';
 export * from './errors.ts';
+export { loadConfig } from './load-config.ts';
 export type { Accepted, Client, FlowInput, JobView, Left } from './queue/client.ts';
 export { defineQueue, type QueueDefinition } from './queue/queue-definition.ts';
 export { createService, type Service, type ServiceOptions } from './service.ts';

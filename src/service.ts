@@ -8,13 +8,14 @@
  */
 import { hostname } from 'node:os';
 import type { Logger } from 'pino';
-import { type Config, type LoadedConfig, loadConfig } from './config.ts';
+import type { Config } from './config.ts';
 import { Credentials } from './credentials.ts';
 import { ServiceStoppedError } from './errors.ts';
 import type { Keeping } from './http/context.ts';
 import { createMetricsServer } from './http/metrics.ts';
 import { createHttpServer, type HttpServer } from './http/server.ts';
 import { type Journal, type JournalStats, openJournal } from './journal/journal.ts';
+import { type LoadedConfig, loadConfig } from './load-config.ts';
 import { folderOfOutages } from './outage/archive.ts';
 import { OutageStore } from './outage/store.ts';
 import type { Part } from './part.ts';

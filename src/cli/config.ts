@@ -1,6 +1,6 @@
 /** `holdfast config`: what is in force and where it came from; secrets are hidden. */
 import type { Command } from 'commander';
-import { type EffectiveSetting, loadConfig } from '../config.ts';
+import { type EffectiveSetting, loadConfig } from '../load-config.ts';
 import { EXIT } from './exit-codes.ts';
 import { exitsAsDocumented, run } from './run.ts';
 import { table } from './table.ts';

@@ -3,8 +3,8 @@
  * that fails. Works while Redis is away and with a configuration that is no good.
  */
 import type { Command } from 'commander';
-import { type LoadedConfig, packageVersion } from '../config.ts';
 import { diagnose } from '../diagnose/doctor.ts';
+import { type LoadedConfig, packageVersion } from '../load-config.ts';
 import { DoctorScreen } from './doctor-screen.ts';
 import { exitsAsDocumented } from './run.ts';
 import { outliveReader, print } from './terminal.ts';

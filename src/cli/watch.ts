@@ -6,7 +6,7 @@ import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import { once } from 'node:events';
 import { watch as watchFolder } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { loadConfig } from '../config.ts';
+import { loadConfig } from '../load-config.ts';
 import { note, styled } from './terminal.ts';
 
 /** Editors write a file in several steps, ms. */

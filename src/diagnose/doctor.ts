@@ -4,8 +4,8 @@
  * a check throws ends the run, and no secret leaves it.
  */
 import { readFileSync } from 'node:fs';
-import type { LoadedConfig } from '../config.ts';
 import { ConfigError } from '../errors.ts';
+import type { LoadedConfig } from '../load-config.ts';
 import { conditionOf } from '../redis/conditions.ts';
 import { type Clock, systemClock } from '../time.ts';
 import { acl } from './acl.ts';

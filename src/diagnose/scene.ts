@@ -2,7 +2,7 @@
  * What the checks of one run share: what is looked at, with which clock, and what earlier checks have
  * found for later ones. Owned by the runner, which closes the connection at the end.
  */
-import type { LoadedConfig } from '../config.ts';
+import type { LoadedConfig } from '../load-config.ts';
 import type { Clock } from '../time.ts';
 import type { CheckName, Judged } from './finding.ts';
 import type { Info } from './info.ts';

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { loadConfig } from '../../src/config.ts';
 import { configurationPage } from '../../src/configuration-page.ts';
 import { ConfigError } from '../../src/errors.ts';
+import { loadConfig } from '../../src/load-config.ts';
 
 let cwd: string;
 beforeEach(() => {

@@ -1,8 +1,8 @@
 /** No password of a URL in a log line, a record, a post-mortem or a message, whatever it looks like. */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { loadConfig } from '../../src/config.ts';
 import { RedisUrlError } from '../../src/errors.ts';
+import { loadConfig } from '../../src/load-config.ts';
 import { postMortem } from '../../src/outage/post-mortem.ts';
 import { noteEvidence, openRecord } from '../../src/outage/record.ts';
 import { redactRedisUrl } from '../../src/redis/address.ts';
