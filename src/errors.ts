@@ -1,5 +1,5 @@
 /**
- * Every error that Holdfast raises, in one place.
+ * Every error that Holdfast raises, in one place: a flat table, which may be long.
  *
  * Each has a stable `code`: callers switch on it, never on the text. Each message has two parts,
  * what happened and what to do, so that a person who reads only the message can act. No secret may

@@ -5,7 +5,8 @@ export * from './errors.ts';
 export { loadConfig } from './load-config.ts';
 export type { Accepted, Client, FlowInput, JobView, Left } from './queue/client.ts';
 export { defineQueue, type QueueDefinition } from './queue/queue-definition.ts';
-export { createService, type Service, type ServiceOptions } from './service.ts';
+export { createService } from './service.ts';
+export type { Service, ServiceOptions } from './service-contract.ts';
 export {
   defineWorker,
   type Handler,

@@ -1,6 +1,6 @@
 /**
  * Every setting, once: its variable, what it takes, its default and what it is for. Parsing, the
- * `config` command and docs/configuration.md follow from this table.
+ * `config` command and docs/configuration.md follow from this table, which is flat and may be long.
  */
 import { z } from 'zod';
 

@@ -9,7 +9,8 @@
  */
 import { type Command, Option } from 'commander';
 import { HoldfastError } from '../errors.ts';
-import { createService, type Service } from '../service.ts';
+import { createService } from '../service.ts';
+import type { Service } from '../service-contract.ts';
 import { systemClock } from '../time.ts';
 import { EXIT, EXIT_OF_SIGNAL, exitCodeOf } from './exit-codes.ts';
 import { exitsAsDocumented } from './run.ts';

@@ -4,8 +4,9 @@
  * there, or accepted jobs can be kept without it. `/readyz/consume` is green while jobs are taken.
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { JournalStats } from '../journal/contract.ts';
 import type { Warning } from '../queue/early-warnings.ts';
-import type { HttpContext } from './context.ts';
+import type { HttpContext, Keeping } from './context.ts';
 
 /** What lets a command line tell this service from another program on the port. */
 const SERVICE = 'holdfast';
@@ -106,6 +107,13 @@ function warningsDetail(warnings: readonly Warning[]): object {
     since: new Date(warning.since).toISOString(),
   }));
   return { warnings: shown };
+}
+
+/** Whether one more accepted job would find room in the journal. */
+export function keepingOf({ entries, entriesMax, bytes, bytesMax }: JournalStats): Keeping {
+  if (entries < entriesMax && bytes < bytesMax) return { canKeep: true };
+  const reason = `the journal is full: ${entries} of ${entriesMax} entries, ${bytes} of ${bytesMax} bytes`;
+  return { canKeep: false, reason };
 }
 
 function startup({ consumption }: HttpContext): Health {

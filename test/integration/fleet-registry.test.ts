@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { FleetView } from '../../src/queue/fleet-view.ts';
-import { createService, type Service } from '../../src/service.ts';
+import { createService } from '../../src/service.ts';
+import type { Service } from '../../src/service-contract.ts';
 import type { WorkerDefinition } from '../../src/worker/definition.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 

@@ -6,7 +6,8 @@ import { join, resolve } from 'node:path';
 import { Redis } from 'ioredis';
 import pino from 'pino';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { createService, type Service } from '../../src/service.ts';
+import { createService } from '../../src/service.ts';
+import type { Service } from '../../src/service-contract.ts';
 import type { WorkerDefinition } from '../../src/worker/definition.ts';
 import { freePort, type RedisServer, startRedis } from '../support/redis-server.ts';
 

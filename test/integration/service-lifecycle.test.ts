@@ -10,7 +10,8 @@ import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { ServiceStoppedError } from '../../src/errors.ts';
-import { createService, type ServiceOptions } from '../../src/service.ts';
+import { createService } from '../../src/service.ts';
+import type { ServiceOptions } from '../../src/service-contract.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 import { killServices, type LogLine, ServiceProcess } from '../support/service-process.ts';
 

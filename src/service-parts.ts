@@ -1,0 +1,62 @@
+/**
+ * How single parts are made of the configuration, for the composition root: those that begin with a look
+ * at the world and have an end of their own.
+ */
+import type { Logger } from 'pino';
+import type { Config } from './config.ts';
+import { type Journal, openJournal } from './journal/journal.ts';
+import { type EmbeddedRedis, startEmbeddedRedis } from './redis/embedded.ts';
+import type { RunningParts } from './running-parts.ts';
+import { startTracing, type Tracing } from './telemetry/tracing.ts';
+import { systemClock } from './time.ts';
+
+interface Surroundings {
+  config: Config;
+  log: Logger;
+  parts: RunningParts;
+}
+
+/** A Redis that is named is used; else one is brought along, which production refuses before. */
+export async function openEmbedded(around: Surroundings): Promise<EmbeddedRedis | undefined> {
+  const { config, log, parts } = around;
+  const { url, sentinels, clusterNodes } = config.redis;
+  if (url !== undefined || sentinels.length > 0 || clusterNodes.length > 0) return undefined;
+  const { dataDir, redisServerBin: serverBin } = config;
+  const embedded = await startEmbeddedRedis({ dataDir, serverBin, log });
+  parts.add('embedded Redis', (deadline) => embedded.stop(deadline));
+  return embedded;
+}
+
+/** Only where traces are wanted. */
+export async function openTracing({ config, parts }: Surroundings): Promise<Tracing | undefined> {
+  const { replica, version } = config;
+  const { endpoint, serviceName } = config.tracing;
+  if (endpoint === undefined) return undefined;
+  const tracing = await startTracing({ endpoint, serviceName, version, replica });
+  parts.add('traces', (deadline) => tracing.stop(deadline));
+  return tracing;
+}
+
+/** `onCommit` hears how long each commit took, ms. */
+export async function openServiceJournal(
+  { config, log, parts }: Surroundings,
+  onCommit: (tookMs: number) => void,
+): Promise<Journal> {
+  const journal = await openJournal({
+    ...config.resilience.journal,
+    replica: config.replica,
+    clock: systemClock,
+    log,
+    onCommit,
+  });
+  for (const warning of journal.warnings) log.warn({ event: 'journal.warning' }, warning);
+  parts.add('journal', async () => {
+    const { left } = await journal.close();
+    if (left === 0) return;
+    log.warn(
+      { event: 'journal.left', entries: left, path: journal.path },
+      `${left} outcomes are on disk and not in Redis; the next start with this folder writes them`,
+    );
+  });
+  return journal;
+}
