@@ -7,6 +7,7 @@ import { OutcomeUnknownError, RedisUnavailableError } from '../errors.ts';
 import type { JobInput } from '../http/job-input.ts';
 import type { Accepted, JobView } from '../queue/client.ts';
 import { type FleetView, readFleet } from '../queue/fleet-view.ts';
+import { viewOf } from '../queue/job-view.ts';
 import { RedisLink } from './redis-link.ts';
 import type { QueueCounts, Route } from './route.ts';
 
@@ -50,19 +51,7 @@ export class RedisRoute implements Route {
     const state = await this.#link.call(q.getJobState(id), 'reading the job');
     const job = await this.#link.call(q.getJob(id), 'reading the job');
     if (job === undefined) return undefined;
-    return {
-      id,
-      queue,
-      name: job.name,
-      state,
-      progress: job.progress,
-      result: job.returnvalue,
-      failedReason: job.failedReason,
-      attemptsMade: job.attemptsMade,
-      createdAt: job.timestamp,
-      startedAt: job.processedOn,
-      finishedAt: job.finishedOn,
-    };
+    return viewOf(queue, job, state);
   }
 
   async document(queue: string, id: string): Promise<string | undefined> {

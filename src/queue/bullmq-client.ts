@@ -7,7 +7,6 @@
 import {
   type FlowJob,
   FlowProducer,
-  type Job,
   type JobsOptions,
   Queue,
   type RedisQueueBackend,
@@ -15,11 +14,11 @@ import {
 } from 'bullmq';
 import type { Logger } from 'pino';
 import { HoldfastError, InvalidInputError, RedisUnavailableError } from '../errors.ts';
-import type { JobEntry, Kept } from '../journal/journal.ts';
 import { systemClock } from '../time.ts';
 import { withReceipts } from './accepting-backend.ts';
 import type { Accepted, Client, FlowInput, JobView, Left } from './client.ts';
 import { newJobId } from './job-id.ts';
+import { journaledView, viewOf } from './job-view.ts';
 import { payloadBytes } from './payload.ts';
 import { checkedData, type QueueDefinition } from './queue-definition.ts';
 import { assertQueueName } from './queue-name.ts';
@@ -336,38 +335,4 @@ async function translated<T>(call: Promise<T>): Promise<T> {
       { cause: error },
     );
   }
-}
-
-/** A job that only the journal has. */
-function journaledView(entry: Kept<JobEntry>): JobView {
-  return {
-    id: entry.jobId,
-    queue: entry.queue,
-    name: entry.name,
-    state: 'journaled',
-    progress: 0,
-    result: undefined,
-    failedReason: undefined,
-    attemptsMade: 0,
-    createdAt: entry.at,
-    startedAt: undefined,
-    finishedAt: undefined,
-  };
-}
-
-function viewOf(queue: string, job: Job<unknown, unknown>, state: string): JobView {
-  return {
-    id: job.id!,
-    queue,
-    name: job.name,
-    state,
-    progress: job.progress,
-    result: job.returnvalue,
-    // The reason of an earlier attempt stays in Redis; of a job that is done it would be a lie.
-    failedReason: state === 'completed' ? undefined : job.failedReason,
-    attemptsMade: job.attemptsMade,
-    createdAt: job.timestamp,
-    startedAt: job.processedOn,
-    finishedAt: job.finishedOn,
-  };
 }

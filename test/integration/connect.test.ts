@@ -10,29 +10,15 @@ import type { RedisConfig } from '../../src/config.ts';
 import { type ConnectOptions, createRedisClient } from '../../src/redis/connect.ts';
 import type { Purpose } from '../../src/redis/options.ts';
 import { systemClock } from '../../src/time.ts';
+import { redisConfig } from '../support/config.ts';
 import { startProxy } from '../support/proxy.ts';
 import { freePort, startRedis } from '../support/redis-server.ts';
 import { startTarget } from '../support/target.ts';
 
 const quickly: ConnectOptions = { retryPace: () => 20 };
 
-function config(changes: Partial<RedisConfig>): RedisConfig {
-  return {
-    url: undefined,
-    sentinels: [],
-    sentinelName: undefined,
-    sentinelPassword: undefined,
-    clusterNodes: [],
-    username: undefined,
-    password: undefined,
-    passwordFile: undefined,
-    db: undefined,
-    tls: undefined,
-    prefix: 'bull',
-    connectTimeoutMs: 500,
-    ...changes,
-  };
-}
+const config = (changes: Partial<RedisConfig>): RedisConfig =>
+  redisConfig({ connectTimeoutMs: 500, ...changes });
 
 function open(
   changes: Partial<RedisConfig>,

@@ -1,7 +1,41 @@
 /** A complete configuration for tests of single parts; each test overrides what it is about. */
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Config } from '../../src/config.ts';
+import type { Config, RedisConfig } from '../../src/config.ts';
+
+/** How Redis is reached: nothing is said but what the test says. */
+export function redisConfig(changes: Partial<RedisConfig> = {}): RedisConfig {
+  return {
+    url: undefined,
+    sentinels: [],
+    sentinelName: undefined,
+    sentinelPassword: undefined,
+    clusterNodes: [],
+    username: undefined,
+    password: undefined,
+    passwordFile: undefined,
+    db: undefined,
+    tls: undefined,
+    prefix: 'bull',
+    connectTimeoutMs: 2000,
+    ...changes,
+  };
+}
+
+/** As by default, with quick backoff. */
+export const resilience: Omit<Config['resilience'], 'journal'> = {
+  pulseIntervalMs: 700,
+  pulseTimeoutMs: 2000,
+  attemptBudget: 1000,
+  backoffBaseMs: 50,
+  backoffCapMinMs: 250,
+  backoffCapMaxMs: 15_000,
+  rollbackWindowMs: 10_000,
+  enqueueTimeoutMs: 2000,
+  durability: 'normal',
+  slowStartMs: 3000,
+  wedgeAfterMs: 30_000,
+};
 
 export function testConfig(overrides: Partial<Config> = {}): Config {
   const dataDir = join(tmpdir(), 'holdfast-test-data');
@@ -10,20 +44,7 @@ export function testConfig(overrides: Partial<Config> = {}): Config {
     replica: 'test-1',
     version: '0.0.0-test',
     dataDir,
-    redis: {
-      url: undefined,
-      sentinels: [],
-      sentinelName: undefined,
-      sentinelPassword: undefined,
-      clusterNodes: [],
-      username: undefined,
-      password: undefined,
-      passwordFile: undefined,
-      db: undefined,
-      tls: undefined,
-      prefix: 'bull',
-      connectTimeoutMs: 2000,
-    },
+    redis: redisConfig(),
     redisServerBin: undefined,
     secretFiles: [],
     workersDir: 'workers',
@@ -54,17 +75,7 @@ export function testConfig(overrides: Partial<Config> = {}): Config {
     tracing: { endpoint: undefined, serviceName: 'holdfast' },
     log: { level: 'fatal', format: 'json' },
     resilience: {
-      pulseIntervalMs: 700,
-      pulseTimeoutMs: 2000,
-      attemptBudget: 1000,
-      backoffBaseMs: 50,
-      backoffCapMinMs: 250,
-      backoffCapMaxMs: 15_000,
-      rollbackWindowMs: 10_000,
-      enqueueTimeoutMs: 2000,
-      durability: 'normal',
-      slowStartMs: 3000,
-      wedgeAfterMs: 30_000,
+      ...resilience,
       journal: {
         dir: join(dataDir, 'journal'),
         bytesMax: 64 * 1024 * 1024,

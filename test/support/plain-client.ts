@@ -6,6 +6,7 @@ import { type JobsOptions, Queue } from 'bullmq';
 import { v7 as uuid } from 'uuid';
 import type { HoldfastError } from '../../src/errors.ts';
 import type { Client, JobView } from '../../src/queue/client.ts';
+import { viewOf } from '../../src/queue/job-view.ts';
 
 export interface PlainClient extends Client {
   /** Every call rejects with this error until it is set to undefined. */
@@ -49,19 +50,7 @@ export function plainClient(url: string): PlainClient {
       const state = await queueOf(queue).getJobState(id);
       const job = await queueOf(queue).getJob(id);
       if (job === undefined) return undefined;
-      return {
-        id,
-        queue,
-        name: job.name,
-        state,
-        progress: job.progress,
-        result: job.returnvalue,
-        failedReason: job.failedReason,
-        attemptsMade: job.attemptsMade,
-        createdAt: job.timestamp,
-        startedAt: job.processedOn,
-        finishedAt: job.finishedOn,
-      };
+      return viewOf(queue, job, state);
     },
     counts: async (queue) => queueOf(queue).getJobCounts(),
     async close() {

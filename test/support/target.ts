@@ -4,6 +4,7 @@ import type { Config } from '../../src/config.ts';
 import { openJournal } from '../../src/journal/journal.ts';
 import { ResilientTarget } from '../../src/queue/resilient-target.ts';
 import { systemClock } from '../../src/time.ts';
+import { redisConfig, resilience } from './config.ts';
 
 export interface TestTargetOptions {
   resilience?: Partial<Config['resilience']>;
@@ -50,36 +51,10 @@ export async function startTarget(
 }
 
 /** Only what a target reads of the configuration. */
-export function testConfig(url: string, resilience: Partial<Config['resilience']> = {}): Config {
+export function testConfig(url: string, changes: Partial<Config['resilience']> = {}): Config {
+  const journal = { dir: '', bytesMax: 1e9, entriesMax: 1e6, mode: 'memory' };
   return {
-    redis: {
-      url,
-      sentinels: [],
-      sentinelName: undefined,
-      sentinelPassword: undefined,
-      clusterNodes: [],
-      username: undefined,
-      password: undefined,
-      passwordFile: undefined,
-      db: undefined,
-      tls: undefined,
-      prefix: 'bull',
-      connectTimeoutMs: 3000,
-    },
-    resilience: {
-      pulseIntervalMs: 700,
-      pulseTimeoutMs: 2000,
-      attemptBudget: 1000,
-      backoffBaseMs: 50,
-      backoffCapMinMs: 250,
-      backoffCapMaxMs: 15_000,
-      rollbackWindowMs: 10_000,
-      enqueueTimeoutMs: 2000,
-      durability: 'normal',
-      slowStartMs: 3000,
-      wedgeAfterMs: 30_000,
-      journal: { dir: '', bytesMax: 1e9, entriesMax: 1e6, mode: 'memory' },
-      ...resilience,
-    },
+    redis: redisConfig({ url, connectTimeoutMs: 3000 }),
+    resilience: { ...resilience, journal, ...changes },
   } as unknown as Config;
 }

@@ -8,22 +8,10 @@ import {
   type OptionDeps,
   redisOptions,
 } from '../../src/redis/options.ts';
+import { redisConfig } from '../support/config.ts';
 
-const config = (changes: Partial<RedisConfig> = {}): RedisConfig => ({
-  url: 'redis://localhost:6380/2',
-  sentinels: [],
-  sentinelName: undefined,
-  sentinelPassword: undefined,
-  clusterNodes: [],
-  username: undefined,
-  password: undefined,
-  passwordFile: undefined,
-  db: undefined,
-  tls: undefined,
-  prefix: 'bull',
-  connectTimeoutMs: 5000,
-  ...changes,
-});
+const config = (changes: Partial<RedisConfig> = {}): RedisConfig =>
+  redisConfig({ url: 'redis://localhost:6380/2', connectTimeoutMs: 5000, ...changes });
 const deps: OptionDeps = { retryPace: () => 7, connectionName: 'holdfast:test', report: () => {} };
 
 describe('the options of a connection', () => {
