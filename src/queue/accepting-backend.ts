@@ -5,11 +5,12 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { JobJson, ParentKeyOpts } from 'bullmq';
 import { flowWork, jobWork } from './add-work.ts';
-import type { Intake, Receipt } from './intake.ts';
+import type { Intake } from './intake.ts';
 import { newJobId } from './job-id.ts';
 import type { QueueLedger } from './ledger.ts';
 import { type BackendOptions, ResilientBackend } from './resilient-backend.ts';
 import type { FlowEntries } from './sender.ts';
+import type { Receipt } from './takeover.ts';
 import type { TargetCore } from './target-core.ts';
 
 const receipts = new AsyncLocalStorage<Receipt[]>();

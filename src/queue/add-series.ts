@@ -59,7 +59,7 @@ export interface AddSeriesDeps {
   onWindowFull(ledger: QueueLedger): void;
   /** Adds that a rollback had undone were sent again. */
   onRedone(ledger: QueueLedger, count: number): void;
-  /** Redis answers, but not so that the adds can be decided: they wait for the next recovery. */
+  /** Redis answers, but not so that the adds can be decided: they wait for a later try. */
   onTrouble(ledger: QueueLedger, error: unknown): void;
 }
 
@@ -67,8 +67,10 @@ export interface AddSeriesDeps {
 const WINDOW_BYTES_MAX = 32 * 1024 * 1024;
 /** Sent at once when they are sent again. */
 const REDO_BATCH = 256;
-/** A series that is still wrong after so many looks is left to the next recovery. */
+/** A series that is still wrong after so many looks is left to the next try. */
 const LOOKS_MAX = 10;
+/** After a failure that no recovery follows it is tried again, ms. */
+const RETRY_MS = 30_000;
 
 export class AddSeries {
   readonly key: string;
@@ -87,6 +89,8 @@ export class AddSeries {
   #openIn: Generation | undefined;
   #stuckIn: Generation | undefined;
   #settling: { generation: Generation; done: Promise<void> } | undefined;
+  #cancelRetry: (() => void) | undefined;
+  #isStopped = false;
 
   constructor(ledger: QueueLedger, processId: string, deps: AddSeriesDeps) {
     this.#ledger = ledger;
@@ -104,7 +108,7 @@ export class AddSeries {
     return this.#openIn === generation;
   }
 
-  /** Whether a settling of this generation ended without opening: the next recovery will do it. */
+  /** Whether a settling of this generation ended without opening: a later one will do it. */
   isStuckIn(generation: Generation): boolean {
     return this.#stuckIn === generation;
   }
@@ -139,6 +143,22 @@ export class AddSeries {
     this.#records.push(record);
     void this.#send(record, generation);
     return record;
+  }
+
+  /** Whether anything is remembered for the rollback window. */
+  get isRemembering(): boolean {
+    return !this.#window.isEmpty;
+  }
+
+  /** Lets go of what is older than the window, also when nothing is added any more. */
+  forgetOld(): void {
+    this.#window.forgetBefore(this.#deps.clock.now() - this.#deps.windowMs);
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    this.#cancelRetry?.();
+    this.doubtUnanswered();
   }
 
   /** Tells those who wait that Redis does not answer; the adds stay to be decided. */
@@ -184,8 +204,19 @@ export class AddSeries {
       }
       throw new Error(`the adds of a queue are out of order after ${LOOKS_MAX} looks`);
     } catch (error) {
-      if (!this.#deps.isOutage(error, generation)) this.#deps.onTrouble(this.#ledger, error);
+      if (this.#deps.isOutage(error, generation)) return;
+      this.#deps.onTrouble(this.#ledger, error);
+      this.#retryLater(generation);
     }
+  }
+
+  /** What stopped it was no outage, so no recovery will come. */
+  #retryLater(generation: Generation): void {
+    if (this.#isStopped) return;
+    this.#cancelRetry?.();
+    this.#cancelRetry = this.#deps.clock.after(RETRY_MS, () => {
+      if (generation.alive && this.#stuckIn === generation) void this.settle(generation);
+    });
   }
 
   /** What the key's value says; returns what Redis does not have, in order. */

@@ -76,6 +76,10 @@ export class AddWindow {
     this.#write(block, number, this.#indexOf(stored.script), stored, bytes);
   }
 
+  get isEmpty(): boolean {
+    return this.#blocks.length === 0;
+  }
+
   forgetBefore(instant: Instant): void {
     let count = 0;
     while (count < this.#blocks.length && this.#blocks[count]!.lastActedAt < instant) count += 1;

@@ -10,24 +10,13 @@
 import { JournalError } from '../errors.ts';
 import type { Position } from '../journal/entry.ts';
 import type { Journal } from '../journal/journal.ts';
-import type { Clock } from '../time.ts';
-import {
-  type AddListener,
-  type AddRecord,
-  AddSeries,
-  type AddSeriesDeps,
-  type AddWork,
-} from './add-series.ts';
-import type { Stored } from './client.ts';
+import type { Clock, Instant } from '../time.ts';
+import { type AddRecord, AddSeries, type AddSeriesDeps, type AddWork } from './add-series.ts';
 import type { Generation } from './generation.ts';
 import { type AcceptedJob, jobEntry } from './job-store.ts';
 import type { QueueLedger } from './ledger.ts';
 import type { Replayer } from './replayer.ts';
-
-export interface Receipt {
-  id: string;
-  stored: Stored;
-}
+import { type Receipt, Takeover, Waiting } from './takeover.ts';
 
 export interface IntakeDeps extends Omit<AddSeriesDeps, 'windowMs'> {
   clock: Clock;
@@ -64,11 +53,18 @@ const LATE_MS = 50;
 const HOLD_MS = 50;
 /** As long as Redis is asked for the first time, at the start or about a queue, ms. */
 const FIRST_HOLD_MS = 500;
+/** What the rollback window need not keep any more is looked for no more often than this, ms. */
+const SWEEP_MIN_MS = 1000;
 /** So many may be held. */
 const HELD_MAX = 10_000;
 
+/** However late it is, the disk is given so long, ms: this process may have stood still. */
+const APPEND_MIN_MS = 100;
+
 interface Held {
   arrival: Arrival;
+  /** When its caller is told, whatever happened. */
+  by: Instant;
   resolve(receipt: Receipt): void;
   reject(error: unknown): void;
 }
@@ -81,6 +77,8 @@ export class Intake {
   #cancelLook: (() => void) | undefined;
   readonly #held: Held[] = [];
   #cancelHold: (() => void) | undefined;
+  #cancelSweep: (() => void) | undefined;
+  #isStopped = false;
 
   constructor(deps: IntakeDeps, journal: Journal, replayer: Replayer) {
     this.#deps = deps;
@@ -93,11 +91,12 @@ export class Intake {
    * @throws JournalFullError, JournalError, or BullMQ's refusal
    */
   accept(arrival: Arrival): Promise<Receipt> {
+    const by = this.#deps.clock.now() + this.#deps.enqueueTimeoutMs;
     const way = this.#held.length > 0 ? 'hold' : this.#way(arrival);
-    if (way === 'direct') return this.#direct(arrival);
-    if (way === 'keep') return this.#keep(arrival);
+    if (way === 'direct') return this.#direct(arrival, by);
+    if (way === 'keep') return this.#keep(arrival, by);
     return new Promise((resolve, reject) => {
-      this.#held.push({ arrival, resolve, reject });
+      this.#held.push({ arrival, by, resolve, reject });
       if (this.#held.length >= HELD_MAX) this.#letGo(true);
       else
         this.#cancelHold ??= this.#deps.clock.after(this.#holdMs(), () => {
@@ -122,7 +121,8 @@ export class Intake {
   }
 
   #holdMs(): number {
-    return this.#replayer.isClear ? FIRST_HOLD_MS : HOLD_MS;
+    const holdMs = this.#replayer.isClear ? FIRST_HOLD_MS : HOLD_MS;
+    return Math.min(holdMs, this.#deps.enqueueTimeoutMs / 2);
   }
 
   /** A series opened, or the replay is at its end or is not any more. */
@@ -134,11 +134,11 @@ export class Intake {
   #letGo(isOverdue: boolean): void {
     if (isOverdue) this.#replayer.giveUpEnd();
     while (this.#held.length > 0) {
-      const { arrival, resolve, reject } = this.#held[0]!;
+      const { arrival, by, resolve, reject } = this.#held[0]!;
       const way = this.#way(arrival);
       if (way === 'hold' && !isOverdue) return;
       this.#held.shift();
-      const done = way === 'direct' ? this.#direct(arrival) : this.#keep(arrival);
+      const done = way === 'direct' ? this.#direct(arrival, by) : this.#keep(arrival, by);
       done.then(resolve, reject);
     }
     this.#cancelHold?.();
@@ -154,10 +154,12 @@ export class Intake {
 
   /** Ends waiting; what is unanswered is taken over by the journal. */
   stop(): void {
+    this.#isStopped = true;
     this.#cancelLook?.();
     this.#cancelLook = undefined;
+    this.#cancelSweep?.();
     this.#letGo(true);
-    for (const series of this.#series.values()) series.doubtUnanswered();
+    for (const series of this.#series.values()) series.stop();
   }
 
   #seriesOf(ledger: QueueLedger): AddSeries {
@@ -177,15 +179,16 @@ export class Intake {
 
   // Straight to Redis --------------------------------------------------------------------------------
 
-  #direct(arrival: Arrival): Promise<Receipt> {
+  #direct(arrival: Arrival, by: Instant): Promise<Receipt> {
     const generation = this.#deps.generation()!;
     const series = this.#seriesOf(arrival.ledger);
     this.#look();
+    this.#sweepLater();
     return new Promise((resolve, reject) => {
       const { job, refusal } = arrival;
       const waiting = new Waiting(job.jobId, refusal, resolve, reject, (record) => {
         const takeover = new Takeover(this.#journal, this.#replayer);
-        this.#keptFrom(takeover, arrival, series, record).then(resolve, reject);
+        this.#keptFrom(takeover, arrival, by, series, record).then(resolve, reject);
         return takeover;
       });
       series.add(generation, arrival.work(), waiting);
@@ -196,6 +199,7 @@ export class Intake {
   async #keptFrom(
     takeover: Takeover,
     arrival: Arrival,
+    by: Instant,
     series: AddSeries,
     record: AddRecord,
   ): Promise<Receipt> {
@@ -203,7 +207,7 @@ export class Intake {
     const { ledger, job } = arrival;
     try {
       const entry = jobEntry(ledger, job, this.#deps.clock.wall(), place, 'sent');
-      takeover.position = await this.#append(entry);
+      takeover.position = await this.#append(entry, by);
     } catch (error) {
       series.giveUp(record);
       takeover.abandon();
@@ -227,16 +231,33 @@ export class Intake {
     });
   }
 
+  /** One timer for all series: a queue that fell quiet holds no memory for its last burst. */
+  #sweepLater(): void {
+    const { clock, rollbackWindowMs } = this.#deps;
+    if (this.#isStopped) return;
+    this.#cancelSweep ??= clock.after(Math.max(SWEEP_MIN_MS, rollbackWindowMs), () => {
+      this.#cancelSweep = undefined;
+      const generation = this.#deps.generation();
+      let isRemembering = false;
+      for (const series of this.#series.values()) {
+        // While Redis is away the window stands still, and what is in doubt is asked for first.
+        if (generation && series.isOpenIn(generation)) series.forgetOld();
+        isRemembering ||= series.isRemembering;
+      }
+      if (isRemembering) this.#sweepLater();
+    });
+  }
+
   // Into the journal ---------------------------------------------------------------------------------
 
-  async #keep({ ledger, job }: Arrival): Promise<Receipt> {
+  async #keep({ ledger, job }: Arrival, by: Instant): Promise<Receipt> {
     // What came before it and has no answer yet stands before it in the journal too.
     this.#series.get(ledger)?.doubtUnanswered();
     const arrived = this.#replayer.expect();
     try {
       const place = this.#replayer.nextPlace(ledger);
       const entry = jobEntry(ledger, job, this.#deps.clock.wall(), place, 'unsent');
-      this.#deps.onUnsent(ledger, await this.#append(entry));
+      this.#deps.onUnsent(ledger, await this.#append(entry, by));
     } finally {
       arrived();
     }
@@ -245,10 +266,10 @@ export class Intake {
   }
 
   /** In time or not at all: an entry that is written after its caller was told is taken out again. */
-  async #append(entry: ReturnType<typeof jobEntry>): Promise<number> {
-    const { enqueueTimeoutMs } = this.#deps;
+  async #append(entry: ReturnType<typeof jobEntry>, by: Instant): Promise<number> {
+    const { clock, enqueueTimeoutMs } = this.#deps;
     const appended = this.#journal.append(entry);
-    const position = await this.#within(appended, enqueueTimeoutMs);
+    const position = await this.#within(appended, Math.max(APPEND_MIN_MS, by - clock.now()));
     if (position !== undefined) return position;
     appended.then(
       (late) => this.#journal.settle([late]).catch(() => undefined),
@@ -273,86 +294,4 @@ export class Intake {
       cancel?.();
     }
   }
-}
-
-/** Whoever waits for an add that went straight to Redis. */
-class Waiting implements AddListener {
-  readonly #jobId: string;
-  readonly #refusal: (code: number) => Error;
-  readonly #resolve: (receipt: Receipt) => void;
-  readonly #reject: (error: unknown) => void;
-  readonly #takeOver: (record: AddRecord) => Takeover;
-  #takeover: Takeover | undefined;
-
-  constructor(
-    jobId: string,
-    refusal: (code: number) => Error,
-    resolve: (receipt: Receipt) => void,
-    reject: (error: unknown) => void,
-    takeOver: (record: AddRecord) => Takeover,
-  ) {
-    this.#jobId = jobId;
-    this.#refusal = refusal;
-    this.#resolve = resolve;
-    this.#reject = reject;
-    this.#takeOver = takeOver;
-  }
-
-  acted(reply: unknown): void {
-    if (typeof reply === 'number' && reply < 0) this.refused(this.#refusal(reply));
-    else if (this.#takeover) this.#takeover.acted();
-    else this.#resolve({ id: String(reply ?? this.#jobId), stored: 'redis' });
-  }
-
-  refused(error: unknown): void {
-    if (this.#takeover) this.#takeover.refused(error);
-    else this.#reject(error);
-  }
-
-  doubted(record: AddRecord): void {
-    this.#takeover = this.#takeOver(record);
-  }
-}
-
-/** An add in doubt that the journal has taken over, until its fate is known and its entry goes. */
-class Takeover {
-  /** Undefined until it is on disk. */
-  position: number | undefined;
-  readonly #journal: Journal;
-  /** The replay is not at its end while this is open. */
-  readonly #arrived: () => void;
-  #fate: { error: unknown } | 'acted' | undefined;
-
-  constructor(journal: Journal, replayer: Replayer) {
-    this.#journal = journal;
-    this.#arrived = replayer.expectDecision();
-  }
-
-  acted(): void {
-    this.#fate = 'acted';
-    this.settleIfDecided();
-  }
-
-  refused(error: unknown): void {
-    this.#fate = { error };
-    this.settleIfDecided();
-  }
-
-  abandon(): void {
-    this.#arrived();
-  }
-
-  settleIfDecided(): void {
-    if (this.#fate === undefined || this.position === undefined) return;
-    const done =
-      this.#fate === 'acted'
-        ? this.#journal.settle([this.position])
-        : this.#journal.refuse(this.position, textOf(this.#fate.error));
-    done.catch(() => undefined);
-    this.#arrived();
-  }
-}
-
-function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

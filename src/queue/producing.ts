@@ -52,7 +52,7 @@ export class Producing {
       onTrouble: (ledger: QueueLedger | undefined, error: unknown) => {
         log.error(
           { event: 'enqueue.delayed', queue: ledger?.queue, err: error },
-          'accepted jobs could not be written to Redis; they stay in the journal until the next recovery',
+          'accepted jobs could not be written to Redis; they stay in the journal and are tried again',
         );
       },
     };

@@ -9,25 +9,17 @@
  */
 import type { JobEntry, Kept, Position } from '../journal/entry.ts';
 import type { Journal } from '../journal/journal.ts';
-import type { Clock, Instant } from '../time.ts';
-import type { AddWork } from './add-series.ts';
+import type { Clock } from '../time.ts';
 import type { Generation } from './generation.ts';
-import { runPlace } from './island-job.ts';
-import { type AcceptedJob, type Place, storedJob } from './job-store.ts';
+import type { Place } from './job-store.ts';
 import type { QueueLedger } from './ledger.ts';
-import { fencedReason } from './lua/fence.ts';
+import { Lingering } from './lingering.ts';
+import { type Fate, type PageDeps, PageSender, type Step } from './replay-page.ts';
 
-export interface ReplayerDeps {
+export interface ReplayerDeps extends PageDeps {
   clock: Clock;
-  processId: string;
   rollbackWindowMs: number;
-  ledger(prefix: string, queue: string): QueueLedger;
   generation(): Generation | undefined;
-  ready(ledger: QueueLedger, generation: Generation): Promise<void>;
-  workOf(ledger: QueueLedger, job: AcceptedJob): Promise<AddWork>;
-  /** It runs here from the journal, and Redis does not have it yet: no business of the replay's. */
-  isRunning(position: Position): boolean;
-  isOutage(error: unknown, generation: Generation): boolean;
   compareClocks(generation: Generation): Promise<void>;
   /** Entries sent at once. Default 256. */
   pageEntries?: number;
@@ -40,30 +32,20 @@ export interface ReplayerDeps {
 
 /** Entries sent at once: one round trip for many, without a burst that fills the socket. */
 const PAGE_ENTRIES = 256;
-/** A page that is still out of order after so many looks is left to the next recovery. */
+/** A page that is still out of order after so many looks is left to the next try. */
 const LOOKS_MAX = 10;
-
-interface Step {
-  entry: Kept<JobEntry>;
-  ledger: QueueLedger;
-  work: AddWork;
-  place: Place;
-}
-
-type Fate = 'acted' | 'again' | { refused: string };
+/** After a failure that no recovery follows it is tried again, ms. */
+const RETRY_MS = 10_000;
 
 export class Replayer {
   readonly #deps: ReplayerDeps;
   readonly #journal: Journal;
   readonly #pageEntries: number;
+  readonly #sender: PageSender;
   /** Everything up to here is in Redis, refused, or decided elsewhere. */
   #through = Number.MIN_SAFE_INTEGER;
-  /** Entries up to here may have been written to a socket in this life. */
-  #touched: Position = Number.MIN_SAFE_INTEGER;
   /** A page that was begun before one of these says nothing about the journal after it. */
   #rewinds = 0;
-  /** Something may be in Redis since our start, so that a worker may have run it. */
-  #hasSent = false;
   /** Appends under way, and adds in doubt. */
   #expected = 0;
   #deciding = 0;
@@ -73,21 +55,23 @@ export class Replayer {
   #isAtEnd = false;
   #running: { generation: Generation; done: Promise<void> } | undefined;
   #wake: (() => void) | undefined;
-  /** What Redis has and the window still keeps on disk, oldest first. */
-  #lingering: { positions: number[]; at: Instant }[] = [];
-  #cancelSweep: (() => void) | undefined;
+  /** What Redis has and the rollback window still keeps on disk. */
+  readonly #lingering: Lingering;
   #replayed = 0;
   /** The dataset may have lost what workers ran. */
   #isRewound = false;
   #lastPlace = 0;
   /** Where what was in doubt is decided, so that entries may follow. */
   #admitted: Generation | undefined;
+  #cancelRetry: (() => void) | undefined;
   #isStopped = false;
 
   constructor(deps: ReplayerDeps, journal: Journal) {
     this.#deps = deps;
     this.#journal = journal;
     this.#pageEntries = deps.pageEntries ?? PAGE_ENTRIES;
+    this.#sender = new PageSender(deps);
+    this.#lingering = new Lingering(deps, journal);
     this.#hasNews = journal.stats().jobs > 0;
     this.#isClear = !this.#hasNews;
   }
@@ -104,7 +88,7 @@ export class Replayer {
 
   /** Nothing behind this entry was written to a socket by this replay. */
   get touched(): Position {
-    return this.#touched;
+    return this.#sender.touched;
   }
 
   /** It was waited for, and did not come. */
@@ -146,46 +130,60 @@ export class Replayer {
   rewind(): void {
     this.#through = Number.MIN_SAFE_INTEGER;
     this.#rewinds += 1;
-    if (this.#lingering.length > 0 || this.#journal.stats().jobs > 0) {
+    if (!this.#lingering.isEmpty || this.#journal.stats().jobs > 0) {
       this.#hasNews = true;
       this.#isClear = false;
-      this.#isRewound = this.#hasSent;
+      this.#isRewound = this.#sender.hasSent;
     }
-    this.#lingering = [];
+    this.#lingering.forget();
   }
 
   /** The breaker closed, and what was in doubt is decided. */
   recovered(generation: Generation): void {
     this.#admitted = generation;
+    this.#cancelRetry?.();
+    this.#cancelRetry = undefined;
     this.#wakeUp();
   }
 
   /** Takes what Redis has out of the journal; what it does not have stays. */
   async stop(): Promise<void> {
     this.#isStopped = true;
-    this.#cancelSweep?.();
+    this.#cancelRetry?.();
     this.#isAtEnd = false;
     this.#wake?.();
-    await this.#settleLingering(Number.POSITIVE_INFINITY);
+    await this.#lingering.stop();
   }
 
   #wakeUp(): void {
     this.#wake?.();
     const generation = this.#deps.generation();
     if (!generation || generation !== this.#admitted) return;
-    if (this.#isClear || this.#isStopped) return;
+    // After a failure not for each entry that comes: it would fail, and be told, as often.
+    if (this.#isClear || this.#isStopped || this.#cancelRetry) return;
     if (this.#running?.generation === generation) return;
     const before = this.#running?.done ?? Promise.resolve();
     const done = before
       .then(() => this.#run(generation))
       .catch((error: unknown) => {
-        if (!this.#deps.isOutage(error, generation)) this.#deps.onTrouble(undefined, error);
+        if (this.#deps.isOutage(error, generation)) return;
+        this.#deps.onTrouble(undefined, error);
+        this.#retryLater();
       })
       .finally(() => {
         this.#setAtEnd(false);
         if (this.#running?.done === done) this.#running = undefined;
       });
     this.#running = { generation, done };
+  }
+
+  /** What stopped it was no outage, so no recovery will come: a slow disk, or an order that is wrong. */
+  #retryLater(): void {
+    if (this.#isStopped) return;
+    this.#cancelRetry ??= this.#deps.clock.after(RETRY_MS, () => {
+      this.#cancelRetry = undefined;
+      this.#wakeUp();
+    });
   }
 
   async #run(generation: Generation): Promise<void> {
@@ -221,7 +219,7 @@ export class Replayer {
       for await (const page of this.#pages()) {
         if (!generation.alive || this.#isStopped) return false;
         const rewinds = this.#rewinds;
-        const steps = await this.#stepsOf(page, generation);
+        const steps = await this.#sender.stepsOf(page, generation);
         await underWay;
         if (page.length < this.#pageEntries) this.#setAtEnd(true);
         underWay = this.#replayPage(page, steps, rewinds, generation, last);
@@ -260,8 +258,7 @@ export class Replayer {
     let steps = made;
     for (let looks = 0; steps.length > 0; looks += 1) {
       if (looks >= LOOKS_MAX) throw new Error('journaled jobs are out of order at Redis');
-      await this.#learn(steps, generation, last);
-      const fates = await Promise.all(steps.map((step) => this.#send(step, generation, last)));
+      const fates = await this.#sender.send(steps, generation, last, this.#isRewound);
       const again = await this.#settled(steps, fates, rewinds);
       if (again.length > 0) {
         last.clear();
@@ -270,53 +267,6 @@ export class Replayer {
       steps = again;
     }
     if (rewinds === this.#rewinds) this.#through = page.at(-1)!.position;
-  }
-
-  async #stepsOf(page: readonly Kept<JobEntry>[], generation: Generation): Promise<Step[]> {
-    const steps: Step[] = [];
-    this.#touched = Math.max(this.#touched, page.at(-1)!.position);
-    for (const entry of page) {
-      const ledger = this.#deps.ledger(entry.prefix, entry.queue);
-      const job = storedJob(entry);
-      const place = entry.mark === 'running' ? runPlace(job.place) : job.place;
-      if (this.#deps.isRunning(entry.position)) continue;
-      // Of this life: the series itself decides, from memory.
-      if (place.key.endsWith(`:adds:${this.#deps.processId}`)) continue;
-      if (ledger.readyIn !== generation) await this.#deps.ready(ledger, generation);
-      steps.push({ entry, ledger, work: await this.#deps.workOf(ledger, job), place });
-    }
-    return steps;
-  }
-
-  async #learn(
-    steps: readonly Step[],
-    generation: Generation,
-    last: Map<string, number>,
-  ): Promise<void> {
-    const unknown = new Set(steps.map(({ place }) => place.key).filter((key) => !last.has(key)));
-    for (const key of unknown) last.set(key, Number((await generation.client.get(key)) ?? 0));
-  }
-
-  /** Rejects for an outage only. */
-  async #send(step: Step, generation: Generation, last: Map<string, number>): Promise<Fate> {
-    const { key, number } = step.place;
-    const before = last.get(key)!;
-    if (number <= before) return 'acted';
-    last.set(key, number);
-    this.#hasSent = true;
-    try {
-      const place = { key, before, number };
-      const reply = this.#isRewound
-        ? await step.work.sendAgain(generation, place)
-        : await step.work.send(generation, place);
-      if (typeof reply === 'number' && reply < 0) return { refused: `BullMQ answered ${reply}` };
-      return 'acted';
-    } catch (error) {
-      const reason = fencedReason(error);
-      if (reason === 'late' || reason === 'number') return 'again';
-      if (this.#deps.isOutage(error, generation)) throw error;
-      return { refused: error instanceof Error ? error.message : String(error) };
-    }
   }
 
   /** @returns what is to be sent again */
@@ -330,39 +280,10 @@ export class Replayer {
       else await this.#journal.refuse(step.entry.position, fate.refused);
     }
     if (acted.length > 0 && rewinds === this.#rewinds) {
-      this.#lingering.push({ positions: acted, at: this.#deps.clock.now() });
-      this.#sweepLater();
+      this.#lingering.add(acted);
       this.#replayed += acted.length;
     }
     return again;
-  }
-
-  // The window ---------------------------------------------------------------------------------------
-
-  #sweepLater(): void {
-    const { clock, rollbackWindowMs } = this.#deps;
-    if (this.#isStopped) return;
-    this.#cancelSweep ??= clock.after(Math.max(1, rollbackWindowMs), () => {
-      this.#cancelSweep = undefined;
-      // The window stands still while Redis is away.
-      const until = this.#deps.generation() ? clock.now() - rollbackWindowMs : 0;
-      void this.#settleLingering(until).finally(() => {
-        if (this.#lingering.length > 0) this.#sweepLater();
-      });
-    });
-  }
-
-  async #settleLingering(until: Instant): Promise<void> {
-    const positions: number[] = [];
-    while (this.#lingering.length > 0 && this.#lingering[0]!.at <= until) {
-      positions.push(...this.#lingering.shift()!.positions);
-    }
-    try {
-      if (positions.length > 0) await this.#journal.settle(positions);
-    } catch (error) {
-      // They are met again by the next start, whose numbers say that Redis has them.
-      this.#deps.onTrouble(undefined, error);
-    }
   }
 
   // Waiting ------------------------------------------------------------------------------------------

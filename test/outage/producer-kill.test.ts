@@ -44,7 +44,9 @@ async function killedAfter(count: number, redis: string, prefix: string): Promis
   return said;
 }
 
-it(`loses nothing that was acknowledged by ${KILLS} producers that were killed`, async () => {
+it(`loses nothing that was acknowledged by ${KILLS} producers that were killed`, {
+  timeout: 60_000 + KILLS * 5000,
+}, async () => {
   const server = await startRedis({ aof: 'always' });
   const acknowledged: string[] = [];
   for (let round = 0; round < KILLS; round += 1) {

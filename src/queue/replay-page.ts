@@ -1,0 +1,111 @@
+/**
+ * One page of journaled jobs on its way to Redis: each entry under its number, all of a page at once.
+ * What has acted is told by the numbers' keys; when to send and what to do with the answers is the
+ * replayer's business.
+ */
+import type { JobEntry, Kept, Position } from '../journal/entry.ts';
+import type { AddWork } from './add-series.ts';
+import type { Generation } from './generation.ts';
+import { runPlace } from './island-job.ts';
+import { type AcceptedJob, type Place, storedJob } from './job-store.ts';
+import type { QueueLedger } from './ledger.ts';
+import { fencedReason } from './lua/fence.ts';
+
+export interface PageDeps {
+  processId: string;
+  ledger(prefix: string, queue: string): QueueLedger;
+  ready(ledger: QueueLedger, generation: Generation): Promise<void>;
+  workOf(ledger: QueueLedger, job: AcceptedJob): Promise<AddWork>;
+  /** It runs here from the journal, and Redis does not have it yet: no business of the replay's. */
+  isRunning(position: Position): boolean;
+  isOutage(error: unknown, generation: Generation): boolean;
+}
+
+/** An entry that is to be sent. */
+export interface Step {
+  entry: Kept<JobEntry>;
+  ledger: QueueLedger;
+  work: AddWork;
+  place: Place;
+}
+
+export type Fate = 'acted' | 'again' | { refused: string };
+
+export class PageSender {
+  readonly #deps: PageDeps;
+  #touched: Position = Number.MIN_SAFE_INTEGER;
+  #hasSent = false;
+
+  constructor(deps: PageDeps) {
+    this.#deps = deps;
+  }
+
+  /** Nothing behind this entry was written to a socket in this life. */
+  get touched(): Position {
+    return this.#touched;
+  }
+
+  /** Something may be in Redis since our start, so that a worker may have run it. */
+  get hasSent(): boolean {
+    return this.#hasSent;
+  }
+
+  /** What of a page is to be sent, ready to go. */
+  async stepsOf(page: readonly Kept<JobEntry>[], generation: Generation): Promise<Step[]> {
+    const steps: Step[] = [];
+    this.#touched = Math.max(this.#touched, page.at(-1)!.position);
+    for (const entry of page) {
+      const ledger = this.#deps.ledger(entry.prefix, entry.queue);
+      const job = storedJob(entry);
+      const place = entry.mark === 'running' ? runPlace(job.place) : job.place;
+      if (this.#deps.isRunning(entry.position)) continue;
+      // Of this life: the series itself decides, from memory.
+      if (place.key.endsWith(`:adds:${this.#deps.processId}`)) continue;
+      if (ledger.readyIn !== generation) await this.#deps.ready(ledger, generation);
+      steps.push({ entry, ledger, work: await this.#deps.workOf(ledger, job), place });
+    }
+    return steps;
+  }
+
+  /**
+   * @param last what the numbers' keys hold; unknown ones are asked for
+   * @param isAgain the dataset may have lost what workers ran
+   * @throws for an outage only
+   */
+  async send(
+    steps: readonly Step[],
+    generation: Generation,
+    last: Map<string, number>,
+    isAgain: boolean,
+  ): Promise<Fate[]> {
+    const unknown = new Set(steps.map(({ place }) => place.key).filter((key) => !last.has(key)));
+    for (const key of unknown) last.set(key, Number((await generation.client.get(key)) ?? 0));
+    return await Promise.all(steps.map((step) => this.#sendOne(step, generation, last, isAgain)));
+  }
+
+  async #sendOne(
+    step: Step,
+    generation: Generation,
+    last: Map<string, number>,
+    isAgain: boolean,
+  ): Promise<Fate> {
+    const { key, number } = step.place;
+    const before = last.get(key)!;
+    if (number <= before) return 'acted';
+    last.set(key, number);
+    this.#hasSent = true;
+    try {
+      const place = { key, before, number };
+      const reply = isAgain
+        ? await step.work.sendAgain(generation, place)
+        : await step.work.send(generation, place);
+      if (typeof reply === 'number' && reply < 0) return { refused: `BullMQ answered ${reply}` };
+      return 'acted';
+    } catch (error) {
+      const reason = fencedReason(error);
+      if (reason === 'late' || reason === 'number') return 'again';
+      if (this.#deps.isOutage(error, generation)) throw error;
+      return { refused: error instanceof Error ? error.message : String(error) };
+    }
+  }
+}

@@ -1,0 +1,218 @@
+/** The producer's side where something fails that no recovery follows: a slow disk, an odd answer. */
+import { describe, expect, it } from 'vitest';
+import type { Journal } from '../../src/journal/journal.ts';
+import { MemoryJournal } from '../../src/journal/memory-journal.ts';
+import { AddSeries, type AddWork } from '../../src/queue/add-series.ts';
+import type { Generation } from '../../src/queue/generation.ts';
+import { Intake } from '../../src/queue/intake.ts';
+import { jobEntry } from '../../src/queue/job-store.ts';
+import { QueueLedger } from '../../src/queue/ledger.ts';
+import { Replayer } from '../../src/queue/replayer.ts';
+import { VirtualClock } from '../simulation/virtual-clock.ts';
+
+const WINDOW_MS = 2000;
+const TIMEOUT_MS = 2000;
+
+/** A server that takes every add, or says once what it is told to. */
+function setUp(overrides: Partial<Journal> = {}) {
+  const clock = new VirtualClock();
+  const kept = new MemoryJournal({ bytesMax: 2 ** 20, entriesMax: 1000, clock });
+  const journal = new Proxy(kept as Journal, {
+    get(target, name: keyof Journal) {
+      const value = overrides[name] ?? target[name];
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+  const ledger = new QueueLedger('bull', 'q');
+  const added: string[] = [];
+  const troubles: unknown[] = [];
+  const oddAnswers: Error[] = [];
+  const generation = {
+    alive: true,
+    client: {
+      get: async () => {
+        const odd = oddAnswers.pop();
+        if (odd) throw odd;
+        return `${added.length}`;
+      },
+    },
+  } as unknown as Generation;
+  const work = (id: string): AddWork => {
+    const send = async () => added.push(id) && 0;
+    return { bytes: 100, send, sendAgain: send };
+  };
+  const state: { generation: Generation | undefined } = { generation: undefined };
+  const shared = {
+    clock,
+    processId: 'me',
+    rollbackWindowMs: WINDOW_MS,
+    windowMs: WINDOW_MS,
+    generation: () => state.generation,
+    ready: async () => undefined,
+    compareClocks: async () => undefined,
+    isOutage: () => false,
+    onTrouble: (_: unknown, error: unknown) => void troubles.push(error),
+    restore: () => {
+      throw new Error('the window keeps these as they are');
+    },
+    onWindowFull: () => undefined,
+    onRedone: () => undefined,
+  };
+  const replayer = new Replayer(
+    {
+      ...shared,
+      ledger: () => ledger,
+      workOf: async (_, { jobId }) => work(jobId),
+      isRunning: () => false,
+      onChange: () => undefined,
+      onClear: () => undefined,
+    },
+    journal,
+  );
+  const intake = new Intake(
+    {
+      ...shared,
+      enqueueTimeoutMs: TIMEOUT_MS,
+      roundTripMs: () => 1,
+      isConnecting: () => state.generation === undefined,
+      onUnsent: () => undefined,
+      onJournaled: () => undefined,
+    },
+    journal,
+    replayer,
+  );
+  const keep = async (id: string) => {
+    const arrived = replayer.expect();
+    const place = replayer.nextPlace(ledger);
+    await kept.append(jobEntry(ledger, { jobId: id, name: 'n' }, 0, place, 'unsent'));
+    arrived();
+  };
+  const accept = (id: string) =>
+    intake.accept({
+      ledger,
+      job: { jobId: id, name: 'n' },
+      work: () => work(id),
+      isStrict: false,
+      refusal: (code) => new Error(`refused: ${code}`),
+    });
+  const series = new AddSeries(ledger, 'me', shared);
+  const connect = () => {
+    state.generation = generation;
+  };
+  return {
+    clock,
+    added,
+    troubles,
+    oddAnswers,
+    generation,
+    replayer,
+    intake,
+    series,
+    work,
+    keep,
+    accept,
+    connect,
+  };
+}
+
+describe('a replay that fails for another reason than an outage', () => {
+  it('is tried again by itself, and told once however much comes meanwhile', async () => {
+    let faults = 1;
+    const { clock, added, troubles, generation, replayer, keep, connect } = setUp({
+      jobs(this: MemoryJournal, ...args) {
+        if (faults-- > 0) throw new Error('the disk is slow');
+        return this.jobs(...args);
+      },
+    });
+    connect();
+    await keep('1');
+    replayer.recovered(generation);
+    await clock.pass(100);
+    await keep('2');
+    await clock.pass(100);
+    expect(troubles).toHaveLength(1);
+    expect(added).toEqual([]);
+    await clock.pass(10_000);
+    expect(added).toEqual(['1', '2']);
+    expect(troubles).toHaveLength(1);
+  });
+
+  it('is tried at once by the next recovery, and never after a stop', async () => {
+    let faults = 2;
+    const { clock, added, troubles, generation, replayer, keep, connect } = setUp({
+      jobs(this: MemoryJournal, ...args) {
+        if (faults-- > 0) throw new Error('the disk is slow');
+        return this.jobs(...args);
+      },
+    });
+    connect();
+    await keep('1');
+    replayer.recovered(generation);
+    await clock.pass(100);
+    replayer.recovered(generation);
+    await clock.pass(100);
+    expect(troubles).toHaveLength(2);
+    await replayer.stop();
+    await clock.pass(60_000);
+    expect(added).toEqual([]);
+    expect(clock.pending).toBe(0);
+  });
+});
+
+describe('a series of adds that Redis answers oddly', () => {
+  it('opens by itself once Redis answers as it should', async () => {
+    const { clock, troubles, oddAnswers, generation, series } = setUp();
+    oddAnswers.push(new Error('ERR odd'));
+    await series.settle(generation);
+    expect(troubles).toHaveLength(1);
+    expect([series.isOpenIn(generation), series.isStuckIn(generation)]).toEqual([false, true]);
+    await clock.pass(30_000);
+    expect([series.isOpenIn(generation), series.isStuckIn(generation)]).toEqual([true, false]);
+    expect(clock.pending).toBe(0);
+  });
+
+  it('is not tried again after a stop', async () => {
+    const { clock, oddAnswers, generation, series } = setUp();
+    oddAnswers.push(new Error('ERR odd'));
+    await series.settle(generation);
+    series.stop();
+    expect(clock.pending).toBe(0);
+  });
+});
+
+describe('an intake', () => {
+  it('answers within its time when Redis is not there yet and the disk says nothing', async () => {
+    const { clock, accept } = setUp({ append: () => new Promise<number>(() => undefined) });
+    let toldAt: number | undefined;
+    accept('1').catch(() => {
+      toldAt = clock.now();
+    });
+    await clock.pass(10 * TIMEOUT_MS);
+    expect(toldAt).toBeLessThanOrEqual(TIMEOUT_MS);
+  });
+
+  it('lets go of a burst when its rollback window has passed, also when nothing follows', async () => {
+    const { clock, added, generation, series, work, accept, intake, connect } = setUp();
+    connect();
+    await series.settle(generation);
+    const told = { acted: () => undefined, refused: () => undefined, doubted: () => undefined };
+    series.add(generation, work('1'), told);
+    await clock.pass(10);
+    expect(series.isRemembering).toBe(true);
+    series.forgetOld();
+    expect(series.isRemembering).toBe(true);
+    await clock.pass(WINDOW_MS);
+    series.forgetOld();
+    expect(series.isRemembering).toBe(false);
+
+    added.length = 0;
+    const receipt = accept('2');
+    await clock.pass(WINDOW_MS / 2);
+    await expect(receipt).resolves.toEqual({ id: '0', stored: 'redis' });
+    expect(clock.pending).toBeGreaterThan(0);
+    await clock.pass(2 * WINDOW_MS);
+    // It looks no more: nothing is remembered.
+    expect(clock.pending).toBe(0);
+    intake.stop();
+  });
+});
