@@ -96,9 +96,11 @@ export class PageSender {
     this.#hasSent = true;
     try {
       const place = { key, before, number };
-      const reply = isAgain
-        ? await step.work.sendAgain(generation, place)
-        : await step.work.send(generation, place);
+      // What ran here from the journal may be in flight here, or its outcome known: it goes back to its run.
+      const reply =
+        isAgain || step.entry.mark === 'running'
+          ? await step.work.sendAgain(generation, place)
+          : await step.work.send(generation, place);
       if (typeof reply === 'number' && reply < 0) return { refused: `BullMQ answered ${reply}` };
       return 'acted';
     } catch (error) {

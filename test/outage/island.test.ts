@@ -374,4 +374,43 @@ describe('island mode', () => {
     await expect.poll(() => queue.getCompletedCount(), { timeout: 20_000 }).toBe(120);
     expect([...runs].sort()).toEqual(wanted.sort());
   });
+
+  it('gives back what Redis had and lost again, and runs none of it twice', async () => {
+    const runs: string[] = [];
+    let finish!: () => void;
+    const finished = new Promise<void>((resolve) => {
+      finish = resolve;
+    });
+    await using test = await startRuntime(redis.url, [
+      {
+        queue: 'q',
+        island: true,
+        concurrency: 2,
+        handler: async (job) => {
+          runs.push(job.id!);
+          if (job.name === 'slow') await finished;
+          return job.name;
+        },
+      },
+    ]);
+    await ready(test);
+    const copy = redis.snapshotAof();
+    await kill(test);
+    const slow = await test.client.enqueue('q', 'slow', {});
+    const ids = [slow.id];
+    for (let i = 0; i < 5; i += 1) ids.push((await test.client.enqueue('q', 'quick', {})).id);
+    for (const jobId of ids.slice(1)) await test.line('job.completed', { jobId });
+
+    await using queue = plainQueue(redis.url, 'q');
+    await restored(queue, ids.slice(1), 'completed');
+    await expect.poll(() => test.target.state().breaker, { timeout: 10_000 }).toBe('closed');
+    await redis.restartFrom(copy);
+    finish();
+    await expect
+      .poll(() => Promise.all(ids.map((id) => queue.getJobState(id))), { timeout: 30_000 })
+      .toEqual(ids.map(() => 'completed'));
+    expect((await queue.getJob(slow.id))!.returnvalue).toBe('slow');
+    expect(await queue.getJobCounts()).toMatchObject({ completed: 6, active: 0, waiting: 0 });
+    expect([...runs].sort()).toEqual([...ids].sort());
+  });
 });
