@@ -37,6 +37,10 @@ const readinessSchema = z.looseObject({
   outageId: z.string().optional(),
   since: z.string().optional(),
   reason: z.string().optional(),
+  /** What may become an outage. */
+  warnings: z
+    .array(z.looseObject({ name: z.string(), evidence: z.string(), remedy: z.string() }))
+    .optional(),
 });
 export type Readiness = z.infer<typeof readinessSchema>;
 

@@ -63,6 +63,9 @@ function drawService(service: Status['services'][number]): string {
     lines.push(`  breaker ${breaker}${why}${time}`);
   }
   if (reason !== undefined) lines.push(`  ${plainLine(reason)}`);
+  for (const { name, evidence, remedy } of (breaker === 'closed' && service.warnings) || []) {
+    lines.push(warn(plainLine(`${name}: ${evidence}. ${remedy}`)));
+  }
   return lines.join('\n');
 }
 

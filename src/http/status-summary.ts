@@ -3,6 +3,7 @@
  * means for the work. Pure, so that every case can be read in a test.
  */
 import type { JournalStats } from '../journal/contract.ts';
+import type { Warning } from '../queue/early-warnings.ts';
 import type { TargetState } from '../queue/target.ts';
 import type { QueueConsumption } from './context.ts';
 
@@ -23,6 +24,8 @@ export interface SummaryOf {
   isStopping: boolean;
   queues: readonly QueueConsumption[];
   journal: JournalStats | undefined;
+  /** What may become an outage. */
+  warnings: readonly Pick<Warning, 'name' | 'evidence'>[];
 }
 
 export function summaryOf(of: SummaryOf): Summary {
@@ -60,10 +63,18 @@ export function summaryOf(of: SummaryOf): Summary {
       'Redis answers. What was kept meanwhile is written to it, and stays in the journal';
     return notice('Catching up', `${sentence} until it is safe there.`);
   }
+  if (of.warnings.length > 0) {
+    const what = of.warnings.length === 1 ? 'a warning' : `${of.warnings.length} warnings`;
+    const names = of.warnings.map(({ name, evidence }) => `${name} (${evidence})`);
+    return notice(`All is well, with ${what}`, `What may become an outage: ${names.join(', ')}.`);
+  }
   return {
     level: 'calm',
     headline: 'All is well',
-    sentence: 'Redis answers and all queues are worked on.',
+    sentence:
+      of.queues.length === 0
+        ? 'Redis answers. No handler is here, so no queue is worked on.'
+        : 'Redis answers and all queues are worked on.',
   };
 }
 

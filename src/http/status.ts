@@ -102,9 +102,12 @@ async function statusOf(context: HttpContext, sampler: QueueSampler, timeline: O
       queues,
       meaning: about?.meaning,
       journal: stats,
+      warnings: context.warnings(),
     }),
     breaker: { state: state.breaker, since: state.since, outageId: state.outageId },
     condition: about === undefined ? null : { name: state.condition, ...about },
+    // In an outage there is nothing left to warn of.
+    warnings: state.breaker === 'closed' ? context.warnings() : [],
     queues: shown,
     journal: stats ?? null,
     fleet: await context.replicas(),

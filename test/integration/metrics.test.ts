@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createMetricsServer } from '../../src/http/metrics.ts';
 import { metricsPage } from '../../src/metrics-page.ts';
 import { createService } from '../../src/service.ts';
@@ -37,6 +37,11 @@ beforeAll(async () => {
     ],
   });
   await service.start();
+  // What is added before goes to the journal, and is counted there.
+  const readiness = async () => await (await fetch(`${service.address}/readyz`)).json();
+  await vi.waitFor(async () => expect(await readiness()).toMatchObject({ breaker: 'closed' }), {
+    timeout: 10_000,
+  });
 });
 afterAll(() => service.stop());
 
@@ -209,6 +214,12 @@ it('warn of a Redis whose memory fills, and of nothing else', async () => {
   await expect
     .poll(warnings)
     .toEqual([{ labels: { condition: 'memory-filling', cause: 'resource' }, value: 1 }]);
+  const page = await (await fetch(`${own.address}/v1/status`)).json();
+  expect(page).toMatchObject({
+    level: 'notice',
+    headline: 'All is well, with a warning',
+    warnings: [{ name: 'memory-filling', remedy: expect.stringContaining('Raise maxmemory') }],
+  });
   await own.stop();
 });
 

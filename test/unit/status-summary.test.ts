@@ -21,6 +21,7 @@ const of = (changes: Partial<SummaryOf> = {}) =>
     isStopping: false,
     queues: [{ queue: 'faq', isConsuming: true, concurrency: 2 }],
     journal: JOURNAL,
+    warnings: [],
     ...changes,
   });
 const AWAY = { breaker: 'open', condition: 'refused', meaning: 'nothing listens' } as const;
@@ -41,6 +42,20 @@ describe('the headline', () => {
       level: 'notice',
       sentence: expect.stringContaining('faq (quiet)'),
     });
+  });
+
+  it('says what may become an outage, and no more of it in one', () => {
+    const warnings = [{ name: 'memory-filling', evidence: '93 % of maxmemory is used' }] as const;
+    expect(of({ warnings })).toMatchObject({
+      level: 'notice',
+      headline: 'All is well, with a warning',
+      sentence: expect.stringContaining('memory-filling (93 % of maxmemory is used)'),
+    });
+    expect(of({ ...AWAY, warnings }).sentence).not.toContain('memory-filling');
+  });
+
+  it('does not say of no queue that it is worked on', () => {
+    expect(of({ queues: [] }).sentence).toMatch(/No handler is here/);
   });
 
   it('says in an outage why, and that new jobs are kept', () => {

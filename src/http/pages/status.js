@@ -15,7 +15,7 @@ let isLive = false;
 
 function show() {
   if (!status) return;
-  const { level, headline, sentence, breaker, condition, replica, version } = status;
+  const { level, headline, sentence, breaker, condition, warnings, replica, version } = status;
   byId('summary').dataset.level = level;
   // A live region is read out whenever it is written: only when it differs.
   setText('headline', headline);
@@ -24,7 +24,7 @@ function show() {
   setText('replica', `${replica} · ${version}`);
   byId('logout').hidden = !status.isLocked;
   byId('jobs').hidden = status.scope !== 'administer';
-  byId('facts').replaceChildren(...facts(breaker, condition));
+  byId('facts').replaceChildren(...facts(breaker, condition, warnings));
   showQueues();
   showOutages();
   showReplicas();
@@ -36,7 +36,7 @@ function setText(id, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-function facts(breaker, condition) {
+function facts(breaker, condition, warnings) {
   const rows = [['Breaker', breaker.state]];
   if (breaker.state === 'closed') rows[0][1] += `, for ${age(breaker.since)}`;
   else if (condition) {
@@ -50,6 +50,9 @@ function facts(breaker, condition) {
     if (condition.remedy) rows.push(['What to do', condition.remedy]);
     if (condition.evidence) rows.push(['Where to look', condition.evidence]);
     if (breaker.outageId) rows.push(['Outage', breaker.outageId]);
+  }
+  for (const { name, evidence, remedy } of warnings) {
+    rows.push(['Warning', `${name}: ${evidence}`], ['What to do', remedy]);
   }
   return rows.flatMap(([name, text]) => [
     element('dt', {}, name),
