@@ -299,7 +299,7 @@ export const settings: Readonly<Record<string, Setting>> = {
     PULSE_INTERVAL: {
       ...kinds.duration,
       default: '700ms',
-      text: 'A command watches Redis this often.',
+      text: 'A command watches Redis this often; twice as often while jobs run here.',
     },
     PULSE_TIMEOUT: {
       ...kinds.duration,

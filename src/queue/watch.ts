@@ -105,7 +105,7 @@ export class Watch {
     this.#pulse = new Pulse(
       {
         clock,
-        intervalMs: config.resilience.pulseIntervalMs,
+        intervalMs: () => config.resilience.pulseIntervalMs / (this.#hasJobs() ? 2 : 1),
         timeoutMs: config.resilience.pulseTimeoutMs,
         heardAt: () => this.answeredAt,
         ask: () => this.#options.ask(generation),
@@ -136,6 +136,11 @@ export class Watch {
       this.roundTripMs,
     );
     this.#pulse.start();
+  }
+
+  #hasJobs(): boolean {
+    for (const { held } of this.#options.ledgers()) if (held.size > 0) return true;
+    return false;
   }
 
   #loopBlocked(blockedMs: number): void {

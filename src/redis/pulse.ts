@@ -1,7 +1,8 @@
 /**
  * The pulse: a real command on the command connection when it was silent for a short interval. Only a
  * missed pulse sees a frozen server or a half-open socket, which raise no event: at the latest
- * `intervalMs + timeoutMs` after the last byte, 0.7 s + 2 s = 2.7 s by default.
+ * `intervalMs + timeoutMs` after the last byte: 0.35 s + 2 s by default while jobs run, 0.7 s + 2 s = 2.7 s on
+ * an idle replica, which pays for each pulse.
  *
  * Our own blocked event loop, or a SIGSTOP of ours, looks the same from inside: timers run before
  * sockets are read. So a pulse counts as missed only after what has already arrived was read, and a
@@ -12,7 +13,8 @@ import type { Clock, Instant } from '../time.ts';
 
 export interface PulseOptions {
   clock: Clock;
-  intervalMs: number;
+  /** Silence after which it is asked, ms; read anew for each pulse. */
+  intervalMs(): number;
   /** Least time that an answer may take, ms; measured round trips may raise it. */
   timeoutMs: number;
   /** One round trip; resolves with the server's wall clock, ms since the epoch. */
@@ -74,7 +76,7 @@ export class Pulse {
     const askBy = this.#options.askBy?.() ?? this.#askedAt + CLOCK_EVERY_MS;
     const lastHeardAt = Math.max(this.#answeredAt, heardAt());
     const now = clock.now();
-    const due = Math.max(now, Math.min(lastHeardAt + intervalMs, askBy));
+    const due = Math.max(now, Math.min(lastHeardAt + intervalMs(), askBy));
     this.#cancel = clock.after(due - now, () => {
       const late = clock.now() - due;
       if (late > LOOP_BLOCKED_MS) onLoopBlocked(late);
@@ -121,7 +123,9 @@ export class Pulse {
     let silentMs = 0;
     while (!settled() && !this.#stopped && silentMs < this.timeoutMs) {
       const before = clock.now();
-      await Promise.race([reply, this.#delay(Math.min(SLICE_MS, this.timeoutMs - silentMs))]);
+      // A millisecond at least: what a clock cannot count to would never pass.
+      const slice = Math.max(1, Math.min(SLICE_MS, this.timeoutMs - silentMs));
+      await Promise.race([reply, this.#delay(slice)]);
       if (settled() || this.#stopped) break;
       // Told before anything is read: then the job that did it is still known as in flight.
       const blockedMs = clock.now() - before;

@@ -222,7 +222,7 @@ class SimulatedReplica implements Replica {
     const pulse = new Pulse({
       heardAt: () => Number.NEGATIVE_INFINITY,
       clock: this.#clock,
-      intervalMs: PULSE_INTERVAL_MS,
+      intervalMs: () => PULSE_INTERVAL_MS,
       timeoutMs: PULSE_TIMEOUT_MS,
       ask: async () => {
         await this.#redis.ask();
