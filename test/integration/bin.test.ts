@@ -3,8 +3,10 @@ import { once } from 'node:events';
 import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { startRedis } from '../support/redis-server.ts';
 
 const bin = fileURLToPath(new URL('../../src/bin.mjs', import.meta.url));
 
@@ -145,4 +147,26 @@ describe('the bin', () => {
       code: 0,
     });
   });
+});
+
+it('npm start passes SIGTERM on to the service, which stops gracefully', async () => {
+  const redis = await startRedis();
+  const dataDir = temporaryFolder();
+  const npm = spawn('npm', ['start', '--silent'], {
+    cwd: fileURLToPath(new URL('../..', import.meta.url)),
+    env: {
+      ...process.env,
+      ...{ REDIS_URL: redis.url, DATA_DIR: dataDir, CONFIG_DIR: dataDir, HTTP_PORT: '0' },
+    },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const lines: { event?: string }[] = [];
+  const waiting = createInterface({ input: npm.stdout });
+  waiting.on('line', (line) => lines.push(JSON.parse(line)));
+  const said = () => lines.map(({ event }) => event);
+  await expect.poll(said).toContain('service.started');
+  npm.kill('SIGTERM');
+  // Its output ends with the last process that holds it: the service.
+  await once(waiting, 'close');
+  expect(said().at(-1)).toBe('service.stopped');
 });
