@@ -339,7 +339,7 @@ export const settings: Readonly<Record<string, Setting>> = {
     },
     SLOW_START: {
       ...kinds.duration,
-      default: '3s',
+      default: '2s',
       text: 'After an outage concurrency rises over this time.',
     },
     WEDGE_AFTER: {

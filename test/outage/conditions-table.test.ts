@@ -148,7 +148,7 @@ afterAll(() => {
       'worker without jobs writes a sign of life each 2.4 s at the latest. What became of the server',
       '(`server-restarted`, `failed-over`, `data-lost` after a restart, `slow`) is told by the line at the end of the',
       'outage, which waits 2 s for the first job: its time counts from when Redis answers again. FLUSHALL is seen by',
-      'the next script, which an idle worker runs each 5 s.',
+      'the next script that writes, the sign of life at the latest.',
       '',
       '| fault | condition | ms | said | remedy |',
       '|---|---|---:|---|---|',

@@ -33,7 +33,7 @@ export const resilience: Omit<Config['resilience'], 'journal'> = {
   rollbackWindowMs: 10_000,
   enqueueTimeoutMs: 2000,
   durability: 'normal',
-  slowStartMs: 3000,
+  slowStartMs: 2000,
   wedgeAfterMs: 30_000,
 };
 
