@@ -5,6 +5,14 @@
 import type { Cluster, Redis } from 'ioredis';
 import type { Generation } from './generation.ts';
 
+/** Of a peer that accepted and said nothing, see `endSilentHandshakes`. */
+const SILENT_HANDSHAKE = /^connected, but no answer/;
+
+/** Accepted or not: whether it is the server is told by the command connection. */
+function silent(code: 'EBLOCKED' | 'ETIMEDOUT'): Error {
+  return Object.assign(new Error('no answer to a blocking connection'), { code });
+}
+
 export class BlockingClients {
   readonly #connect: () => Redis | Cluster;
   readonly #timeoutMs: number;
@@ -57,6 +65,11 @@ export class BlockingClients {
   async #open(generation: Generation): Promise<Redis | Cluster> {
     const client = this.#connect();
     generation.addBlocking(client);
+    let reason: unknown;
+    const remember = (error: unknown) => {
+      reason = error;
+    };
+    client.on('error', remember);
     let timer: NodeJS.Timeout | undefined;
     const connecting = client.connect();
     connecting.catch(() => undefined);
@@ -65,21 +78,19 @@ export class BlockingClients {
         connecting,
         new Promise<never>((_resolve, reject) => {
           timer = setTimeout(
-            () =>
-              reject(
-                Object.assign(new Error('no answer to a blocking connection'), {
-                  code: 'ETIMEDOUT',
-                }),
-              ),
+            () => reject(silent(client.status === 'connect' ? 'EBLOCKED' : 'ETIMEDOUT')),
             this.#timeoutMs,
           );
         }),
       ]);
     } catch (error) {
       generation.dropBlocking(client);
-      throw error;
+      // ioredis says why in an event, and then only that the connection is closed.
+      const isSilent = reason instanceof Error && SILENT_HANDSHAKE.test(reason.message);
+      throw isSilent ? silent('EBLOCKED') : (reason ?? error);
     } finally {
       clearTimeout(timer);
+      client.off('error', remember);
     }
     client.on('close', () => {
       if (!this.#ended.has(client)) {
