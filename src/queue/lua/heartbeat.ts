@@ -18,9 +18,10 @@ for queue = 1, #KEYS / ${HEARTBEAT_KEYS_EACH} do
   local at = (queue - 1) * ${HEARTBEAT_KEYS_EACH}
   local members, epoch, check = KEYS[at + 1], KEYS[at + 2], KEYS[at + 3]
   local guard = ARGV[3 + queue]
+  -- first: a full memory is told by the first write alone, and by none that needs no memory
+  redis.call('ZADD', members, now, ARGV[1])
   -- a recovery set it: without it this is not the dataset that we knew
   if redis.call('PEXPIRE', epoch, ARGV[2]) == 0 then return redis.error_reply('FENCED epoch') end
-  redis.call('ZADD', members, now, ARGV[1])
   redis.call('PEXPIRE', members, ARGV[2])
   if tonumber(guard) > 0 then redis.call('SET', check, now, 'PX', guard) end
   reply[#reply + 1] = redis.call('ZCOUNT', members, now - tonumber(ARGV[3]), '+inf')
