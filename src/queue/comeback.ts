@@ -62,6 +62,8 @@ export class Comeback {
   #passed: ProbePassed | undefined;
   /** Server time (ms) of the last sign of life before the outage; 0 before the first connection. */
   #lastAliveAt = 0;
+  /** Outcomes of a dead replica have yet to be read: reading may fail, and is then done by the next try. */
+  #hasAdopted = false;
   #recovery: { change: IdentityChange; report: RecoveryReport; answeredAt: number } | undefined;
 
   constructor(deps: ComebackDeps) {
@@ -115,10 +117,12 @@ export class Comeback {
     // Recovery has no other deadline: a server that falls silent in the middle of it is seen by this.
     watch.begin(generation);
     // Before anybody recovers stalled jobs: what a dead replica finished must not run again.
-    if ((await journal.adoptOrphans()).length > 0) {
+    if ((await journal.adoptOrphans()).length > 0) this.#hasAdopted = true;
+    if (this.#hasAdopted) {
       await this.loadOutcomes();
       producing.adopted();
       islands.found();
+      this.#hasAdopted = false;
     }
     await islands.bring(generation);
     const change = compareIdentity(this.#identity, passed.identity);
@@ -144,7 +148,7 @@ export class Comeback {
   async loadOutcomes(): Promise<void> {
     const { journal, settlements, ledgers } = this.#deps;
     for await (const entry of journal.outcomes()) {
-      await settlements.adopt((prefix, queue) => ledgers.of(prefix, queue), entry);
+      settlements.adopt((prefix, queue) => ledgers.of(prefix, queue), entry);
     }
   }
 

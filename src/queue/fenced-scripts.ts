@@ -8,6 +8,7 @@
 import { createRequire } from 'node:module';
 import type { Cluster, Redis } from 'ioredis';
 import type { Fence, QueueLedger } from './ledger.ts';
+import { BEGIN_KEYS } from './lua/begin.ts';
 import { CLAIM, CLAIM_KEY_COUNT } from './lua/claim.ts';
 import { FENCE_PRELUDE, NUMBERED_PRELUDE } from './lua/fence.ts';
 import { HEARTBEAT } from './lua/heartbeat.ts';
@@ -133,11 +134,9 @@ export function numberedArgs(
   return numbered;
 }
 
-const CLAIM_KEYS = ['wait', 'paused', 'active', 'prioritized', 'delayed', 'waiting-children'];
-
 /** Arguments of `claim`; without ids it looks at every forgotten run of a schedule. */
 export function claimArgs(ledger: QueueLedger, jobIds: readonly string[]): string[] {
-  const keys = CLAIM_KEYS.map((type) => ledger.toKey(type));
+  const keys = BEGIN_KEYS.map((type) => ledger.toKey(type));
   return [...keys, ledger.key('ran'), ledger.toKey(''), ...jobIds];
 }
 

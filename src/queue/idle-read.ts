@@ -17,6 +17,12 @@ export interface Marker {
   score: number;
 }
 
+/**
+ * The end of a wait: a marker, or null when its time was over. `cut`: the read was given up, perhaps with
+ * a marker in its answer, so whoever waited must ask for work at once.
+ */
+export type Found = Marker | null | 'cut';
+
 /** Reads markers of any of the keys; null when the time is over or the signal aborts. */
 export type ReadMarkers = (
   generation: Generation,
@@ -44,7 +50,7 @@ const EARLY_MS = 20;
 
 interface Member {
   key: string;
-  done(marker: Marker | null): void;
+  done(found: Found): void;
   failed(error: unknown): void;
 }
 
@@ -93,17 +99,17 @@ export class IdleRead {
   }
 
   /**
-   * Waits in the next round: for the marker of `key`, or null when the round is over.
+   * Waits in the next round for the marker of `key`, or until the round is over.
    * @throws what the connection says, to one member of the round
    */
-  async wait(generation: Generation, key: string, signal: AbortSignal): Promise<Marker | null> {
+  async wait(generation: Generation, key: string, signal: AbortSignal): Promise<Found> {
     const before = this.#round;
     if (before?.generation === generation && before.endsAt !== undefined) {
       await before.ended.promise;
     }
     if (signal.aborted || !generation.alive) return null;
     const round = this.#gathering(generation);
-    const { promise, resolve: done, reject: failed } = Promise.withResolvers<Marker | null>();
+    const { promise, resolve: done, reject: failed } = Promise.withResolvers<Found>();
     const member: Member = { key, done, failed };
     const leave = () => this.#leftBy(member, round);
     signal.addEventListener('abort', leave, { once: true });
@@ -134,7 +140,7 @@ export class IdleRead {
     return round;
   }
 
-  /** A taker that ends must be waited for no longer; the others gather anew. */
+  /** A taker that ends must be waited for no longer; the others look for themselves and gather anew. */
   #leftBy(member: Member, round: Round): void {
     round.members.delete(member);
     member.done(null);
@@ -172,7 +178,7 @@ export class IdleRead {
 
   #end(round: Round): void {
     if (this.#round === round) this.#round = undefined;
-    for (const { done } of round.members) done(null);
+    for (const { done } of round.members) done(round.ending.signal.aborted ? 'cut' : null);
     round.members.clear();
     round.ended.resolve();
   }

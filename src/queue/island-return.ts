@@ -14,6 +14,7 @@ import type { Generation } from './generation.ts';
 import { runPlace } from './island-job.ts';
 import { type AcceptedJob, storedJob } from './job-store.ts';
 import type { HeldJob, QueueLedger } from './ledger.ts';
+import { BEGIN_KEYS } from './lua/begin.ts';
 import { fencedReason } from './lua/fence.ts';
 
 export interface IslandReturnDeps {
@@ -25,8 +26,6 @@ export interface IslandReturnDeps {
 
 /** Adds under way at once. */
 const BATCH = 64;
-
-const CLAIM_KEYS = ['wait', 'paused', 'active', 'prioritized', 'delayed'];
 
 /**
  * The entries at these positions of one queue; reads no further than the last of them.
@@ -117,7 +116,7 @@ async function add(
   const number = { key, before: 0, number: 1 };
   multi.runCommand(commandName(numberedName(script)!), numberedArgs(script, args, number));
   multi.runCommand(commandName('island-claim'), [
-    ...CLAIM_KEYS.map((type) => ledger.toKey(type)),
+    ...BEGIN_KEYS.map((type) => ledger.toKey(type)),
     ledger.toKey(''),
     held.id,
     held.token,

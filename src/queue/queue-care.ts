@@ -9,7 +9,8 @@ import type { HeldJob, Outcome, QueueLedger } from './ledger.ts';
 import { fencedReason } from './lua/fence.ts';
 import { makeNextRun } from './next-run.ts';
 import { writeNotes } from './notes.ts';
-import { type Early, type RecoveryDeps, replay } from './recovery.ts';
+import type { RecoveryDeps } from './recovery.ts';
+import { type Early, replay } from './replay-outcomes.ts';
 import { type RetakeMode, type RetakeReply, retake } from './retake.ts';
 import type { Verdict } from './target-core.ts';
 

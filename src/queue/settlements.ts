@@ -61,10 +61,7 @@ export class Settlements {
    * An outcome of an earlier life, or of a replica that never came back. Of two attempts at one job,
    * which a process that died while it ran from the journal may leave, the later one says what is true.
    */
-  async adopt(
-    ledgerOf: (prefix: string, queue: string) => QueueLedger,
-    entry: Kept<OutcomeEntry>,
-  ): Promise<void> {
+  adopt(ledgerOf: (prefix: string, queue: string) => QueueLedger, entry: Kept<OutcomeEntry>): void {
     const { unsettled, held } = ledgerOf(entry.prefix, entry.queue);
     const { jobTimestamp, attemptsStarted } = entry;
     const running = held.get(entry.jobId);
@@ -73,7 +70,10 @@ export class Settlements {
     if (!known) unsettled.set(entry.jobId, fromEntry(entry));
     else if (known.job.timestamp === jobTimestamp && known.job.attemptsStarted < attemptsStarted) {
       unsettled.set(entry.jobId, fromEntry(entry));
-      if (known.position !== undefined) await this.#journal.settle([known.position]);
+      // What stays of it is met again by the next start, and says less than the later one.
+      if (known.position !== undefined) {
+        this.#journal.settle([known.position]).catch(() => undefined);
+      }
     }
   }
 

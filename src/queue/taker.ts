@@ -6,7 +6,7 @@ import { unpack } from 'msgpackr';
 import type { Instant } from '../time.ts';
 import { keyCount } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
-import type { Marker } from './idle-read.ts';
+import type { Found, Marker } from './idle-read.ts';
 import { type HeldJob, heldFromReply, type QueueLedger } from './ledger.ts';
 import type { Sender } from './sender.ts';
 import { onOwnClock } from './server-clock.ts';
@@ -180,6 +180,7 @@ export class Taker {
         this.#marker(generation, restMs, signal),
       );
       if (!outcome?.reply) continue;
+      if (outcome.reply === 'cut') return null;
       this.#isBusy();
       return outcome.reply;
     }
@@ -202,11 +203,7 @@ export class Taker {
   }
 
   /** Reads on a connection of its own, or with the other quiet queues of this process. */
-  async #marker(
-    generation: Generation,
-    restMs: number,
-    signal: AbortSignal,
-  ): Promise<Marker | null> {
+  async #marker(generation: Generation, restMs: number, signal: AbortSignal): Promise<Found> {
     const { idleRead } = this.#core;
     const isShared = idleRead.concerns(this.#slot, generation);
     const busyForMs = isShared ? idleRead.busyForMs(generation) : restMs;
