@@ -66,7 +66,7 @@ export interface Outcome {
 /** A job that runs here, or whose outcome is known here, and that the dataset has forgotten. */
 export interface Undone {
   job: HeldJob;
-  /** Undefined while the handler runs. */
+  /** Undefined while the handler runs; of one that ended since, how it ended. */
   outcome: Outcome | undefined;
   /** Monotonic instant until which its add may come again. */
   until: Instant;

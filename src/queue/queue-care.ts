@@ -187,11 +187,16 @@ export class QueueCare {
     const found: Outcome[] = [];
     for (const [i, { job, outcome, until }] of waiting.entries()) {
       const verdict = reply.verdicts[i]!;
-      if (verdict !== 'missing' || now > until) ledger.undone.delete(job.id);
-      if (verdict !== 'kept' && verdict !== 'pulled') continue;
+      if (verdict === 'missing' && now <= until) continue;
+      ledger.undone.delete(job.id);
+      const isUntold = job.isGone && outcome !== undefined;
+      if (verdict !== 'kept' && verdict !== 'pulled') {
+        if (isUntold && verdict !== 'settled') deps.outcomeDropped(ledger, job, verdict);
+        continue;
+      }
       job.lockedAt = now;
       job.isGone = false;
-      // Of a handler that runs, or that ended meanwhile, its own settle writes the outcome.
+      // Of a handler that still runs its own settle writes the outcome.
       if (outcome) found.push(outcome);
       else if (job.schedulerUpdate) await this.makeNextRun(generation, ledger, job.schedulerUpdate);
     }

@@ -49,10 +49,7 @@ export class Settler {
   }
 
   async #settle(job: HeldJob, script: string, args: readonly unknown[]): Promise<unknown> {
-    if (job.isGone) {
-      this.#core.outcomeDropped(this.#ledger, job, 'missing');
-      return 0;
-    }
+    if (job.isGone) return this.#gone(job, script, args);
     const generation = this.#core.generation() ?? this.#core.settlingGeneration();
     if (!generation) return await this.#journal(job, script, args);
     if (hasNotes(job) && !(await this.#notesFirst(job))) {
@@ -73,6 +70,20 @@ export class Settler {
     if (typeof reply === 'number' && reply < 0) return reply;
     this.#acknowledged(job, script, args);
     return fetches ? this.#taker.hold(reply, job.token, 0) : reply;
+  }
+
+  /** The dataset has forgotten the job. If a rollback did, its add may come again, and is given to this run. */
+  #gone(job: HeldJob, script: string, args: readonly unknown[]): number {
+    const undone = this.#ledger.undone.get(job.id);
+    if (undone?.job === job) {
+      const at = this.#core.clock.wall();
+      const command = script;
+      undone.outcome = { job, command, args: withoutFetch(script, args), at, position: undefined };
+      this.#ledger.release(job);
+    } else {
+      this.#core.outcomeDropped(this.#ledger, job, 'missing');
+    }
+    return 0;
   }
 
   /** False when an outage came between. While memory is full they are written afterwards. */

@@ -2,23 +2,27 @@
  * Jobs that Redis acknowledged and then lost, with a restart from an older copy of its data: the client
  * adds them again, each once, and a living worker does not run again what it has run.
  */
+import { once } from 'node:events';
 import { FlowProducer, type Job, Queue, Worker } from 'bullmq';
 import pino from 'pino';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { createClient } from '../../src/create-client.ts';
 import type { Client } from '../../src/queue/client.ts';
 import { systemClock } from '../../src/time.ts';
+import { startProxy, type TcpProxy } from '../support/proxy.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 import { startTarget, type TestTarget } from '../support/target.ts';
 
 const PATIENCE = { timeout: 15_000, interval: 50 };
 
 let server: RedisServer;
+let door: TcpProxy;
 let client: Client;
 let target: TestTarget;
 let worker: Worker;
 let queue: Queue;
 let runs: string[];
+let released: PromiseWithResolvers<void>;
 
 beforeEach(async () => {
   server = await startRedis({ aof: 'always' });
@@ -26,12 +30,15 @@ beforeEach(async () => {
   queue.on('error', () => undefined);
   const settings = { PULSE_INTERVAL: '150ms' };
   const log = pino({ level: 'silent' });
-  client = await createClient({ redis: server.url, journal: 'memory', settings, log });
+  door = await startProxy(server.port);
+  client = await createClient({ redis: door.url, journal: 'memory', settings, log });
   target = await startTarget(server.url, { resilience: { pulseIntervalMs: 150 } });
   runs = [];
+  released = Promise.withResolvers();
   const { connection, backendFactory } = target;
   const run = async ({ id, name }: Job): Promise<string> => {
     runs.push(id!);
+    if (name === 'long') await released.promise;
     return name;
   };
   worker = new Worker('orders', run, { connection, concurrency: 10 }, backendFactory);
@@ -42,6 +49,7 @@ afterEach(async () => {
   await target.stop(systemClock.now() + 1000);
   await client.close();
   await queue.close();
+  await door.stop();
   await server.stop();
 });
 
@@ -96,4 +104,21 @@ it('adds them again, once, whatever their kind, and runs none twice', async () =
   const tree = await flows.getFlow({ id: 'parent-3', queueName: 'orders' });
   expect(tree.children?.map(({ job }) => job.id).sort()).toEqual(['child-3-1', 'child-3-2']);
   await flows.close();
+});
+
+it('runs none again whose run ended between the rollback and its second add', async () => {
+  const copy = server.snapshotAof();
+  const { id } = await client.enqueue('orders', 'long', {});
+  await expect.poll(() => runs, PATIENCE).toEqual([id]);
+  await door.refuse();
+  door.reset();
+  await server.restartFrom(copy);
+  await expect.poll(() => target.state().breaker, PATIENCE).toBe('closed');
+  const ended = once(worker, 'completed');
+  released.resolve();
+  await ended;
+  await door.heal();
+  await expect.poll(() => queue.getCompletedCount(), PATIENCE).toBe(1);
+  expect(runs).toEqual([id]);
+  expect((await queue.getJob(id))?.returnvalue).toBe('long');
 });
