@@ -71,10 +71,18 @@ class Stage {
     this.proxies = proxies;
   }
 
+  /** The server's fate, one thing after another: a strike may come before a restart is done. */
+  #turn: Promise<void> = Promise.resolve();
+
+  #next(act: () => void | Promise<void>): Promise<void> {
+    this.#turn = this.#turn.then(act);
+    return this.#turn;
+  }
+
   /** Begins at once: what was sent before may have arrived, nothing else does. */
   strike(kind: Kind): void {
-    if (kind === 'kill') void this.server.kill();
-    if (kind === 'freeze') this.server.freeze();
+    if (kind === 'kill') void this.#next(() => this.server.kill());
+    if (kind === 'freeze') void this.#next(() => this.server.freeze());
     for (const proxy of this.proxies) {
       if (kind === 'hole') proxy.blackHole();
       if (kind === 'mute') proxy.dropReplies();
@@ -85,8 +93,8 @@ class Stage {
   }
 
   async mend(kind: Kind): Promise<void> {
-    if (kind === 'kill') await this.server.restart();
-    if (kind === 'freeze') this.server.thaw();
+    if (kind === 'kill') await this.#next(() => this.server.restart());
+    if (kind === 'freeze') await this.#next(() => this.server.thaw());
     await Promise.all(this.proxies.map((proxy) => proxy.heal()));
   }
 }

@@ -271,11 +271,14 @@ class Direction {
   #wait(): void {
     const head = this.#pending[0];
     if (head === undefined) return;
-    setTimeout(() => {
-      this.#pending.shift();
-      this.#actIfOpen(head.act);
-      this.#wait();
-    }, head.at - performance.now());
+    setTimeout(
+      () => {
+        this.#pending.shift();
+        this.#actIfOpen(head.act);
+        this.#wait();
+      },
+      Math.max(0, head.at - performance.now()),
+    );
   }
 
   #actIfOpen(act: () => void): void {

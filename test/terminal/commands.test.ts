@@ -1,17 +1,15 @@
 /** Every command as an operator sees it, in a real terminal, with Redis and without. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { Queue } from 'bullmq';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { freePort, type RedisServer, startRedis } from '../support/redis-server.ts';
+import { type RedisServer, startRedis } from '../support/redis-server.ts';
+import { type Desk, openDesk } from './desk.ts';
 import { Terminal } from './support.ts';
 
 /** The promise is 3 s; a machine with other tests on it gets twice that for starting Node. */
 const ANSWER_MS = 6000;
 
 let redis: RedisServer;
-let folder: string;
+let desk: Desk;
 let env: Record<string, string>;
 /** The service runs here; commands are typed in the other. */
 let service: Terminal;
@@ -19,38 +17,19 @@ let shell: Terminal;
 
 beforeAll(async () => {
   redis = await startRedis({ aof: true });
-  folder = mkdtempSync(join(tmpdir(), 'holdfast-terminal-'));
-  mkdirSync(join(folder, 'workers'));
-  mkdirSync(join(folder, 'config'));
-  writeFileSync(
-    join(folder, 'workers', 'mail.mjs'),
+  const nightly = { id: 'nightly', queue: 'mail', cron: '0 3 * * *', data: {} };
+  desk = await openDesk(
+    redis,
     `export default { queue: 'mail', attempts: 2, backoff: { type: 'fixed', delay: 10 },
        async handler(job) {
          if (job.data.fail) throw new Error('no such recipient ' + 'and so on '.repeat(30));
          return { sent: job.data.to };
        } };`,
+    [nightly],
   );
-  const nightly = { id: 'nightly', queue: 'mail', cron: '0 3 * * *', data: {} };
-  writeFileSync(join(folder, 'config', 'schedules.json'), JSON.stringify([nightly]));
-  env = {
-    REDIS_URL: redis.url,
-    HTTP_PORT: `${await freePort()}`,
-    DATA_DIR: join(folder, 'data'),
-    WORKERS_DIR: join(folder, 'workers'),
-    CONFIG_DIR: join(folder, 'config'),
-    REPLICA: 'web-1',
-  };
-  service = new Terminal(env);
-  shell = new Terminal(env);
-  service.type('holdfast start; echo "code=$?"');
-  service.press('Enter');
-  await service.until(/Holdfast is running/);
+  ({ env, service, shell } = desk);
 });
-afterAll(() => {
-  service[Symbol.dispose]();
-  shell[Symbol.dispose]();
-  rmSync(folder, { recursive: true, force: true });
-});
+afterAll(() => desk[Symbol.dispose]());
 
 describe('with Redis', () => {
   it('status shows service, replicas and queues, in colours and without', async () => {
@@ -190,7 +169,7 @@ describe('without Redis', () => {
       ...env,
       HTTP: 'false',
       REPLICA: 'burst',
-      DATA_DIR: `${folder}/b`,
+      DATA_DIR: `${env.DATA_DIR}-b`,
     });
     burst.type('holdfast start --burst; echo "code=$?"');
     burst.press('Enter');

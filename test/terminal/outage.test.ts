@@ -2,48 +2,28 @@
  * What a person who is woken reads in a terminal: what is wrong, what is kept, what it was. One Redis
  * that goes and comes back; each command before, during and after.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { freePort, type RedisServer, startRedis } from '../support/redis-server.ts';
-import { Terminal } from './support.ts';
+import { type RedisServer, startRedis } from '../support/redis-server.ts';
+import { type Desk, openDesk } from './desk.ts';
+import type { Terminal } from './support.ts';
 
 const GREEN = '\u001b[32m';
 const RED = '\u001b[31m';
 
 let redis: RedisServer;
-let folder: string;
+let desk: Desk;
 let service: Terminal;
 let shell: Terminal;
 
 beforeAll(async () => {
   redis = await startRedis({ aof: true });
-  folder = mkdtempSync(join(tmpdir(), 'holdfast-terminal-'));
-  for (const name of ['workers', 'config']) mkdirSync(join(folder, name));
-  writeFileSync(
-    join(folder, 'workers', 'mail.mjs'),
+  desk = await openDesk(
+    redis,
     "export default { queue: 'mail', handler: (job) => ({ sent: job.data.to }) };",
   );
-  const env = {
-    REDIS_URL: redis.url,
-    HTTP_PORT: `${await freePort()}`,
-    DATA_DIR: join(folder, 'data'),
-    WORKERS_DIR: join(folder, 'workers'),
-    CONFIG_DIR: join(folder, 'config'),
-    REPLICA: 'web-1',
-  };
-  service = new Terminal(env);
-  shell = new Terminal(env);
-  service.type('holdfast start');
-  service.press('Enter');
-  await service.until(/Holdfast is running/);
+  ({ service, shell } = desk);
 });
-afterAll(() => {
-  service[Symbol.dispose]();
-  shell[Symbol.dispose]();
-  rmSync(folder, { recursive: true, force: true });
-});
+afterAll(() => desk[Symbol.dispose]());
 
 /** The screen of a command that must end with this code; errors of ours never show a stack. */
 async function screenOf(line: string, code = 0): Promise<string> {

@@ -115,15 +115,20 @@ function setUp(overrides: Partial<Journal> = {}) {
   };
 }
 
+/** A journal whose jobs cannot be read so many times. */
+function unreadable(times: number): Partial<Journal> {
+  let left = times;
+  return {
+    jobs(this: MemoryJournal, ...args) {
+      if (left-- > 0) throw new Error('the disk is slow');
+      return this.jobs(...args);
+    },
+  };
+}
+
 describe('a replay that fails for another reason than an outage', () => {
   it('is tried again by itself, and told once however much comes meanwhile', async () => {
-    let faults = 1;
-    const { clock, added, troubles, generation, replayer, keep, connect } = setUp({
-      jobs(this: MemoryJournal, ...args) {
-        if (faults-- > 0) throw new Error('the disk is slow');
-        return this.jobs(...args);
-      },
-    });
+    const { clock, added, troubles, generation, replayer, keep, connect } = setUp(unreadable(1));
     connect();
     await keep('1');
     replayer.recovered(generation);
@@ -138,13 +143,7 @@ describe('a replay that fails for another reason than an outage', () => {
   });
 
   it('is tried at once by the next recovery, and never after a stop', async () => {
-    let faults = 2;
-    const { clock, added, troubles, generation, replayer, keep, connect } = setUp({
-      jobs(this: MemoryJournal, ...args) {
-        if (faults-- > 0) throw new Error('the disk is slow');
-        return this.jobs(...args);
-      },
-    });
+    const { clock, added, troubles, generation, replayer, keep, connect } = setUp(unreadable(2));
     connect();
     await keep('1');
     replayer.recovered(generation);
