@@ -3,7 +3,7 @@
  * same concurrency, in turn. Each pair measures both, in alternating order, so that a machine that
  * grows slower or faster favours neither; what is printed are medians.
  *
- * `--pairs 5 --jobs 30000 --concurrency 50 --in-flight 100 --json --min-ratio 0.95` (exit 1 below).
+ * `--pairs 5 --jobs 60000 --concurrency 50 --in-flight 100 --json --min-ratio 0.95` (exit 1 below).
  */
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -31,7 +31,7 @@ interface Result {
 const { values } = parseArgs({
   options: {
     pairs: { type: 'string', default: '5' },
-    jobs: { type: 'string', default: '30000' },
+    jobs: { type: 'string', default: '60000' },
     concurrency: { type: 'string', default: '50' },
     'in-flight': { type: 'string', default: '100' },
     'min-ratio': { type: 'string' },
@@ -42,8 +42,7 @@ const pairs = positive('pairs', values.pairs);
 const jobs = positive('jobs', values.jobs);
 const concurrencyOf: Record<Kind, number> = {
   drain: positive('concurrency', values.concurrency),
-  add: positive('in-flight', values['in-flight']),
-  accept: positive('in-flight', values['in-flight']),
+  enqueue: positive('in-flight', values['in-flight']),
 };
 
 const results: Result[] = [];
@@ -96,7 +95,7 @@ async function measure(args: string[]): Promise<Measurement> {
 function draw(all: readonly Result[]): string {
   const lines = all.map(({ kind, concurrency, median: middle, ratio }) => {
     const how = kind === 'drain' ? `concurrency ${concurrency}` : `${concurrency} in flight`;
-    return `${kind.padEnd(6)} ${drawPair(middle)}   ratio ${ratio.toFixed(3)}   (${how})`;
+    return `${kind.padEnd(7)} ${drawPair(middle)}   ratio ${ratio.toFixed(3)}   (${how})`;
   });
   return `Medians of ${pairs} pairs, ${jobs} jobs each:\n${lines.join('\n')}\n`;
 }
