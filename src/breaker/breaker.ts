@@ -78,6 +78,11 @@ export class Breaker {
     this.#feed({ type: 'failure', trouble });
   }
 
+  /** The outage that was taken for `from` turned out to be another; no probe is moved by that. */
+  renamed(from: string, trouble: Trouble): void {
+    this.#feed({ type: 'renamed', from, trouble });
+  }
+
   /** An operator opens the breaker by hand; it stays open until `release`. */
   isolate(trouble: Trouble): void {
     this.#feed({ type: 'isolate', trouble });
@@ -103,7 +108,8 @@ export class Breaker {
     const before = this.#state;
     const { state, effects } = transition(before, event);
     this.#state = state;
-    if (state.state !== before.state) this.#options.onTransition(before, state);
+    const isRenamed = event.type === 'renamed' && state !== before;
+    if (state.state !== before.state || isRenamed) this.#options.onTransition(before, state);
     for (const effect of effects) {
       if (this.#stopped) return;
       this.#carryOut(effect);

@@ -34,6 +34,7 @@ export type BreakerState =
 
 export type BreakerEvent =
   | { type: 'failure'; trouble: Trouble }
+  | { type: 'renamed'; from: string; trouble: Trouble }
   | { type: 'probe-due' }
   | { type: 'probe-passed' }
   | { type: 'probe-failed'; trouble: Trouble }
@@ -70,6 +71,10 @@ export function transition(now: BreakerState, event: BreakerEvent): Step {
   switch (event.type) {
     case 'failure':
       return failure(now, event.trouble);
+    case 'renamed':
+      return now.state !== 'closed' && now.state !== 'isolated' && now.trouble.name === event.from
+        ? { state: { ...now, trouble: event.trouble }, effects: [] }
+        : unchanged(now);
     case 'probe-due':
       if (now.state !== 'open') return unchanged(now);
       return {

@@ -22,6 +22,8 @@ export interface DetectorDeps {
   wasEverClosed(): boolean;
   /** Tells the breaker. */
   failure(trouble: Trouble): void;
+  /** Tells the breaker that what it took for `from` is another trouble. */
+  renamed(from: string, trouble: Trouble): void;
 }
 
 /** A blocking read may be late by this much before its socket counts as dead, ms. */
@@ -76,6 +78,14 @@ export class Detector {
     failure({ name: condition, pace: conditions[condition].pace });
     outages.saw(condition, textOf(error));
     return true;
+  }
+
+  /** The server that fell silent answers after all, later than `tookMs`: it is slow, not frozen. */
+  late(tookMs: number): void {
+    const { renamed, outages } = this.#deps;
+    if (this.#state.condition !== 'frozen') return;
+    outages.saw('slow', `an answer took more than ${Math.round(tookMs)} ms`);
+    renamed('frozen', { name: 'slow', pace: conditions.slow.pace });
   }
 
   /** What the error of a probe or a recovery means. */

@@ -124,6 +124,7 @@ export class ResilientTarget implements RedisTarget {
       askBy: () => this.#heartbeat.dueAt,
       mayScout: () => this.#replicas <= resilience.attemptBudget / 2,
       onError: (error, of) => this.#detector.isOutage(error, of, true),
+      onLate: (tookMs) => this.#detector.late(tookMs),
     });
     this.#detector = new Detector({
       clock,
@@ -133,6 +134,7 @@ export class ResilientTarget implements RedisTarget {
       generation: () => this.#comeback.generation,
       wasEverClosed: () => this.#admission.everOpen,
       failure: (trouble) => this.#breaker.failure(trouble),
+      renamed: (from, trouble) => this.#breaker.renamed(from, trouble),
     });
     this.#care = new QueueCare({
       clock,
@@ -265,6 +267,7 @@ export class ResilientTarget implements RedisTarget {
       await sayGoodbye(generation, this.#ledgers.all(), this.processId, this.#clock, deadline);
     }
     this.#endConnections();
+    this.#watch.stop();
     this.#leases.rest();
     this.#comeback.stop();
     await settlesEnd(this.#ledgers.all(), this.#clock);

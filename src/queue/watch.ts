@@ -28,10 +28,15 @@ export interface WatchOptions {
   mayScout(): boolean;
   /** Something went wrong on a connection of the generation. */
   onError(error: unknown, generation: Generation): void;
+  /** What was silent for longer than it may does answer, if late; `tookMs` at the least. */
+  onLate(tookMs: number): void;
 }
 
 /** Jobs that are named when the event loop was blocked: one of them did it. */
 const BLOCKED_JOBS_MAX = 20;
+
+/** An answer that takes longer than this beyond the verdict is not waited for, ms. */
+const LATE_MS = 3000;
 
 /** Jobs that were settled so lately may have blocked the loop, ms. */
 const JUST_SETTLED_MS = 500;
@@ -44,6 +49,9 @@ export class Watch {
   readonly #options: WatchOptions;
   #pulse: Pulse | undefined;
   #scout: Scout | undefined;
+  /** The scout that had no answer yet when the pulse was missed, and hears of a late one. */
+  #lateScout: Scout | undefined;
+  #cancelLate: (() => void) | undefined;
   /** ioredis says why in an event, and then only that the connection is closed. */
   #lastError: unknown;
 
@@ -88,6 +96,29 @@ export class Watch {
     this.#scout = undefined;
   }
 
+  /** For good: no connection and no timer is left. Idempotent. */
+  stop(): void {
+    this.rest();
+    this.#endLate();
+  }
+
+  #endLate(): void {
+    this.#cancelLate?.();
+    this.#lateScout?.end();
+    this.#lateScout = undefined;
+  }
+
+  #listenLate(scout: Scout, silentMs: number): void {
+    const { clock, onLate } = this.#options;
+    this.#endLate();
+    this.#lateScout = scout;
+    this.#cancelLate = clock.after(LATE_MS, () => this.#endLate());
+    scout.listen(() => {
+      this.#endLate();
+      onLate(silentMs);
+    });
+  }
+
   #newScout(): Scout {
     const { redis } = this.#options.config;
     const overrides = { lazyConnect: true };
@@ -123,12 +154,12 @@ export class Watch {
         },
         onMissed: (silentMs) => {
           const error = new Error(`no answer to a pulse for ${Math.round(silentMs)} ms`);
-          const found = this.#scout?.finding(silentMs);
+          const scout = this.#scout;
           this.#scout = undefined;
-          onError(
-            conditionOf(found) === undefined ? Object.assign(error, { code: 'EFROZEN' }) : found,
-            generation,
-          );
+          const found = scout?.finding(silentMs);
+          const isFrozen = (conditionOf(found) ?? 'frozen') === 'frozen';
+          onError(isFrozen ? Object.assign(error, { code: 'EFROZEN' }) : found, generation);
+          if (isFrozen && scout) this.#listenLate(scout, silentMs);
         },
         onError: (error) => onError(error, generation),
         onLoopBlocked: (blockedMs) => this.#loopBlocked(blockedMs),

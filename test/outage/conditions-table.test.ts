@@ -146,7 +146,7 @@ afterAll(() => {
       'word from the fault until 1.5 s after; another than these is a failure of the test. Faults that only writes',
       'meet (`no-replicas`, `out-of-memory`, `cannot-persist`, `cluster-down`) wait for the next one: a',
       'worker without jobs writes a sign of life each 2.4 s at the latest. What became of the server',
-      '(`server-restarted`, `failed-over`, `data-lost` after a restart, `slow`) is told by the line at the end of the',
+      '(`server-restarted`, `failed-over`, `data-lost` after a restart) is told by the line at the end of the',
       'outage, which waits 2 s for the first job: its time counts from when Redis answers again. FLUSHALL is seen by',
       'the next script that writes, the sign of life at the latest.',
       '',

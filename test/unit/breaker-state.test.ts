@@ -40,6 +40,17 @@ describe('transition', () => {
     });
   });
 
+  it('takes a better name for an outage, moves nothing by it, and keeps what was named otherwise', () => {
+    const slow: Trouble = { name: 'slow', pace: 'normal' };
+    const open = transition(closed, { type: 'failure', trouble: frozen }).state;
+    const renamed = { type: 'renamed', from: 'frozen', trouble: slow } as const;
+    expect(transition(open, renamed)).toEqual({ state: { ...open, trouble: slow }, effects: [] });
+    const other = transition(closed, { type: 'failure', trouble: refused }).state;
+    for (const state of [closed, other]) {
+      expect(transition(state, renamed)).toEqual({ state, effects: [] });
+    }
+  });
+
   it('starts again with the probe when Redis leaves in the middle of a recovery', () => {
     const recovering = stateAfter({ type: 'probe-due' }, { type: 'probe-passed' });
     const { state, effects } = transition(recovering, { type: 'failure', trouble: refused });

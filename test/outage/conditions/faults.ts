@@ -104,9 +104,8 @@ export const FAULTS: readonly Fault[] = [
     name: 'slow',
     // Silent for longer than PULSE_TIMEOUT; only its answer tells that it is not.
     also: ['frozen'],
-    isToldAtEnd: true,
-    // Four requests of the probe and some of the recovery.
-    moreMs: 30_000,
+    // The second connection asks a second after the first, which is silent for 700 ms before.
+    moreMs: 1500,
     cause: ({ proxy }) => proxy.latency(2500),
   },
   {
