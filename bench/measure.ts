@@ -1,9 +1,8 @@
 /**
- * One measurement in a process of its own, so that neither system runs in code that the other made
- * hot, or beside its garbage. Prints one line of JSON. Arguments: system, kind, Redis URL, jobs,
- * concurrency.
+ * One system in a process of its own, so that neither runs in code that the other made hot, or beside
+ * its garbage. A child of `main.ts`, which sends it how many jobs to measure, as often as it likes, and
+ * is sent a `Measurement` for each. Arguments: system, kind, Redis URL, concurrency.
  */
-import { once } from 'node:events';
 import { Queue, Worker } from 'bullmq';
 import { openSystem, type System, type SystemName } from './systems.ts';
 
@@ -12,17 +11,11 @@ export const KINDS = ['drain', 'enqueue'] as const;
 export type Kind = (typeof KINDS)[number];
 
 export interface Measurement {
-  /** Jobs per second of wall time. */
-  rate: number;
-  /** CPU time of this process per job, µs. */
+  seconds: number;
+  /** CPU time of this process, µs. */
   cpuMicros: number;
 }
 
-/**
- * So many of them before the clock starts, as a share of the measured ones: a service runs for days, so
- * what is compared is compiled code with grown buffers, on both sides.
- */
-const WARM_UP_SHARE = 0.5;
 const BULK = 1000;
 const QUEUE = 'bench';
 
@@ -52,7 +45,7 @@ async function drain(
     if (--left === 0) done.resolve();
   });
   await worker.waitUntilReady();
-  const measured = await clocked(jobs, async () => {
+  const measured = await clocked(async () => {
     worker.run().catch(done.reject);
     await done.promise;
   });
@@ -69,14 +62,14 @@ async function enqueue(system: System, jobs: number, concurrency: number): Promi
   const producer = async (): Promise<void> => {
     while (next < jobs) await queue.add('job', { n: next++ });
   };
-  const measured = await clocked(jobs, async () => {
+  const measured = await clocked(async () => {
     await Promise.all(Array.from({ length: concurrency }, producer));
   });
   await queue.close();
   return measured;
 }
 
-/** By plain BullMQ for both systems: it is not what is measured. */
+/** By plain BullMQ for both systems, as is what follows: it is not what is measured. */
 async function fill(url: string, jobs: number): Promise<void> {
   const queue = new Queue(QUEUE, { connection: { url } });
   for (let from = 0; from < jobs; from += BULK) {
@@ -88,27 +81,36 @@ async function fill(url: string, jobs: number): Promise<void> {
   await queue.close();
 }
 
-async function clocked(jobs: number, act: () => Promise<void>): Promise<Measurement> {
+/** Nothing of one turn is left for the next. No FLUSHALL: Holdfast would add again what it took away. */
+async function empty(url: string): Promise<void> {
+  const queue = new Queue(QUEUE, { connection: { url } });
+  await queue.obliterate({ force: true, count: 10_000 });
+  await queue.close();
+}
+
+async function clocked(act: () => Promise<void>): Promise<Measurement> {
   const cpu = process.cpuUsage();
   const began = performance.now();
   await act();
   const seconds = (performance.now() - began) / 1000;
   const { user, system } = process.cpuUsage(cpu);
-  return { rate: jobs / seconds, cpuMicros: (user + system) / jobs };
+  return { seconds, cpuMicros: user + system };
 }
 
 if (import.meta.main) {
-  const [name, kind, url, jobsText, concurrencyText] = process.argv.slice(2);
-  const jobs = Number(jobsText);
+  const [name, kind, url, concurrencyText] = process.argv.slice(2);
   const concurrency = Number(concurrencyText);
   const system = await openSystem(name as SystemName, url!);
-  const measure = (count: number): Promise<Measurement> =>
-    kind === 'drain'
-      ? drain(system, url!, count, concurrency)
-      : enqueue(system, count, concurrency);
-  await measure(Math.ceil(jobs * WARM_UP_SHARE));
-  const measured = await measure(jobs);
-  await system.stop();
-  if (!process.stdout.write(`${JSON.stringify(measured)}\n`)) await once(process.stdout, 'drain');
-  process.exit();
+  process.on('message', async (jobs: number) => {
+    const measured =
+      kind === 'drain'
+        ? await drain(system, url!, jobs, concurrency)
+        : await enqueue(system, jobs, concurrency);
+    await empty(url!);
+    process.send!(measured);
+  });
+  process.once('disconnect', async () => {
+    await system.stop();
+    process.exit();
+  });
 }
