@@ -14,6 +14,7 @@ import { FENCE_PRELUDE, NUMBERED_PRELUDE } from './lua/fence.ts';
 import { HEARTBEAT } from './lua/heartbeat.ts';
 import { ISLAND_CLAIM, ISLAND_CLAIM_KEY_COUNT } from './lua/island-claim.ts';
 import { RETAKE, RETAKE_KEY_COUNT } from './lua/retake.ts';
+import { Script } from './script-command.ts';
 
 interface BullScript {
   name: string;
@@ -85,30 +86,37 @@ export function keyCount(command: string): number {
   return count;
 }
 
-/** Defines every script, fenced where it writes, and our own. */
-export function defineScripts(client: Redis | Cluster): void {
-  for (const script of Object.values(scripts)) {
-    const fenced = isFenced(script.name);
-    client.defineCommand(commandName(script.name), {
-      numberOfKeys: script.keys + (fenced ? 1 : 0),
-      lua: fenced ? FENCE_PRELUDE + script.content : script.content,
-    });
-  }
-  for (const [name, numbered] of NUMBERED) {
-    const script = Object.values(scripts).find((one) => one.name === name)!;
-    client.defineCommand(commandName(numbered), {
-      numberOfKeys: script.keys + 1,
-      lua: NUMBERED_PRELUDE + script.content,
-    });
-  }
-  client.defineCommand(commandName('retake'), { numberOfKeys: RETAKE_KEY_COUNT, lua: RETAKE });
-  client.defineCommand(commandName('claim'), { numberOfKeys: CLAIM_KEY_COUNT, lua: CLAIM });
-  client.defineCommand(commandName('island-claim'), {
-    numberOfKeys: ISLAND_CLAIM_KEY_COUNT,
-    lua: ISLAND_CLAIM,
-  });
+/** Every script by its name, fenced where it writes, and our own. */
+const all: ReadonlyMap<string, Script> = new Map([
+  ...Object.values(scripts).map(({ name, content, keys }): [string, Script] => [
+    name,
+    isFenced(name) ? new Script(FENCE_PRELUDE + content, keys + 1) : new Script(content, keys),
+  ]),
+  ...Object.values(scripts).flatMap(({ name, content, keys }): [string, Script][] => {
+    const numbered = NUMBERED.get(name);
+    return numbered ? [[numbered, new Script(NUMBERED_PRELUDE + content, keys + 1)]] : [];
+  }),
+  ['retake', new Script(RETAKE, RETAKE_KEY_COUNT)],
+  ['claim', new Script(CLAIM, CLAIM_KEY_COUNT)],
+  ['island-claim', new Script(ISLAND_CLAIM, ISLAND_CLAIM_KEY_COUNT)],
   // As many keys as there are queues: the number of keys comes with each call.
-  client.defineCommand(commandName('heartbeat'), { lua: HEARTBEAT });
+  ['heartbeat', new Script(HEARTBEAT, undefined)],
+]);
+
+export function scriptOf(name: string): Script {
+  const script = all.get(name);
+  if (!script) throw new Error(`there is no script "${name}"`);
+  return script;
+}
+
+/** Defines every script for pipelines and transactions. */
+export function defineScripts(client: Redis | Cluster): void {
+  for (const [name, { lua, keys }] of all) {
+    client.defineCommand(commandName(name), {
+      lua,
+      ...(keys === undefined ? {} : { numberOfKeys: keys }),
+    });
+  }
 }
 
 /** A request's number in its series. */

@@ -9,7 +9,8 @@ import { createIORedisClient, type IRedisClient } from 'bullmq';
 import type { Cluster, Redis } from 'ioredis';
 import { destroyClient } from '../redis/probe.ts';
 import type { Clock } from '../time.ts';
-import { commandName, defineScripts } from './fenced-scripts.ts';
+import { defineScripts, scriptOf } from './fenced-scripts.ts';
+import { runScript } from './script-command.ts';
 
 /**
  * Commands that share a write. Measured with 100 adds under way: 1 gives 0.87 of plain BullMQ's rate, 8
@@ -51,12 +52,8 @@ export class Generation {
 
   /** Sends a script by its name of BullMQ's or ours, past the adapter: this runs for every command. */
   script(name: string, args: readonly unknown[]): Promise<unknown> {
-    const commands = this.client as unknown as Record<
-      string,
-      (args: readonly unknown[]) => Promise<unknown>
-    >;
     this.#gather();
-    const reply = commands[commandName(name)]!(args);
+    const reply = runScript(this.client, scriptOf(name), args);
     return this.client.isCluster ? this.#untilEnd(reply) : reply;
   }
 
