@@ -1,32 +1,56 @@
 /**
- * The command line: one file per command in `cli/`. This one lists them.
+ * The command line: one file per command in `cli/`. This one lists them, and loads only the one that is
+ * asked for.
  */
 import { Command } from 'commander';
-import { register as registerConfig } from './cli/config.ts';
-import { register as registerDoctor } from './cli/doctor.ts';
-import { register as registerEmpty } from './cli/empty.ts';
-import { register as registerEnqueue } from './cli/enqueue.ts';
-import { register as registerFailed } from './cli/failed.ts';
-import { register as registerIsolate } from './cli/isolate.ts';
-import { register as registerJournal } from './cli/journal.ts';
-import { register as registerOutages } from './cli/outages.ts';
-import { register as registerPause } from './cli/pause.ts';
-import { register as registerQuiet } from './cli/quiet.ts';
-import { register as registerRelease } from './cli/release.ts';
-import { register as registerResume } from './cli/resume.ts';
-import { register as registerRetry } from './cli/retry.ts';
 import { type ConfigSource, exitsAsDocumented } from './cli/run.ts';
-import { register as registerSchedules } from './cli/schedules.ts';
-import { register as registerStart } from './cli/start.ts';
-import { register as registerStatus } from './cli/status.ts';
 import { loadConfig, packageVersion } from './load-config.ts';
 
-export async function main(argv: string[]): Promise<void> {
-  await createProgram().parseAsync(argv, { from: 'user' });
+interface CommandFile {
+  register(program: Command, source: ConfigSource): void;
 }
 
-/** All commands, for the bin and for tests, which bring a configuration of their own. */
-export function createProgram(source: ConfigSource = () => loadConfig().config): Command {
+/** In the order and under the headings of `--help`. */
+const commands: Readonly<Record<string, Readonly<Record<string, () => Promise<CommandFile>>>>> = {
+  'Run:': {
+    start: () => import('./cli/start.ts'),
+    quiet: () => import('./cli/quiet.ts'),
+    isolate: () => import('./cli/isolate.ts'),
+    release: () => import('./cli/release.ts'),
+  },
+  'Jobs:': {
+    enqueue: () => import('./cli/enqueue.ts'),
+    failed: () => import('./cli/failed.ts'),
+    retry: () => import('./cli/retry.ts'),
+  },
+  'Queues:': {
+    pause: () => import('./cli/pause.ts'),
+    resume: () => import('./cli/resume.ts'),
+    empty: () => import('./cli/empty.ts'),
+    schedules: () => import('./cli/schedules.ts'),
+  },
+  'Look:': {
+    status: () => import('./cli/status.ts'),
+    doctor: () => import('./cli/doctor.ts'),
+    outages: () => import('./cli/outages.ts'),
+    journal: () => import('./cli/journal.ts'),
+    config: () => import('./cli/config.ts'),
+  },
+};
+
+export async function main(argv: string[]): Promise<void> {
+  const program = await createProgram(undefined, argv[0]);
+  await program.parseAsync(argv, { from: 'user' });
+}
+
+/**
+ * The command `only`, or all of them where there is none of that name: then help or a hint is wanted.
+ * For the bin and for tests, which bring a configuration of their own.
+ */
+export async function createProgram(
+  source: ConfigSource = () => loadConfig().config,
+  only?: string,
+): Promise<Command> {
   const program = exitsAsDocumented(
     new Command('holdfast')
       .description(
@@ -48,26 +72,13 @@ Each command has examples of its own: holdfast retry --help. Results go to stdou
 Settings are environment variables: see \`holdfast config\` and docs/configuration.md.`,
       ),
   );
-  program.commandsGroup('Run:');
-  registerStart(program);
-  registerQuiet(program, source);
-  registerIsolate(program, source);
-  registerRelease(program, source);
-  program.commandsGroup('Jobs:');
-  registerEnqueue(program, source);
-  registerFailed(program, source);
-  registerRetry(program, source);
-  program.commandsGroup('Queues:');
-  registerPause(program, source);
-  registerResume(program, source);
-  registerEmpty(program, source);
-  registerSchedules(program, source);
-  program.commandsGroup('Look:');
-  registerStatus(program, source);
-  registerDoctor(program, () => loadConfig());
-  registerOutages(program, source);
-  registerJournal(program, source);
-  registerConfig(program);
+  const isOne = Object.values(commands).some((group) => only !== undefined && only in group);
+  for (const [heading, group] of Object.entries(commands)) {
+    program.commandsGroup(heading);
+    for (const [name, load] of Object.entries(group)) {
+      if (!isOne || name === only) (await load()).register(program, source);
+    }
+  }
   program.helpCommand('help [command]', 'show help for a command');
   return program;
 }

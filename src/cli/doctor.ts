@@ -4,7 +4,7 @@
  */
 import type { Command } from 'commander';
 import { diagnose } from '../diagnose/doctor.ts';
-import { type LoadedConfig, packageVersion } from '../load-config.ts';
+import { type LoadedConfig, loadConfig, packageVersion } from '../load-config.ts';
 import { DoctorScreen } from './doctor-screen.ts';
 import { exitsAsDocumented } from './run.ts';
 import { outliveReader, print } from './terminal.ts';
@@ -14,7 +14,7 @@ interface DoctorCommandOptions {
   deep?: boolean;
 }
 
-export function register(program: Command, source: () => LoadedConfig): void {
+export function register(program: Command): void {
   exitsAsDocumented(
     program
       .command('doctor')
@@ -34,7 +34,7 @@ Only looks: it adds keys of its own that end within a second, and changes no set
 it says why, from the first layer that fails. What each check looks at: docs/doctor.md.
 Exit codes: 0 all is well · 1 there are warnings · 2 something fails, or wrong arguments`,
       )
-      .action((options: DoctorCommandOptions) => doctor(source, options)),
+      .action((options: DoctorCommandOptions) => doctor(() => loadConfig(), options)),
   );
 }
 

@@ -9,7 +9,6 @@
  */
 import { type Command, Option } from 'commander';
 import { HoldfastError } from '../errors.ts';
-import { createService } from '../service.ts';
 import type { Service } from '../service-contract.ts';
 import { systemClock } from '../time.ts';
 import { EXIT, EXIT_OF_SIGNAL, exitCodeOf } from './exit-codes.ts';
@@ -64,6 +63,8 @@ signal`,
 }
 
 async function start(options: StartOptions): Promise<void> {
+  // Loaded here, so that no other command waits for it.
+  const { createService } = await import('../service.ts');
   let service: Service;
   try {
     service = createService({

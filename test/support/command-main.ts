@@ -3,4 +3,4 @@ import { createProgram } from '../../src/cli.ts';
 import { testConfig } from './config.ts';
 
 const config = () => testConfig(JSON.parse(process.env.TEST_CONFIG ?? '{}'));
-await createProgram(config).parseAsync();
+await (await createProgram(config, process.argv[2])).parseAsync();

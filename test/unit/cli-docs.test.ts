@@ -6,7 +6,7 @@ import { EXIT, EXIT_OF_SIGNAL } from '../../src/cli/exit-codes.ts';
 import { createProgram } from '../../src/cli.ts';
 
 const page = readFileSync('docs/cli.md', 'utf8');
-const program = createProgram();
+const program = await createProgram();
 const commands = program.commands.map((command) => [command.name(), command] as const);
 
 /** The section whose heading names the command. */
