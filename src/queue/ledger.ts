@@ -92,7 +92,7 @@ export class QueueLedger {
   readonly held = new Map<string, HeldJob>();
   readonly unsettled = new Map<string, Outcome>();
   readonly doubtful = new Set<string>();
-  /** Settled while memory was full, when their notes could not be written. */
+  /** Settled before their notes were written: memory was full, or a frozen server ran the settle alone. */
   readonly owed = new Set<HeldJob>();
   /** What a rollback undid together with its add: ours again if the producer adds it again. */
   readonly undone = new Map<string, Undone>();

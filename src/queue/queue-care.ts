@@ -152,6 +152,7 @@ export class QueueCare {
       if (verdict === 'foreign' || verdict === 'replaced') {
         deps.outcomeDropped(ledger, outcome.job, verdict);
       }
+      if (verdict === 'settled') await writeNotes(generation, ledger, outcome.job, deps);
       await deps.settled(ledger, [outcome]);
     }
     const early: Early[] = [];

@@ -18,6 +18,7 @@ import type { IdentityChange, ServerIdentity } from '../redis/identity.ts';
 import type { Clock } from '../time.ts';
 import type { Generation } from './generation.ts';
 import type { HeldJob, Outcome, QueueLedger } from './ledger.ts';
+import { hasNotes } from './notes.ts';
 import { type Early, replay, replayParents } from './replay-outcomes.ts';
 import { lockExpired, RAN_MS, type RetakeMode, retake } from './retake.ts';
 import type { Verdict } from './target-core.ts';
@@ -212,12 +213,20 @@ function judgeHeld(
   deps: RecoveryDeps,
   report: RecoveryReport,
 ): void {
-  if (verdict === 'settled') ledger.release(job);
+  if (verdict === 'settled') {
+    oweNotes(ledger, job);
+    ledger.release(job);
+  }
   if (verdict === 'missing') job.isGone = true;
   if (verdict === 'foreign' || verdict === 'replaced') {
     report.runsLost += 1;
     deps.lockLost(ledger, job, verdict);
   }
+}
+
+/** A settle that a frozen server still ran at its wake may have overtaken notes that came too late. */
+function oweNotes(ledger: QueueLedger, job: HeldJob): void {
+  if (hasNotes(job)) ledger.owed.add(job);
 }
 
 async function judgeUnsettled(
@@ -231,6 +240,7 @@ async function judgeUnsettled(
     report.runsLost += 1;
     deps.outcomeDropped(ledger, outcome.job, verdict);
   }
+  if (verdict === 'settled') oweNotes(ledger, outcome.job);
   // `missing` is what a settle leaves that removes its job; a dataset that is gone is named as such.
   await deps.settled(ledger, [outcome]);
 }
