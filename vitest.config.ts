@@ -14,7 +14,7 @@ const tier = (name: string, timeoutMs: number, globalSetup: string[] = []) => ({
   extends: true as const,
   test: {
     name,
-    globalSetup,
+    globalSetup: [path('./test/support/temporary.ts'), ...globalSetup],
     include: [`test/${name}/**/*.test.ts`],
     testTimeout: timeoutMs,
     hookTimeout: timeoutMs,
