@@ -202,9 +202,9 @@ export class ResilientBackend extends RedisQueueBackend {
     }
   }
 
-  async #settle(name: string, args: readonly unknown[]): Promise<unknown> {
+  #settle(name: string, args: readonly unknown[]): Promise<unknown> {
     const job = this.#settler.jobOf(name, args);
-    return job ? await this.#settler.settle(job, name, args) : await this.#ask(name, args);
+    return job ? this.#settler.settle(job, name, args) : this.#ask(name, args);
   }
 
   /** A worker asks again after an outage; anybody else gets a typed error. */

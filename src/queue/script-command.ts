@@ -29,9 +29,18 @@ class ScriptCommand extends Command {
   readonly #script: Script;
   #socket: object | undefined;
 
-  constructor(script: Script, args: readonly unknown[]) {
+  constructor(client: Redis | Cluster, script: Script, args: readonly unknown[]) {
     super('evalsha', [script.sha, ...(args as string[])], { replyEncoding: 'utf8' });
     this.#script = script;
+    const { reject } = this;
+    let isAgain = false;
+    this.reject = (error) => {
+      if (isAgain || !error.message.startsWith('NOSCRIPT')) return reject(error);
+      // The server has forgotten the script, and did nothing: it is sent again with its text.
+      isAgain = true;
+      if (this.#socket) this.#script.knownBy.delete(this.#socket);
+      client.sendCommand(this);
+    };
   }
 
   /** Called each time it is sent: a Cluster's redirect sends it again, to another server. */
@@ -43,11 +52,6 @@ class ScriptCommand extends Command {
     this.name = isKnown ? 'evalsha' : 'eval';
     this.args[0] = isKnown ? sha : lua;
     return wireForm(this.name, this.args as readonly (string | Buffer)[]);
-  }
-
-  /** The server has forgotten the script (SCRIPT FLUSH, a restart behind a proxy). */
-  forget(): void {
-    if (this.#socket) this.#script.knownBy.delete(this.#socket);
   }
 }
 
@@ -80,7 +84,7 @@ function joined(pieces: readonly (string | Buffer)[]): Buffer {
 }
 
 /**
- * Runs a script. One that the server has forgotten did nothing, and is sent again with its text.
+ * Runs a script.
  * @param args keys, then arguments: strings, numbers, buffers; undefined and null are sent as ''
  * @throws the reply's error, or what the connection says
  */
@@ -89,12 +93,6 @@ export function runScript(
   script: Script,
   args: readonly unknown[],
 ): Promise<unknown> {
-  const sent = script.keys === undefined ? args : [String(script.keys), ...args];
-  const command = new ScriptCommand(script, sent);
-  const reply = client.sendCommand(command) as Promise<unknown>;
-  return reply.catch((error: unknown) => {
-    if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error;
-    command.forget();
-    return client.sendCommand(new ScriptCommand(script, sent)) as Promise<unknown>;
-  });
+  const sent = script.keys === undefined ? args : [script.keys, ...args];
+  return client.sendCommand(new ScriptCommand(client, script, sent)) as Promise<unknown>;
 }

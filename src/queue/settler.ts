@@ -42,34 +42,30 @@ export class Settler {
   async settle(job: HeldJob, script: string, args: readonly unknown[]): Promise<unknown> {
     this.#ledger.settling += 1;
     try {
-      return await this.#settle(job, script, args);
+      if (job.isGone) return this.#gone(job, script, args);
+      const generation = this.#core.generation() ?? this.#core.settlingGeneration();
+      if (!generation) return await this.#journal(job, script, args);
+      if (hasNotes(job) && !(await this.#notesFirst(job))) {
+        return await this.#journal(job, script, args);
+      }
+
+      const fetches = wantsNext(script, args) && this.#core.mayFetchWithSettle(this.#ledger);
+      // Without a reply it is not known whether the next job came along: recovery hands it back.
+      if (fetches) this.#ledger.doubt(job.token);
+      const outcome = await this.#sender.attempt(generation, () =>
+        this.#sender.run(script, fetches ? args : withoutFetch(script, args), generation),
+      );
+      if (!outcome) return await this.#journal(job, script, args);
+
+      const { reply } = outcome;
+      if (fetches) this.#ledger.doubtful.delete(job.token);
+      if (REFUSALS.has(reply)) return await this.#refused(job, script, args, reply);
+      if (typeof reply === 'number' && reply < 0) return reply;
+      this.#acknowledged(job, script, args);
+      return fetches ? this.#taker.hold(reply, job.token, 0) : reply;
     } finally {
       this.#ledger.settling -= 1;
     }
-  }
-
-  async #settle(job: HeldJob, script: string, args: readonly unknown[]): Promise<unknown> {
-    if (job.isGone) return this.#gone(job, script, args);
-    const generation = this.#core.generation() ?? this.#core.settlingGeneration();
-    if (!generation) return await this.#journal(job, script, args);
-    if (hasNotes(job) && !(await this.#notesFirst(job))) {
-      return await this.#journal(job, script, args);
-    }
-
-    const fetches = wantsNext(script, args) && this.#core.mayFetchWithSettle(this.#ledger);
-    // Without a reply it is not known whether the next job came along: recovery hands it back.
-    if (fetches) this.#ledger.doubt(job.token);
-    const outcome = await this.#sender.attempt(generation, () =>
-      this.#sender.run(script, fetches ? args : withoutFetch(script, args), generation),
-    );
-    if (!outcome) return await this.#journal(job, script, args);
-
-    const { reply } = outcome;
-    if (fetches) this.#ledger.doubtful.delete(job.token);
-    if (REFUSALS.has(reply)) return await this.#refused(job, script, args, reply);
-    if (typeof reply === 'number' && reply < 0) return reply;
-    this.#acknowledged(job, script, args);
-    return fetches ? this.#taker.hold(reply, job.token, 0) : reply;
   }
 
   /** The dataset has forgotten the job. If a rollback did, its add may come again, and is given to this run. */
