@@ -145,9 +145,8 @@ export class QueueLedger {
     return `${this.prefix}:${this.queue}:${type}`;
   }
 
-  /** Remembers an outcome that Redis has acknowledged, until the window has passed. */
-  remember(outcome: Outcome, windowMs: number): void {
-    this.forgetBefore(outcome.at - windowMs);
+  /** Remembers an outcome that Redis has acknowledged. It forgets no other for its age: see `window`. */
+  remember(outcome: Outcome): void {
     const bytes = bytesOf(outcome);
     this.#window.push(outcome);
     this.#windowSizes.push(bytes);
@@ -157,7 +156,10 @@ export class QueueLedger {
     }
   }
 
-  /** Outcomes acknowledged within the window; frozen while the breaker is not closed. */
+  /**
+   * Outcomes acknowledged within the window, oldest first. Its time stands still while Redis is away and
+   * until what a rollback undid is healed: whoever forgets does so in calm weather or at a recovery's end.
+   */
   get window(): readonly Outcome[] {
     return this.#window.slice(this.#windowHead);
   }
@@ -166,6 +168,11 @@ export class QueueLedger {
     while (this.#windowHead < this.#window.length && this.#window[this.#windowHead]!.at < at) {
       this.#drop();
     }
+  }
+
+  /** The time of the window begins anew: what it has may be lost with the server's next death as well. */
+  renewWindow(at: number): void {
+    for (let i = this.#windowHead; i < this.#window.length; i += 1) this.#window[i]!.at = at;
   }
 
   /** The oldest goes; the array is cut now and then, since a shift would move all that is left. */

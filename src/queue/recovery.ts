@@ -106,14 +106,23 @@ export async function recover(input: RecoveryInput, deps: RecoveryDeps): Promise
   }
   for (const { ledger, outcomes } of toHeal) {
     report.healed += await replay(input.generation, ledger, outcomes, deps, report, early);
-    // What was healed is remembered anew, with the time of its healing.
-    if (input.change !== 'same') ledger.forgetBefore(began);
   }
   report.healed += await replayParents(input.generation, early, deps, report);
   if (input.change !== 'same') {
     for (const ledger of input.ledgers) await keepSchedules(input.generation, ledger, deps, report);
   }
+  for (const ledger of input.ledgers) {
+    // Not before all is done, else a recovery cut off here would leave the next one without what is to
+    // be healed. What was healed is remembered anew, with the time of its healing.
+    if (isAnother(input.change)) ledger.forgetBefore(began);
+    else ledger.renewWindow(deps.clock.wall());
+  }
   return report;
+}
+
+/** Whether the server may have lost its last moments. */
+function isAnother(change: IdentityChange): boolean {
+  return change === 'restarted' || change === 'failed-over';
 }
 
 async function retakeQueue(
@@ -125,14 +134,14 @@ async function retakeQueue(
   const { clock, processId } = deps;
   const now = clock.now();
   handBackUnstarted(ledger, now);
-  const identityChanged = input.change === 'restarted' || input.change === 'failed-over';
+  const identityChanged = isAnother(input.change);
   const held = [...ledger.held.values()];
   const unsettled = [...ledger.unsettled.values()];
-  const window = identityChanged ? newestPerJob(ledger, unsettled) : [];
+  const window = identityChanged ? newestPerJob(ledger, unsettled) : new Map<HeldJob, Outcome>();
   const jobs: { job: HeldJob; mode: RetakeMode }[] = [
     ...held.filter((job) => !ledger.unsettled.has(job.id)).map((job) => entry(job, 'held')),
     ...unsettled.map(({ job }) => entry(job, 'unsettled')),
-    ...window.map(({ job }) => entry(job, 'settled')),
+    ...[...window.keys()].map((job) => entry(job, 'settled')),
   ];
   const doubtful = [...ledger.doubtful];
   const hadEpoch = ledger.epoch !== undefined;
@@ -165,11 +174,11 @@ async function retakeQueue(
     const verdict = reply.verdicts[i]!;
     const ours = verdict === 'kept' || verdict === 'pulled';
     if (verdict === 'missing' && identityChanged) {
-      const outcome = ledger.unsettled.get(job.id) ?? window.find((settled) => settled.job === job);
+      const outcome = ledger.unsettled.get(job.id) ?? window.get(job);
       ledger.undone.set(job.id, { job, outcome, until: now + RAN_MS });
     }
     if (mode === 'settled') {
-      if (ours) reverted.push(window.find((outcome) => outcome.job === job)!);
+      if (ours) reverted.push(window.get(job)!);
       continue;
     }
     if (ours) {
@@ -255,8 +264,8 @@ function handBackUnstarted(ledger: QueueLedger, now: number): void {
   }
 }
 
-/** The window's last outcome of each job that nothing newer here speaks for. */
-function newestPerJob(ledger: QueueLedger, unsettled: readonly Outcome[]): Outcome[] {
+/** The window's last outcome of each job that nothing newer here speaks for, by what ran. */
+function newestPerJob(ledger: QueueLedger, unsettled: readonly Outcome[]): Map<HeldJob, Outcome> {
   const spokenFor = new Set(unsettled.map(({ job }) => job.id));
   const newest = new Map<string, Outcome>();
   for (const outcome of ledger.window) {
@@ -264,7 +273,7 @@ function newestPerJob(ledger: QueueLedger, unsettled: readonly Outcome[]): Outco
       newest.set(outcome.job.id, outcome);
     }
   }
-  return [...newest.values()];
+  return new Map([...newest.values()].map((outcome) => [outcome.job, outcome]));
 }
 
 function entry(job: HeldJob, mode: RetakeMode): { job: HeldJob; mode: RetakeMode } {

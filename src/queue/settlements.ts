@@ -77,14 +77,18 @@ export class Settlements {
     }
   }
 
+  /** In calm weather: what is older than the rollback window is forgotten. */
   acknowledged(ledger: QueueLedger, settlement: Settlement): void {
-    if (this.#windowMs > 0) {
-      const { job, command, args } = settlement;
-      const at = this.#clock.wall();
-      ledger.remember({ job, command, args, at, position: undefined }, this.#windowMs);
-    }
+    ledger.forgetBefore(this.#clock.wall() - this.#windowMs);
+    this.#remember(ledger, settlement);
   }
 
+  #remember(ledger: QueueLedger, { job, command, args }: Settlement): void {
+    if (this.#windowMs === 0) return;
+    ledger.remember({ job, command, args, at: this.#clock.wall(), position: undefined });
+  }
+
+  /** A recovery or a drain wrote these. The window keeps what it has: it may be about to be healed. */
   async settled(ledger: QueueLedger, outcomes: readonly Outcome[]): Promise<void> {
     const positions: number[] = [];
     for (const outcome of outcomes) {
@@ -94,7 +98,7 @@ export class Settlements {
       }
       if (outcome.position !== undefined) positions.push(outcome.position);
       // A replayed outcome can be lost with the server's next death like any other.
-      this.acknowledged(ledger, outcome);
+      this.#remember(ledger, outcome);
     }
     if (positions.length > 0) await this.#journal.settle(positions);
   }
