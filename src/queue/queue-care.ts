@@ -19,7 +19,8 @@ export interface QueueCareDeps {
   processId: string;
   fenceMs(): number;
   guardMs(ledger: QueueLedger): number;
-  runId(): string;
+  /** The server's present life; see `lifeOf`. */
+  server(): string;
 }
 
 /** A script that came late is sent again, after the clocks were compared, this often. */
@@ -104,8 +105,10 @@ export class QueueCare {
   }
 
   async #beginEpoch(ledger: QueueLedger, generation: Generation): Promise<void> {
+    // Before any of a recovery's, which have numbers.
     const epoch = `${this.#deps.processId}:first`;
-    const reply = await this.#retake(ledger, generation, [], 'held', epoch);
+    const begins = { epoch, beginsEpoch: true };
+    const reply = await this.#retake(ledger, generation, [], 'held', begins);
     ledger.epoch = epoch;
     ledger.barrierUntil = this.#deps.clock.now() + reply.barrierMs;
     ledger.readyIn = generation;
@@ -222,15 +225,16 @@ export class QueueCare {
     generation: Generation,
     jobs: readonly HeldJob[],
     mode: RetakeMode,
-    epoch = ledger.epoch!,
+    { epoch, beginsEpoch } = { epoch: ledger.epoch!, beginsEpoch: false },
   ): Promise<RetakeReply> {
-    const { processId, runId, guardMs, fenceMs } = this.#deps;
+    const { processId, server, guardMs, fenceMs } = this.#deps;
     return retake(generation, ledger, {
       jobs: jobs.map((job) => ({ job, mode })),
       doubtful: [],
       epoch,
+      beginsEpoch,
       member: processId,
-      runId: runId(),
+      server: server(),
       identityChanged: false,
       expired: false,
       holdMs: 0,

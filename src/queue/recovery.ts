@@ -20,7 +20,7 @@ import type { Generation } from './generation.ts';
 import type { HeldJob, Outcome, QueueLedger } from './ledger.ts';
 import { hasNotes } from './notes.ts';
 import { type Early, replay, replayParents } from './replay-outcomes.ts';
-import { lockExpired, RAN_MS, type RetakeMode, retake } from './retake.ts';
+import { lifeOf, lockExpired, RAN_MS, type RetakeMode, retake } from './retake.ts';
 import type { Verdict } from './target-core.ts';
 
 export interface RecoveryDeps {
@@ -150,12 +150,13 @@ async function retakeQueue(
     jobs,
     doubtful,
     epoch,
+    beginsEpoch: true,
     member: processId,
-    runId: input.identity.runId,
+    server: lifeOf(input.identity),
     identityChanged,
     expired: [...held, ...unsettled.map(({ job }) => job)].some((job) => lockExpired(job, now)),
     holdMs: deps.holdMs,
-    barrierMs: deps.barrierMs,
+    barrierMs: input.change === 'first' ? 0 : deps.barrierMs,
     guardMs: deps.guardMs(ledger),
     aliveFrom: input.aliveFrom,
     fenceMs: deps.fenceMs(),
@@ -282,7 +283,7 @@ function entry(job: HeldJob, mode: RetakeMode): { job: HeldJob; mode: RetakeMode
 
 let epochs = 0;
 
-/** Epochs are compared for equality only, so a name that was never used will do. */
+/** The number says which of two came later: see `lua/retake.ts`. */
 function nextEpoch(processId: string): string {
   epochs += 1;
   return `${processId}:${epochs}`;

@@ -33,7 +33,7 @@ import { Ledgers } from './ledgers.ts';
 import { Producing } from './producing.ts';
 import { QueueCare } from './queue-care.ts';
 import { type BackendOptions, ResilientBackend } from './resilient-backend.ts';
-import { guardMs } from './retake.ts';
+import { guardMs, lifeOf } from './retake.ts';
 import { Settlements } from './settlements.ts';
 import type { LockEvent, RedisTarget, TargetState } from './target.ts';
 import { Watch } from './watch.ts';
@@ -141,7 +141,10 @@ export class ResilientTarget implements RedisTarget {
       processId,
       fenceMs: () => this.#core.fenceMs(),
       guardMs,
-      runId: () => this.#comeback.identity?.runId ?? '',
+      server: () => {
+        const { identity } = this.#comeback;
+        return identity ? lifeOf(identity) : '';
+      },
     });
     const onMembers = (count: number) => {
       this.#replicas = count;

@@ -1,6 +1,7 @@
 /**
  * Sends the retake script for one queue and reads its answer. See `lua/retake.ts` for what it does.
  */
+import type { ServerIdentity } from '../redis/identity.ts';
 import type { Instant } from '../time.ts';
 import type { Generation } from './generation.ts';
 import type { HeldJob, QueueLedger } from './ledger.ts';
@@ -12,12 +13,16 @@ export interface RetakeRequest {
   jobs: readonly { job: HeldJob; mode: RetakeMode }[];
   doubtful: readonly string[];
   epoch: string;
+  /** Begins this epoch, unless a later one has begun; otherwise it asks within the epoch, and only then acts. */
+  beginsEpoch: boolean;
   member: string;
-  runId: string;
+  /** See {@link lifeOf}. */
+  server: string;
   identityChanged: boolean;
   /** An own lock had expired: the fleet's stalled checks must wait. */
   expired: boolean;
   holdMs: number;
+  /** How long nobody takes work after a change of identity, at most; 0 for whoever was not there before it. */
   barrierMs: number;
   /** How long plain BullMQ workers leave stalled jobs to us; 0 for producers. */
   guardMs: number;
@@ -52,6 +57,11 @@ export function guardMs(ledger: QueueLedger): number {
   return ledger.concurrency > 0 ? GUARD_MS : 0;
 }
 
+/** Names a server and one life of its dataset: a master that was demoted for a while keeps its run id. */
+export function lifeOf({ runId, replicationId }: ServerIdentity): string {
+  return `${runId}:${replicationId}`;
+}
+
 export async function retake(
   generation: Generation,
   ledger: QueueLedger,
@@ -75,7 +85,7 @@ export async function retake(
     ledger.key('members'),
     ledger.key('stalled-check'),
     ledger.key('barrier'),
-    ledger.key('barrier:run-id'),
+    ledger.key('barrier:server'),
     ledger.key('barrier:recovered'),
     ledger.toKey('stalled-check'),
     ledger.key('ran'),
@@ -95,8 +105,9 @@ export async function retake(
     ]),
     doubtful: request.doubtful,
     epoch: request.epoch,
+    beginsEpoch: request.beginsEpoch ? 1 : 0,
     member: request.member,
-    runId: request.runId,
+    server: request.server,
     identityChanged: request.identityChanged ? 1 : 0,
     expired: request.expired ? 1 : 0,
     holdMs: request.holdMs,

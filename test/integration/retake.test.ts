@@ -79,8 +79,9 @@ async function ask(
     jobs: jobs.map((job) => ({ job, mode })),
     doubtful: [],
     epoch: 'e1',
+    beginsEpoch: true,
     member: 'me',
-    runId: 'run',
+    server: 'run:history',
     identityChanged: false,
     expired: false,
     holdMs: 10_000,
@@ -225,6 +226,32 @@ describe('the fence', () => {
     await expect(moveToActive('e1', generation.serverNow() + 5000)).rejects.toThrow('FENCED epoch');
   });
 
+  const begin = (epoch: string) => ask([], 'held', { epoch });
+  const askWithin = (epoch: string) => ask([], 'held', { epoch, beginsEpoch: false });
+  const epochNow = () => client.get(ledger.key('epoch:me'));
+
+  it('lets no recovery that slept put back the epoch of one that came after it', async () => {
+    await begin('me:2');
+    await expect(begin('me:1')).rejects.toThrow('FENCED epoch');
+    await expect(begin('me:first')).rejects.toThrow('FENCED epoch');
+    expect(await epochNow()).toBe('me:2');
+    await begin('me:10');
+    expect(await epochNow()).toBe('me:10');
+  });
+
+  it('takes nothing back for a question of an epoch before, nor for one about lost data', async () => {
+    await queue.add('a', {});
+    const job = await take('t1');
+    await client.del(`${ledger.toKey(job.id)}:lock`);
+    await expect(askWithin('me:1')).rejects.toThrow('FENCED epoch');
+    await begin('me:1');
+    await askWithin('me:1');
+    await begin('me:2');
+    const late = ask([job], 'held', { epoch: 'me:1', beginsEpoch: false });
+    await expect(late).rejects.toThrow('FENCED epoch');
+    expect([await epochNow(), await lockOf(job)]).toEqual(['me:2', null]);
+  });
+
   it('lets nothing act after its time', async () => {
     await ask([], 'held', { epoch: 'e2' });
     await expect(moveToActive('e2', generation.serverNow() - 5000)).rejects.toThrow('FENCED late');
@@ -234,8 +261,54 @@ describe('the fence', () => {
 describe('the fleet', () => {
   it('waits behind the barrier until every member that was alive has taken back its own', async () => {
     await ask([], 'held', { member: 'other' });
-    const changed = { identityChanged: true, runId: 'second', aliveFrom: 1 };
+    const changed = { identityChanged: true, server: 'second', aliveFrom: 1 };
     expect((await ask([], 'held', changed)).barrierMs).toBeGreaterThan(0);
+    expect((await ask([], 'held', { ...changed, member: 'other' })).barrierMs).toBe(0);
+  });
+
+  it('waits again when another outage strikes before all are back', async () => {
+    await ask([], 'held', { member: 'other' });
+    const changed = { identityChanged: true, server: 'second', aliveFrom: 1 };
+    await ask([], 'held', changed);
+    await client.del(ledger.key('barrier'));
+    const later = { ...changed, aliveFrom: generation.serverNow() + 1000 };
+    expect((await ask([], 'held', later)).barrierMs).toBeGreaterThan(0);
+    await client.del(ledger.key('barrier'));
+    // It has healed all of its own, and is cut off for a moment.
+    const same = { ...later, identityChanged: false };
+    expect((await ask([], 'held', same)).barrierMs).toBeGreaterThan(0);
+    expect((await ask([], 'held', { ...changed, member: 'other' })).barrierMs).toBe(0);
+    await client.del(ledger.key('barrier'));
+    expect((await ask([], 'held', same)).barrierMs).toBe(0);
+  });
+
+  it('waits again for a minute at most, and not for a newcomer', async () => {
+    await ask([], 'held', { member: 'dead' });
+    const changed = { identityChanged: true, server: 'second', aliveFrom: 1 };
+    await ask([], 'held', changed);
+    await client.del(ledger.key('barrier'));
+    const newcomer = { ...changed, identityChanged: false, member: 'new', barrierMs: 0 };
+    expect((await ask([], 'held', newcomer)).barrierMs).toBe(0);
+    const since = Math.floor(generation.serverNow() - 60_001);
+    await client.hset(ledger.key('barrier:server'), 'since', since);
+    expect((await ask([], 'held', changed)).barrierMs).toBe(0);
+  });
+
+  it('waits after a server was demoted and promoted again, which keeps its run id', async () => {
+    await ask([], 'held', { member: 'other' });
+    const changed = { identityChanged: true, aliveFrom: 1 };
+    await ask([], 'held', { ...changed, server: 'run:second' });
+    await client.del(ledger.key('barrier'));
+    expect((await ask([], 'held', { ...changed, server: 'run:third' })).barrierMs).toBeGreaterThan(
+      0,
+    );
+  });
+
+  it('waits no longer because one that is back asks whose a job is', async () => {
+    await ask([], 'held', { member: 'other' });
+    const changed = { identityChanged: true, server: 'second', aliveFrom: 1 };
+    await ask([], 'held', changed);
+    await ask([], 'held', { server: 'second', barrierMs: 0 });
     expect((await ask([], 'held', { ...changed, member: 'other' })).barrierMs).toBe(0);
   });
 
@@ -243,7 +316,7 @@ describe('the fleet', () => {
     await ask([], 'held', { member: 'gone' });
     const reply = await ask([], 'held', {
       identityChanged: true,
-      runId: 'second',
+      server: 'second',
       aliveFrom: generation.serverNow() + 1000,
     });
     expect(reply.barrierMs).toBe(0);

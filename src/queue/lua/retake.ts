@@ -3,15 +3,16 @@
  *
  *   KEYS  1 wait  2 paused  3 active  4 prioritized  5 delayed  6 stalled  7 completed  8 failed
  *         9 waiting-children  10 meta  11 marker  12 epoch  13 members  14 our stalled-check  15 barrier
- *         16 barrier's run id  17 recovered  18 BullMQ's stalled-check  19 ran
+ *         16 the barrier's server  17 recovered  18 BullMQ's stalled-check  19 ran
  *   ARGV  1 key prefix of the queue ("bull:q:")   2 JSON of the request:
  *         { jobs = [[id, token, timestamp, ats, atm, mode, lockMs, alias, stc]…], doubtful = [token…],
- *           epoch, member, runId, ranMs, identityChanged (0|1), expired (0|1: an own lock had expired),
+ *           epoch, beginsEpoch (0|1), member, server, ranMs, identityChanged (0|1), expired (0|1: an own lock had expired),
  *           holdMs, barrierMs, guardMs, keepMs, aliveFrom, deadline }
  *   mode  'held' in flight here, 'unsettled' finished here and not yet in Redis,
  *         'settled' finished here within the rollback window
  *
- * Returns [verdicts, handedBack, barrier's PTTL, epoch found before, members alive].
+ * Returns [verdicts, handedBack, barrier's PTTL, epoch found before, members alive]; an error that begins
+ * with FENCED, having done nothing, when it comes late or when its epoch is over.
  * A verdict is one of
  *   kept      was active and free or ours: locked by us again
  *   pulled    had gone back to a state before we took it: active and locked by us again
@@ -23,12 +24,25 @@
  * One script, because between "is it free" and "take it" nobody else may come. Known good with the
  * keys of BullMQ 6.7; test/integration/retake.test.ts fails when their meaning changes.
  */
+
+/** So long after a change of identity it is known who is not back yet, and the barrier may rise again, ms. */
+const BARRIER_AGAIN_MS = 60_000;
+
 export const RETAKE = `
 local prefix = ARGV[1]
 local q = cjson.decode(ARGV[2])
 local t = redis.call('TIME')
 local serverNow = t[1] * 1000 + math.floor(t[2] / 1000)
 if serverNow > q.deadline then return redis.error_reply('FENCED late') end
+
+-- This script slept while a later one began another epoch, or the dataset is not the one it asks about.
+local before = redis.call('GET', KEYS[12])
+local function number(epoch) return tonumber(string.match(epoch, ':(%d+)$') or '0') end
+if q.beginsEpoch == 1 then
+  if before and number(before) > number(q.epoch) then return redis.error_reply('FENCED epoch') end
+elseif before ~= q.epoch then
+  return redis.error_reply('FENCED epoch')
+end
 
 local wait, paused, active, prioritized, delayed = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local stalled, completed, failed, waitingChildren = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
@@ -133,7 +147,6 @@ if #q.doubtful > 0 then
 end
 
 -- From here on, what was sent before does nothing any more.
-local before = redis.call('GET', KEYS[12])
 redis.call('SET', KEYS[12], q.epoch, 'PX', q.keepMs)
 
 -- Plain BullMQ workers honour this key: they leave the recovery of stalled jobs to us.
@@ -157,26 +170,30 @@ redis.call('ZADD', KEYS[13], serverNow, q.member)
 redis.call('ZREMRANGEBYSCORE', KEYS[13], '-inf', serverNow - q.keepMs)
 local members = redis.call('ZCOUNT', KEYS[13], q.aliveFrom, '+inf')
 
--- After a change of identity nobody takes work until all who were alive have taken back theirs.
-local barrier = 0
-if q.identityChanged == 1 then
-  if redis.call('GET', KEYS[16]) ~= q.runId then
-    redis.call('SET', KEYS[16], q.runId, 'PX', q.keepMs)
-    -- its value: since when a member must have shown life to be waited for
-    redis.call('SET', KEYS[15], q.aliveFrom, 'PX', q.barrierMs)
-    redis.call('DEL', KEYS[17])
-  end
+-- After a change of identity nobody takes work until all who were alive have taken back theirs. An outage
+-- in the meantime may outlast the barrier: who comes back once more raises it again, never for ever.
+local knownServer, aliveFrom, since = unpack(redis.call('HMGET', KEYS[16], 'server', 'aliveFrom', 'since'))
+if q.identityChanged == 1 and knownServer ~= q.server then
+  knownServer, aliveFrom, since = q.server, q.aliveFrom, serverNow
+  redis.call('HSET', KEYS[16], 'server', q.server, 'aliveFrom', q.aliveFrom, 'since', serverNow)
+  redis.call('PEXPIRE', KEYS[16], q.keepMs)
+  redis.call('DEL', KEYS[15], KEYS[17])
 end
-local aliveFrom = redis.call('GET', KEYS[15])
-if aliveFrom then
+if knownServer == q.server and serverNow - tonumber(since) < ${BARRIER_AGAIN_MS} then
   redis.call('SADD', KEYS[17], q.member)
-  redis.call('PEXPIRE', KEYS[17], q.barrierMs * 10)
+  redis.call('PEXPIRE', KEYS[17], ${BARRIER_AGAIN_MS})
   local missing = 0
+  -- alive since then: those who must be waited for
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[13], aliveFrom, '+inf')) do
     if redis.call('SISMEMBER', KEYS[17], member) == 0 then missing = missing + 1 end
   end
-  if missing == 0 then redis.call('DEL', KEYS[15]) else barrier = redis.call('PTTL', KEYS[15]) end
+  if missing == 0 then
+    redis.call('DEL', KEYS[15])
+  elseif q.barrierMs > 0 then
+    redis.call('SET', KEYS[15], q.server, 'PX', q.barrierMs, 'NX')
+  end
 end
+local barrier = redis.call('PTTL', KEYS[15])
 
 return { verdicts, handedBack, barrier, before or '', members }
 `;
