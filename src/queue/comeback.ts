@@ -57,6 +57,8 @@ const BARRIER_MARGIN_MS = 250;
 export class Comeback {
   readonly #deps: ComebackDeps;
   #generation: Generation | undefined;
+  /** The connections that were let go on last: alive, but ended by now for all but settles, if memory is full. */
+  #admitted: Generation | undefined;
   /** The identity that recovery has dealt with; committed only after healing. */
   #identity: ServerIdentity | undefined;
   #passed: ProbePassed | undefined;
@@ -73,6 +75,11 @@ export class Comeback {
   /** The connections of now, admitted or in recovery; they may have ended. */
   get generation(): Generation | undefined {
     return this.#generation;
+  }
+
+  /** Those on which settles pass while memory is full; not those of a recovery. */
+  get settling(): Generation | undefined {
+    return this.#generation === this.#admitted ? this.#admitted : undefined;
   }
 
   get identity(): ServerIdentity | undefined {
@@ -157,6 +164,7 @@ export class Comeback {
     const { leases, admission, later } = this.#deps;
     const { islands, producing } = later();
     const generation = this.#generation!;
+    this.#admitted = generation;
     leases.rest();
     this.#tellEnd();
     admission.admit(generation);
@@ -225,8 +233,10 @@ export class Comeback {
   end(isKept: boolean): void {
     const generation = this.#generation;
     if (!generation?.alive) return;
-    this.#lastAliveAt = generation.serverNow();
-    if (!isKept) generation.destroy();
+    // In a recovery that is struck nobody has seen more of the fleet than before it.
+    const wasAdmitted = generation === this.#admitted;
+    if (wasAdmitted) this.#lastAliveAt = generation.serverNow();
+    if (!isKept || !wasAdmitted) generation.destroy();
   }
 
   /** For good: no connection is left. */

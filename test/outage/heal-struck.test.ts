@@ -1,10 +1,13 @@
 /**
- * A restart that lost the last moments, whose healing is struck by another outage: what the rollback undid
- * is known until it is healed, however long Redis was away.
+ * A restart that lost the last moments, and a way back that another outage cuts off: what the rollback undid
+ * is known until it is healed, and who was there before the first outage is waited for, however long it takes.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Job, Queue, Worker } from 'bullmq';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { Redis } from 'ioredis';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { ALIVE_MS } from '../../src/queue/heartbeat.ts';
+import { QueueLedger } from '../../src/queue/ledger.ts';
 import { systemClock } from '../../src/time.ts';
 import { startProxy, type TcpProxy } from '../support/proxy.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
@@ -86,4 +89,42 @@ it('runs nothing again when the way back is cut between replaying and healing', 
   await proxy.heal();
   await expect.poll(() => queue.getCompletedCount(), PATIENCE).toBe(2);
   expect(runs).toEqual(['settled', 'owed']);
+});
+
+it('waits for a replica that was alive before the outage though the way back was cut once', async () => {
+  const client = new Redis(server.url);
+  client.on('error', () => undefined);
+  try {
+    const ledger = new QueueLedger('bull', QUEUE);
+    const { connection, backendFactory } = target;
+    worker = new Worker(QUEUE, async () => undefined, { connection, ...TIMES }, backendFactory);
+    worker.on('error', () => undefined);
+    await expect.poll(() => client.zcard(ledger.key('members')), PATIENCE).toBe(1);
+    // Another replica, whose last sign of life is as old as one may be that counts as alive.
+    const [seconds] = await client.time();
+    const seenAt = Number(seconds) * 1000 - ALIVE_MS + 2000;
+    await client.zadd(ledger.key('members'), seenAt, 'other');
+
+    const { journal } = target;
+    const adoptOrphans = journal.adoptOrphans.bind(journal);
+    const struck = Promise.withResolvers<void>();
+    journal.adoptOrphans = async () => {
+      journal.adoptOrphans = adoptOrphans;
+      void proxy.refuse();
+      proxy.reset();
+      await vi.waitFor(() => expect(target.state().breaker).toBe('open'), PATIENCE);
+      struck.resolve();
+      return [];
+    };
+    await server.kill();
+    await sleep(2500);
+    await server.restart();
+    await struck.promise;
+    await proxy.heal();
+    await expect.poll(() => target.generation(), PATIENCE).toBeDefined();
+    const waitsFrom = await client.hget(ledger.key('barrier:server'), 'aliveFrom');
+    expect(Number(waitsFrom)).toBeLessThanOrEqual(seenAt);
+  } finally {
+    client.disconnect();
+  }
 });
