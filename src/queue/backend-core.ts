@@ -89,10 +89,8 @@ export class BackendCore implements TargetCore {
 
   settlingGeneration(): Generation | undefined {
     const { comeback, detector } = this.#parts;
-    const { generation } = comeback;
-    return detector.state.condition === 'out-of-memory' && generation?.alive
-      ? generation
-      : undefined;
+    const { settling } = comeback;
+    return detector.state.condition === 'out-of-memory' && settling?.alive ? settling : undefined;
   }
 
   wasEverClosed(): boolean {
