@@ -77,6 +77,11 @@ export function delayBounds(
   }
 }
 
+/** The longest pause between two probes of one replica, ms: whoever is alive is back within it. */
+export function pauseMax(pace: Pace, replicas: number, options: BackoffOptions): number {
+  return delayBounds(EXPONENT_MAX, pace, replicas, options).to;
+}
+
 /** Which probe is waited for. */
 export interface Try {
   /** 0 is the first of an outage. */

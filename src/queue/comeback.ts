@@ -33,7 +33,7 @@ import type { Watch } from './watch.ts';
 export interface ComebackDeps {
   clock: Clock;
   log: Logger;
-  config: Pick<Config, 'redis' | 'resilience'>;
+  config: Pick<Config, 'redis'>;
   journal: Journal;
   outages: OutageRecorder;
   ledgers: Ledgers;
@@ -45,13 +45,15 @@ export interface ComebackDeps {
   /** What is made later, since it asks for connections. */
   later(): { core: TargetCore; islands: Islands; producing: Producing };
   onMembers(count: number): void;
+  /** How long another replica may pause between two probes now, ms. */
+  pauseMaxMs(): number;
 }
 
 /** Each step of a probe may take this long, ms: a server that swallows replies must not hold it. */
 export const PROBE_STEP_MS = 3000;
 /** The fleet's stalled checks wait this long after an outage that outlived locks, ms. */
 const HOLD_MS = 10_000;
-/** Beyond the reopen cap, the fleet's barrier stands this much longer, ms. */
+/** Beyond the longest pause of a probe, the fleet's barrier stands this much longer, ms. */
 const BARRIER_MARGIN_MS = 250;
 
 export class Comeback {
@@ -246,13 +248,13 @@ export class Comeback {
   }
 
   #recoveryDeps(): RecoveryDeps {
-    const { clock, config, care, settlements, later } = this.#deps;
+    const { clock, pauseMaxMs, care, settlements, later } = this.#deps;
     const { core } = later();
     return {
       clock,
       processId: core.processId,
       holdMs: HOLD_MS,
-      barrierMs: config.resilience.backoffCapMinMs + BARRIER_MARGIN_MS,
+      barrierMs: pauseMaxMs() + BARRIER_MARGIN_MS,
       guardMs,
       fenceMs: () => core.fenceMs(),
       send: (generation, ledger, script, args) => core.send(generation, ledger, script, args),

@@ -8,6 +8,7 @@
 import { randomUUID } from 'node:crypto';
 import type { BackendFactory, ConnectionOptions, RedisQueueBackend } from 'bullmq';
 import type { Logger } from 'pino';
+import { pauseMax } from '../breaker/backoff.ts';
 import { Breaker } from '../breaker/breaker.ts';
 import type { Config } from '../config.ts';
 import type { Journal } from '../journal/journal.ts';
@@ -164,6 +165,12 @@ export class ResilientTarget implements RedisTarget {
       replicas: () => this.#replicas,
       roundTripMs: () => this.#watch.roundTripMs,
     });
+    const backoff = {
+      baseMs: resilience.backoffBaseMs,
+      capMinMs: resilience.backoffCapMinMs,
+      capMaxMs: resilience.backoffCapMaxMs,
+      attemptBudget: resilience.attemptBudget,
+    };
     this.#comeback = new Comeback({
       clock,
       log,
@@ -178,16 +185,16 @@ export class ResilientTarget implements RedisTarget {
       care: this.#care,
       later: () => ({ core: this.#core, islands: this.#islands, producing: this.#producing }),
       onMembers,
+      pauseMaxMs: () => {
+        const { state } = this.#breaker;
+        const pace = state.state === 'closed' ? 'fast' : state.trouble.pace;
+        return pauseMax(pace, this.#replicas, backoff);
+      },
     });
     this.#breaker = new Breaker({
       clock,
       random: options.random ?? systemRandom,
-      backoff: {
-        baseMs: resilience.backoffBaseMs,
-        capMinMs: resilience.backoffCapMinMs,
-        capMaxMs: resilience.backoffCapMaxMs,
-        attemptBudget: resilience.attemptBudget,
-      },
+      backoff,
       replicas: () => this.#replicas,
       probe: (signal) => this.#comeback.probe(signal),
       recover: () => this.#comeback.recover(),

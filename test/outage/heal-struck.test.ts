@@ -128,3 +128,31 @@ it('waits for a replica that was alive before the outage though the way back was
     client.disconnect();
   }
 });
+
+it('waits for as long as a large fleet may take to come back', async () => {
+  const client = new Redis(server.url);
+  client.on('error', () => undefined);
+  try {
+    const ledger = new QueueLedger('bull', QUEUE);
+    const { connection, backendFactory } = target;
+    worker = new Worker(QUEUE, async () => undefined, { connection, ...TIMES }, backendFactory);
+    worker.on('error', () => undefined);
+    const seen = () => client.zscore(ledger.key('members'), target.processId);
+    await expect.poll(seen, PATIENCE).not.toBeNull();
+    const [seconds] = await client.time();
+    const aliveAt = Number(seconds) * 1000 + 60_000;
+    const others = Array.from({ length: 999 }, (_, n) => [aliveAt, `other-${n}`]).flat();
+    await client.zadd(ledger.key('members'), ...others);
+    // Its next sign of life tells it how many they are.
+    const before = await seen();
+    await expect.poll(seen, PATIENCE).not.toBe(before);
+    await client.ping();
+
+    await server.restart();
+    await expect.poll(() => client.exists(ledger.key('barrier')), PATIENCE).toBe(1);
+    // A thousand replicas with a budget of a thousand attempts a second pause for up to 2.3 s each.
+    expect(await client.pttl(ledger.key('barrier'))).toBeGreaterThan(2300);
+  } finally {
+    client.disconnect();
+  }
+});

@@ -6,6 +6,7 @@ import {
   delayBounds,
   fleetCap,
   type Pace,
+  pauseMax,
   probeDelay,
 } from '../../src/breaker/backoff.ts';
 import { allowedConcurrency } from '../../src/breaker/slow-start.ts';
@@ -43,6 +44,7 @@ describe('probeDelay', () => {
           const { from, to } = delayBounds(attempt, pace, replicas, options);
           expect(from).toBeLessThanOrEqual(to);
           expect(delay).toBeGreaterThanOrEqual(isFirst ? 0 : from);
+          expect(delay).toBeLessThanOrEqual(pauseMax(pace, replicas, options));
           expect(delay).toBeLessThanOrEqual(to);
           expect(delay).toBeLessThanOrEqual(options.capMaxMs);
         },
