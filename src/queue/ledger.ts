@@ -20,8 +20,10 @@ export interface HeldJob {
   name: string;
   /** Monotonic instant at which the lock was last known to be ours. */
   lockedAt: Instant;
-  /** Monotonic instant of the Worker's last renewal: a job never renewed has no handler. */
-  renewedAt: Instant;
+  /** Monotonic instant since which its run is awaited: BullMQ may drop a job that it was given. */
+  takenAt: Instant;
+  /** A run has begun: its worker said so, or asked for its lock to be renewed. */
+  isStarted: boolean;
   /** What must be written before the outcome; made when there is something to keep. */
   notes: Notes | undefined;
   /** Notes on their way to Redis. */
@@ -186,6 +188,12 @@ export class QueueLedger {
     }
   }
 
+  /** A run of the job has begun. */
+  began(jobId: string, token: string): void {
+    const job = this.held.get(jobId);
+    if (job?.token === token) job.isStarted = true;
+  }
+
   /** The run is over. Another run of the same job may have begun here. */
   release(job: HeldJob): void {
     if (this.held.get(job.id) === job) this.held.delete(job.id);
@@ -246,7 +254,8 @@ export function heldFromReply(
     lockMs,
     name,
     lockedAt: now,
-    renewedAt: now,
+    takenAt: now,
+    isStarted: false,
     notes: undefined,
     writing: undefined,
     isGone: false,

@@ -23,7 +23,7 @@ export class LockKeeper {
     const now = this.#core.clock.now();
     for (const id of jobIds) {
       const job = held.get(id);
-      if (job) job.renewedAt = now;
+      if (job) job.isStarted = true;
     }
     const generation = this.#core.generation();
     if (!generation) return [];
@@ -46,6 +46,8 @@ export class LockKeeper {
     // Taken from ourselves meanwhile: who took it gives it back to its run.
     if (job.attemptsStarted !== attemptsStarted) return false;
     if (verdict === 'kept' || verdict === 'pulled' || verdict === 'unknown') return false;
+    // Its outcome overtook the renewal.
+    if (verdict === 'settled') return false;
     this.#core.lockLost(this.#ledger, job, verdict);
     return true;
   }

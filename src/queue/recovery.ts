@@ -255,10 +255,11 @@ async function judgeUnsettled(
   await deps.settled(ledger, [outcome]);
 }
 
-/** A Worker renews the locks of what it runs; a job that it never renewed was dropped before it ran. */
+/** A job whose run does not begin was dropped before it ran. */
 function handBackUnstarted(ledger: QueueLedger, now: number): void {
   for (const job of ledger.held.values()) {
-    if (now - job.renewedAt > 3 * job.lockMs && now - job.lockedAt > 3 * job.lockMs) {
+    if (job.isStarted) continue;
+    if (now - job.takenAt > 3 * job.lockMs && now - job.lockedAt > 3 * job.lockMs) {
       ledger.release(job);
       ledger.doubt(job.token);
     }

@@ -31,6 +31,7 @@ import { Islands } from './island.ts';
 import { Leases } from './leases.ts';
 import type { QueueLedger } from './ledger.ts';
 import { Ledgers } from './ledgers.ts';
+import { LockRenewal } from './lock-renewal.ts';
 import { Producing } from './producing.ts';
 import { QueueCare } from './queue-care.ts';
 import { type BackendOptions, ResilientBackend } from './resilient-backend.ts';
@@ -87,6 +88,7 @@ export class ResilientTarget implements RedisTarget {
   readonly #islands: Islands;
   readonly #core: BackendCore;
   readonly #producing: Producing;
+  readonly #locks: LockRenewal;
   /** Replicas of the fleet that live, as known before an outage. */
   #replicas = 1;
 
@@ -233,6 +235,7 @@ export class ResilientTarget implements RedisTarget {
       leases: this.#leases,
       quietAfterMs: options.quietAfterMs,
     });
+    this.#locks = new LockRenewal(this.#core, ledgers);
     this.#producing = new Producing({
       islands: this.#islands,
       core: this.#core,
@@ -248,13 +251,16 @@ export class ResilientTarget implements RedisTarget {
       onReplayed: (jobs) => options.onCount?.('jobsReplayed', jobs),
     });
     this.producerFactory = this.#producing.factory(resilience.durability);
-    this.backendFactory = ((name: string, opts: BackendOptions, wants: Wants = {}) =>
-      new ResilientBackend(
+    this.backendFactory = ((name: string, opts: BackendOptions, wants: Wants = {}) => {
+      const backend = new ResilientBackend(
         this.#core,
         name,
         { ...opts, prefix: opts.prefix ?? redis.prefix },
         wants.withBlockingConnection ? 'worker' : wants.blocking ? 'listener' : 'producer',
-      )) as unknown as BackendFactory<RedisQueueBackend>;
+      );
+      if (wants.withBlockingConnection) this.#locks.watch();
+      return backend;
+    }) as unknown as BackendFactory<RedisQueueBackend>;
   }
 
   // Life ---------------------------------------------------------------------------------------------
@@ -267,6 +273,7 @@ export class ResilientTarget implements RedisTarget {
 
   async stop(deadline: number): Promise<void> {
     this.#warnings.stop();
+    this.#locks.stop();
     this.#islands.stop();
     await this.#producing.stop();
     this.#leases.rest();
@@ -333,6 +340,10 @@ export class ResilientTarget implements RedisTarget {
 
   limitSlots(queue: string, slots: number | undefined): void {
     this.#ledger(queue).slotsMax = slots;
+  }
+
+  began(queue: string, jobId: string, token: string): void {
+    this.#ledger(queue).began(jobId, token);
   }
 
   sinceTakeAnsweredMs(queue: string): number {

@@ -32,7 +32,7 @@ import { perform, Run, type RunDeps } from './run.ts';
 export interface QueueWorkerDeps
   extends Omit<RunDeps, 'resources' | 'onOverdue'>,
     Omit<BullWorkerDeps, 'target' | 'log'> {
-  target: BullWorkerDeps['target'] & Partial<Pick<RedisTarget, 'limitSlots'>>;
+  target: BullWorkerDeps['target'] & Partial<Pick<RedisTarget, 'limitSlots' | 'began'>>;
   meter?: JobMeter | undefined;
 }
 
@@ -172,6 +172,7 @@ export class QueueWorker {
   async #process(job: Job, token: string | undefined): Promise<unknown> {
     const run = new Run(this.definition, job, this.#runDeps);
     this.#runs.add(run);
+    if (token !== undefined) this.#deps.target.began?.(this.definition.queue, job.id!, token);
     try {
       // Taken by a request that was under way when the quiet or stop began: it goes back unseen.
       const outcome: Outcome = this.#idle

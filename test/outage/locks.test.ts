@@ -1,0 +1,79 @@
+/** Locks of running jobs where BullMQ's own renewal does not come, and jobs that have yet to start. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { startProxy, type TcpProxy } from '../support/proxy.ts';
+import { type RedisServer, startRedis } from '../support/redis-server.ts';
+import { plainQueue, startRuntime } from '../support/worker-runtime.ts';
+
+const HOUR_MS = 3_600_000;
+const LOCK_MS = 1000;
+const TIMES = { lockDurationMs: LOCK_MS, stalledIntervalMs: 250 };
+
+let server: RedisServer;
+let proxy: TcpProxy;
+beforeEach(async () => {
+  server = await startRedis();
+  proxy = await startProxy(server.port);
+});
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await proxy.stop();
+  await server.stop();
+});
+
+it('of jobs of several locks’ length are renewed when the host’s clock was set back by an hour', async () => {
+  await using queue = plainQueue(server.url, 'q');
+  const runs: string[] = [];
+  const begun = Promise.withResolvers<void>();
+  const definition = {
+    queue: 'q',
+    handler: async (job: { id?: string | undefined }) => {
+      runs.push(job.id!);
+      if (runs.length === 6) begun.resolve();
+      await sleep(4 * LOCK_MS);
+    },
+  };
+  await using one = await startRuntime(server.url, [definition], { config: TIMES });
+  await using other = await startRuntime(server.url, [definition], { config: TIMES });
+  for (let n = 0; n < 6; n++) await queue.add('x', {});
+  await begun.promise;
+  const now = Date.now;
+  vi.spyOn(Date, 'now').mockImplementation(() => now() - HOUR_MS);
+  await expect.poll(() => queue.getCompletedCount()).toBe(6);
+  expect(runs).toHaveLength(6);
+  expect([one, other].flatMap(({ lines }) => lines.map(({ event }) => event))).not.toContain(
+    'lock.lost',
+  );
+});
+
+it('of a job whose earlier run ends are renewed for the run that has it', async () => {
+  await using queue = plainQueue(server.url, 'q');
+  const runs: string[] = [];
+  const first = Promise.withResolvers<void>();
+  const definition = {
+    queue: 'q',
+    concurrency: 2,
+    handler: async (job: { name: string }) => {
+      runs.push(job.name);
+      await (runs.length === 1 ? first.promise : sleep(4 * LOCK_MS));
+    },
+  };
+  const begun = (names: string[]) => expect.poll(() => runs).toEqual(names);
+  await using _busy = await startRuntime(server.url, [definition], { config: TIMES });
+  const { id } = await queue.add('twice', {});
+  await begun(['twice']);
+  // Another worker had it meanwhile, and it waits for its next attempt.
+  await server.command('HINCRBY', `bull:q:${id}`, 'ats', 1);
+  await server.command('DEL', `bull:q:${id}:lock`);
+  await server.command('LREM', 'bull:q:active', 0, id!);
+  await server.command('RPUSH', 'bull:q:wait', id!);
+  await server.command('ZADD', 'bull:q:marker', 0, '0');
+  await begun(['twice', 'twice']);
+  first.resolve();
+  // No slot is free where it runs: a lock that expires is another's to take.
+  await queue.add('other', {});
+  await begun(['twice', 'twice', 'other']);
+  await using _free = await startRuntime(server.url, [definition], { config: TIMES });
+  await expect.poll(() => queue.getCompletedCount()).toBe(2);
+  expect(runs).toEqual(['twice', 'twice', 'other']);
+});
