@@ -107,6 +107,8 @@ export class QueueLedger {
   lockMs = 30_000;
   /** Slots of the worker that consumes the queue here; 0 for producers. */
   concurrency = 0;
+  /** Fetches that have a job and wait to make its schedule's next run: no job that they brought starts before. */
+  starting = 0;
   /** Settles whose end is not known: a stop waits until each is in Redis or in the journal. */
   settling = 0;
   /** No more than these may be in flight here, whatever the worker's slots; see `RedisTarget.limitSlots`. */
@@ -192,6 +194,12 @@ export class QueueLedger {
   began(jobId: string, token: string): void {
     const job = this.held.get(jobId);
     if (job?.token === token) job.isStarted = true;
+  }
+
+  /** A fetch that has a job is over: the jobs that wait for their start begin now. */
+  mayStart(now: Instant): void {
+    this.starting -= 1;
+    for (const job of this.held.values()) if (!job.isStarted) job.takenAt = now;
   }
 
   /** The run is over. Another run of the same job may have begun here. */

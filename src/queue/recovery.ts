@@ -255,8 +255,9 @@ async function judgeUnsettled(
   await deps.settled(ledger, [outcome]);
 }
 
-/** A job whose run does not begin was dropped before it ran. */
+/** A job whose run does not begin was dropped before it ran, unless the fetch that took it goes on. */
 function handBackUnstarted(ledger: QueueLedger, now: number): void {
+  if (ledger.starting > 0) return;
   for (const job of ledger.held.values()) {
     if (job.isStarted) continue;
     if (now - job.takenAt > 3 * job.lockMs && now - job.lockedAt > 3 * job.lockMs) {

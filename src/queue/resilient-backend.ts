@@ -198,7 +198,9 @@ export class ResilientBackend extends RedisQueueBackend {
       case 'add':
         return this.#once(name, () => this.#sender.run(name, args));
       case 'ask':
-        return this.#ask(name, args);
+        return name === 'updateJobScheduler'
+          ? this.#updateScheduler(name, args)
+          : this.#ask(name, args);
     }
   }
 
@@ -209,7 +211,6 @@ export class ResilientBackend extends RedisQueueBackend {
 
   /** A worker asks again after an outage; anybody else gets a typed error. */
   async #ask(name: string, args: readonly unknown[]): Promise<unknown> {
-    if (name === 'updateJobScheduler') this.#noteSchedulerUpdate(args);
     const parent =
       name === 'moveToWaitingChildren'
         ? this.#ledger.held.get(String(args[keyCount(name) + 3]))
@@ -227,10 +228,20 @@ export class ResilientBackend extends RedisQueueBackend {
     }
   }
 
-  /** The job that makes its scheduler's next run is named last; a rollback may undo that run. */
-  #noteSchedulerUpdate(args: readonly unknown[]): void {
+  /**
+   * The job that makes its scheduler's next run is named last; a rollback may undo that run. BullMQ starts
+   * no job that it has fetched while this waits.
+   */
+  async #updateScheduler(name: string, args: readonly unknown[]): Promise<unknown> {
     const producer = this.#ledger.held.get(String(args.at(-1)));
-    if (producer) producer.schedulerUpdate = withoutFetch('updateJobScheduler', args);
+    if (!producer) return await this.#ask(name, args);
+    producer.schedulerUpdate = withoutFetch(name, args);
+    this.#ledger.starting += 1;
+    try {
+      return await this.#ask(name, args);
+    } finally {
+      this.#ledger.mayStart(this.#core.clock.now());
+    }
   }
 
   /** Sent once: it may have acted when an outage takes its reply. */

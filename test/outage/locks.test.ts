@@ -1,8 +1,11 @@
 /** Locks of running jobs where BullMQ's own renewal does not come, and jobs that have yet to start. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type RedisQueueBackend, Worker } from 'bullmq';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { systemClock } from '../../src/time.ts';
 import { startProxy, type TcpProxy } from '../support/proxy.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
+import { startTarget } from '../support/target.ts';
 import { plainQueue, startRuntime } from '../support/worker-runtime.ts';
 
 const HOUR_MS = 3_600_000;
@@ -76,4 +79,46 @@ it('of a job whose earlier run ends are renewed for the run that has it', async 
   await using _free = await startRuntime(server.url, [definition], { config: TIMES });
   await expect.poll(() => queue.getCompletedCount()).toBe(2);
   expect(runs).toEqual(['twice', 'twice', 'other']);
+});
+
+it('of a job that is about to start are kept through an outage in the fetch that took it', async () => {
+  await using queue = plainQueue(server.url, 'q');
+  const runs: string[] = [];
+  const target = await startTarget(proxy.url);
+  const worker = new Worker(
+    'q',
+    async ({ name }) => void runs.push(name),
+    {
+      connection: target.connection,
+      concurrency: 2,
+      lockDuration: 2 * LOCK_MS,
+      autorun: false,
+    },
+    target.backendFactory,
+  );
+  worker.on('error', () => undefined);
+  const backend = worker.getBackend() as RedisQueueBackend;
+  const update = backend.updateJobSchedulerNextMillis.bind(backend);
+  const taken = Promise.withResolvers<void>();
+  backend.updateJobSchedulerNextMillis = async (...args) => {
+    backend.updateJobSchedulerNextMillis = update;
+    await proxy.refuse();
+    proxy.reset();
+    taken.resolve();
+    return await update(...args);
+  };
+  await queue.add('plain', {});
+  await queue.upsertJobScheduler('s', { every: HOUR_MS }, { name: 'scheduled' });
+  void worker.run();
+  await taken.promise;
+  // Three times a lock's life: who has not started by then was dropped, as a rule.
+  await sleep(7 * LOCK_MS);
+  await proxy.heal();
+  await expect.poll(() => runs.length).toBe(2);
+  await expect
+    .poll(() => queue.getJobCounts('completed', 'waiting', 'active'))
+    .toEqual({ completed: 2, waiting: 0, active: 0 });
+  expect(runs.sort()).toEqual(['plain', 'scheduled']);
+  await worker.close();
+  await target.stop(systemClock.now() + 1000);
 });
