@@ -109,6 +109,8 @@ export class QueueLedger {
   concurrency = 0;
   /** Fetches that have a job and wait to make its schedule's next run: no job that they brought starts before. */
   starting = 0;
+  /** Monotonic instant until which the queue is to be limited, where Redis has yet to hear of it. */
+  limitedUntil: Instant | undefined;
   /** Settles whose end is not known: a stop waits until each is in Redis or in the journal. */
   settling = 0;
   /** No more than these may be in flight here, whatever the worker's slots; see `RedisTarget.limitSlots`. */

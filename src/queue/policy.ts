@@ -18,7 +18,10 @@ export type Kind =
   | 'add'
   /** Notes of a handler: kept, written before the outcome; never throws, never holds up. */
   | 'annotate'
-  /** From a worker it waits and is asked again (it must be idempotent); else a typed error by the deadline. */
+  /**
+   * From a worker it waits, as long as the handler that asks may, and is asked again (it must be
+   * idempotent); else a typed error by the deadline.
+   */
   | 'ask';
 
 /** By the name of BullMQ's script. Scripts not named here are `ask`. */

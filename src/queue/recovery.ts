@@ -97,6 +97,7 @@ export async function recover(input: RecoveryInput, deps: RecoveryDeps): Promise
   const toHeal: { ledger: QueueLedger; outcomes: Outcome[] }[] = [];
   for (const ledger of input.ledgers) {
     const found = await retakeQueue(input, ledger, deps, report);
+    await limitRate(input.generation, ledger, deps.clock.now());
     toReplay.push({ ledger, outcomes: found.unsettled });
     toHeal.push({ ledger, outcomes: found.reverted });
   }
@@ -196,6 +197,17 @@ async function retakeQueue(
     }
   }
   return { unsettled: stillUnsettled, reverted };
+}
+
+/** What is left of the limit that a handler set in the outage, as BullMQ sets it. */
+async function limitRate(generation: Generation, ledger: QueueLedger, now: number): Promise<void> {
+  const { limitedUntil } = ledger;
+  if (limitedUntil === undefined) return;
+  const ms = Math.ceil(limitedUntil - now);
+  if (ms > 0) {
+    await generation.client.set(ledger.toKey('limiter'), Number.MAX_SAFE_INTEGER, 'PX', ms);
+  }
+  if (ledger.limitedUntil === limitedUntil) ledger.limitedUntil = undefined;
 }
 
 /** A run that goes on has made its schedule's next one; the dataset may have forgotten that alone. */

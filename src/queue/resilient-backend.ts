@@ -16,6 +16,7 @@ import {
   type StreamReadRaw,
 } from 'bullmq';
 import { annotate, annotatedJob } from './annotate.ts';
+import { callerSignal } from './caller.ts';
 import { keyCount } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
 import type { Marker } from './idle-read.ts';
@@ -257,13 +258,14 @@ export class ResilientBackend extends RedisQueueBackend {
   async #admittedOrThrow(operation: string): Promise<Generation> {
     const present = this.#core.generation();
     if (present) return present;
-    const signal =
-      this.#role === 'producer'
-        ? AbortSignal.any([this.#open.signal, AbortSignal.timeout(this.#core.answerMs)])
-        : this.#open.signal;
-    const admitted = await this.#core.admitted(signal);
-    if (!admitted) throw this.#core.unavailable(operation);
-    return admitted;
+    const ends = [this.#open.signal];
+    if (this.#role === 'producer') ends.push(AbortSignal.timeout(this.#core.answerMs));
+    const caller = this.#role === 'worker' ? callerSignal() : undefined;
+    if (caller) ends.push(caller);
+    const admitted = await this.#core.admitted(AbortSignal.any(ends));
+    if (admitted) return admitted;
+    caller?.throwIfAborted();
+    throw this.#core.unavailable(operation);
   }
 
   override async addJobs(
@@ -314,10 +316,20 @@ export class ResilientBackend extends RedisQueueBackend {
     return await annotate(this.#core, this.#sender, job, name, args);
   }
 
-  /** A handler that limits the rate must not feel an outage: nobody takes work meanwhile anyway. */
+  /**
+   * A handler that limits the rate must not feel an outage: nobody takes work meanwhile anyway, and
+   * recovery writes what is left of the limit before anybody does.
+   */
   override async setRateLimit(expireTimeMs: number): Promise<void> {
+    const ledger = this.#ledger;
+    const limitedUntil = this.#core.clock.now() + expireTimeMs;
     const generation = this.#core.generation();
-    if (generation) await this.#sender.attempt(generation, () => super.setRateLimit(expireTimeMs));
+    if (!generation) {
+      ledger.limitedUntil = limitedUntil;
+      return;
+    }
+    const outcome = await this.#sender.attempt(generation, () => super.setRateLimit(expireTimeMs));
+    if (!outcome) ledger.limitedUntil = limitedUntil;
   }
 
   // Commands that are not scripts ---------------------------------------------------------------------

@@ -14,7 +14,7 @@ import {
   ShutdownError,
   UnknownJobNameError,
 } from '../errors.ts';
-
+import { asCaller } from '../queue/caller.ts';
 import type { Clock, Instant } from '../time.ts';
 import { createContext } from './context.ts';
 import type { Handler, HandlerContext, WorkerDefinition } from './definition.ts';
@@ -186,7 +186,7 @@ async function endOf(run: Run, deps: RunDeps): Promise<Ending['ended']> {
 async function callHandler(run: Run, deps: RunDeps): Promise<unknown> {
   const handler = pickHandler(run);
   if (run.definition.schema) await validate(run, run.definition.schema);
-  const result = await handler(run.job, createContext(run, deps));
+  const result = await asCaller(run, () => handler(run.job, createContext(run, deps)));
   checkResult(run, result, deps.resultBytesMax);
   return result;
 }
