@@ -87,6 +87,8 @@ class DiskJournal implements Journal {
   /** Set while commits are due or under way; resolves when nothing is pending. */
   #commits: Promise<void> | undefined;
   #closing: Promise<{ left: number }> | undefined;
+  /** Orphans that the last look left as they are, and why. */
+  #left: ReadonlyMap<string, Error> = new Map();
 
   constructor(options: JournalOptions, path: string, link: ThreadLink, warnings: string[]) {
     this.path = path;
@@ -189,12 +191,13 @@ class DiskJournal implements Journal {
     this.#assertOpen();
     const { adopted, failed } = await this.#link.ask('adopt', [], undefined, ADOPT_MS);
     for (const { damage } of adopted) if (damage !== undefined) reportDamage(this.#log, damage);
-    for (const { replica, fault } of failed) {
-      this.#log.error(
-        { replica, err: toError(fault) },
-        'the journal of a dead replica was left as it is',
-      );
+    const left = new Map(failed.map(({ replica, fault }) => [replica, toError(fault)]));
+    for (const [replica, err] of left) {
+      // Looked at from time to time: told once while it stays so.
+      if (this.#left.get(replica)?.message === err.message) continue;
+      this.#log.error({ replica, err }, 'the journal of a dead replica was left as it is');
     }
+    this.#left = left;
     return adopted;
   }
 

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { DatabaseSync } from 'node:sqlite';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { outcomeNumber } from '../support/journal-entries.ts';
@@ -167,6 +168,21 @@ describe('an orphan', () => {
     const journal = await openIn(dir);
     expect(await journal.adoptOrphans()).toEqual([]);
     expect(readdirSync(dir).sort()).toEqual(['gate.db', 'one']);
+  });
+
+  it('that cannot be read is told of once, however often it is met', async () => {
+    const dir = await journalFolder();
+    const later = await openIn(dir, { replica: 'later' });
+    await later.append(outcomeNumber(5));
+    await later.close();
+    const database = new DatabaseSync(join(dir, 'later', 'journal.db'));
+    database.exec("PRAGMA user_version = 2; UPDATE meta SET value = '2' WHERE key = 'format'");
+    database.close();
+    const told: object[] = [];
+    const log = { warn: () => undefined, error: (fields: object) => told.push(fields) };
+    const journal = await openIn(dir, { log });
+    for (let looks = 0; looks < 3; looks += 1) await journal.adoptOrphans();
+    expect(told).toMatchObject([{ replica: 'later' }]);
   });
 
   it('that starts again while it is not adopted replays its own', async () => {
