@@ -11,30 +11,46 @@ import type { Notes, QueueLedger } from './ledger.ts';
 /** A job's hash as Redis would have it. */
 export type IslandFields = Record<string, string>;
 
+/** A job that may run from the journal. */
+export interface IslandJob {
+  fields: IslandFields;
+  /** Of a delayed job: when it is to run, ms since the epoch. */
+  dueAt: number | undefined;
+}
+
+const SCRIPTS: ReadonlySet<string> = new Set([
+  'addStandardJob',
+  'addPrioritizedJob',
+  'addDelayedJob',
+]);
+
 const OWN_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
 /**
- * Undefined for a job that waits for Redis: a flow or a part of one, a delayed or scheduled job, one
- * with deduplication, and one with an id of its caller's, which Redis may have already.
+ * Undefined for a job that waits for Redis: a flow or a part of one, a scheduled job, one with
+ * deduplication, and one with an id of its caller's, which Redis may have already.
  */
-export function islandFields(ledger: QueueLedger, entry: Kept<JobEntry>): IslandFields | undefined {
+export function islandJob(ledger: QueueLedger, entry: Kept<JobEntry>): IslandJob | undefined {
   const { single, jobId } = storedJob(entry);
   if (!single || !OWN_ID.test(jobId)) return undefined;
   const { job, parent } = single;
   if (parent?.parentDependenciesKey || job.parentKey || job.parent) return undefined;
   const { script, args } = addCall(ledger, job, jobId, parent);
-  if (script !== 'addStandardJob' && script !== 'addPrioritizedJob') return undefined;
+  if (!SCRIPTS.has(script)) return undefined;
   const at = keyCount(script);
   const opts = unpack(args[at + 2] as Buffer) as Record<string, unknown>;
-  if (opts.de || opts.deduplication || opts.debounce || opts.repeat || opts.delay) return undefined;
-  return {
+  if (opts.de || opts.deduplication || opts.debounce || opts.repeat) return undefined;
+  const fields = {
     name: job.name,
     data: String(args[at + 1]),
     opts: JSON.stringify(opts),
     timestamp: String(job.timestamp),
+    // As BullMQ leaves it when a job's time has come.
     delay: '0',
     priority: String(opts.priority ?? 0),
   };
+  const isDelayed = script === 'addDelayedJob';
+  return { fields, dueAt: isDelayed ? job.timestamp + Number(opts.delay) : undefined };
 }
 
 /**

@@ -1,14 +1,15 @@
 /**
  * What one queue may run from the journal next: entries that were accepted while Redis is away, read in
- * pages, and attempts that are to be repeated. Says when there is something; what becomes of it is not
- * its business.
+ * pages, delayed ones when they are due, and attempts that are to be repeated. Says when there is something;
+ * what becomes of it is not its business.
  *
  * What it must never do: offer an entry that was accepted before Redis went away.
  */
 import type { JobEntry, Kept, Position } from '../journal/entry.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Clock, Instant } from '../time.ts';
-import { type IslandFields, islandFields } from './island-job.ts';
+import { type IslandFields, type IslandJob, islandJob } from './island-job.ts';
+import { IslandLater } from './island-later.ts';
 import type { HeldJob, QueueLedger } from './ledger.ts';
 
 /** Entries that are looked at in one read. */
@@ -17,11 +18,12 @@ const PAGE_ENTRIES = 256;
 const RETRIES_MAX = 1000;
 /** After a failure of the journal nothing begins for so long, ms. */
 const REST_MS = 1000;
+/** A timer cannot be set for longer than 24 days, nor need it be, ms. */
+const LOOK_MAX_MS = 3_600_000;
 
 /** An entry that may run. */
-export interface Ready {
+export interface Ready extends IslandJob {
   entry: Kept<JobEntry>;
-  fields: IslandFields;
 }
 
 /** A job of the journal that was begun here. */
@@ -53,6 +55,10 @@ export interface IslandQueueDeps {
   journal: Pick<Journal, 'jobs'>;
   /** Redis is away, and nothing else keeps jobs from beginning here. */
   mayRun(): boolean;
+  /** More delayed jobs wait than are remembered: the others wait for Redis. Once in an outage. */
+  onLaterFull(): void;
+  /** Another bound of what is remembered, for tests. */
+  laterMax?: number;
 }
 
 export class IslandQueue {
@@ -68,6 +74,13 @@ export class IslandQueue {
   #hasMore = false;
   /** Read and not begun, most urgent first. */
   #read: Ready[] = [];
+  /** Read and not due. */
+  readonly #later: IslandLater;
+  /** Delayed jobs up to here were seen. */
+  #laterThrough: Position = Number.MIN_SAFE_INTEGER;
+  #isLaterFull = false;
+  /** What was read last: entries in their order and those that fall due take turns. */
+  #wasPage = false;
   #retries: Retry[] = [];
   #restUntil: Instant = Number.NEGATIVE_INFINITY;
   readonly #waiting = new Set<() => void>();
@@ -75,6 +88,7 @@ export class IslandQueue {
   constructor(ledger: QueueLedger, deps: IslandQueueDeps) {
     this.ledger = ledger;
     this.#deps = deps;
+    this.#later = new IslandLater(deps.laterMax);
   }
 
   /** This entry was accepted just now, and so was what comes behind it. */
@@ -95,6 +109,8 @@ export class IslandQueue {
     this.#hasMore = false;
     this.#read = [];
     this.#retries = [];
+    this.#later.clear();
+    this.#isLaterFull = false;
   }
 
   /** Nothing begins for a moment. */
@@ -115,7 +131,12 @@ export class IslandQueue {
     if (!this.mayRun) return false;
     const now = this.#deps.clock.now();
     if (this.#retries.some(({ dueAt }) => dueAt <= now)) return true;
-    return this.#retries.length < RETRIES_MAX && (this.#hasMore || this.#read.length > 0);
+    if (this.#retries.length >= RETRIES_MAX) return false;
+    return this.#hasMore || this.#read.length > 0 || this.#hasDue;
+  }
+
+  get #hasDue(): boolean {
+    return (this.#later.nextDueAt ?? Number.POSITIVE_INFINITY) <= this.#deps.clock.now();
   }
 
   /** Takes an attempt that is due off the list. */
@@ -131,11 +152,17 @@ export class IslandQueue {
   }
 
   /**
-   * One page of what was offered, if nothing is left of the page before. Not more at once: while a
-   * Worker waits for this answer it starts no job that it has already.
+   * One page of what was offered or fell due, if nothing is left of the page before. Not more at once:
+   * while a Worker waits for this answer it starts no job that it has already.
    */
   async read(): Promise<void> {
-    if (this.#read.length > 0 || !this.#hasMore) return;
+    if (this.#read.length > 0) return;
+    this.#wasPage = this.#hasMore && !(this.#wasPage && this.#hasDue);
+    const found = this.#wasPage ? await this.#page() : await this.#due();
+    this.#read = found.sort((a, b) => Number(a.fields.priority) - Number(b.fields.priority));
+  }
+
+  async #page(): Promise<Ready[]> {
     // An offer from here on says again that there is more.
     this.#hasMore = false;
     const found: Ready[] = [];
@@ -143,15 +170,65 @@ export class IslandQueue {
     for await (const entry of this.#deps.journal.jobs(this.ledger.queue, this.#cursor)) {
       this.#cursor = entry.position;
       looked += 1;
-      if (entry.prefix === this.ledger.prefix && entry.mark === 'unsent') {
-        const fields = islandFields(this.ledger, entry);
-        if (fields) found.push({ entry, fields });
-      }
+      const ready = this.#readyOf(entry);
+      if (ready && !this.#waits(ready)) found.push(ready);
       if (looked < PAGE_ENTRIES) continue;
       this.#hasMore = true;
       break;
     }
-    this.#read = found.sort((a, b) => Number(a.fields.priority) - Number(b.fields.priority));
+    return found;
+  }
+
+  /** What has fallen due, as the journal has it by now. */
+  async #due(): Promise<Ready[]> {
+    const due = this.#later.takeDue(this.#deps.clock.now(), PAGE_ENTRIES);
+    const found = new Map<Position, Ready>();
+    try {
+      const positions = due.map(({ position }) => position).sort((a, b) => a - b);
+      let from = 0;
+      while (from < positions.length) from = await this.#find(positions, from, found);
+    } catch (error) {
+      for (const { position, dueAt } of due) this.#later.add(position, dueAt);
+      throw error;
+    }
+    return due.flatMap(({ position }) => found.get(position) ?? []);
+  }
+
+  /** Those of the positions, from one on, that a page of the journal reaches; returns the next. */
+  async #find(positions: Position[], from: number, found: Map<Position, Ready>): Promise<number> {
+    const first = positions[from]!;
+    let to = from + 1;
+    while (to < positions.length && positions[to]! - first < PAGE_ENTRIES) to += 1;
+    const wanted = new Set(positions.slice(from, to));
+    const last = positions[to - 1]!;
+    for await (const entry of this.#deps.journal.jobs(this.ledger.queue, first - 1)) {
+      if (entry.position > last) break;
+      const ready = wanted.has(entry.position) ? this.#readyOf(entry) : undefined;
+      if (ready) found.set(entry.position, ready);
+      if (entry.position === last) break;
+    }
+    return to;
+  }
+
+  #readyOf(entry: Kept<JobEntry>): Ready | undefined {
+    if (entry.prefix !== this.ledger.prefix || entry.mark !== 'unsent') return undefined;
+    const job = islandJob(this.ledger, entry);
+    return job && { entry, ...job };
+  }
+
+  /** Puts a delayed job aside until its time; what was read before is there already, or has run. */
+  #waits({ entry: { position }, dueAt }: Ready): boolean {
+    if (dueAt === undefined) return false;
+    if (position <= this.#laterThrough) return true;
+    this.#laterThrough = position;
+    const { clock, onLaterFull } = this.#deps;
+    const inMs = dueAt - clock.wall();
+    if (inMs <= 0) return false;
+    if (!this.#later.add(position, clock.now() + inMs) && !this.#isLaterFull) {
+      this.#isLaterFull = true;
+      onLaterFull();
+    }
+    return true;
   }
 
   /** Resolves when a job may begin here, or when `signal` aborts. */
@@ -185,7 +262,11 @@ export class IslandQueue {
     const now = this.#deps.clock.now();
     const isHeldUp = this.#restUntil > now || this.ledger.slotsMax !== undefined;
     const dues = this.#retries.map(({ dueAt }) => dueAt - now);
+    const { nextDueAt } = this.#later;
+    // While no other begins, a retry that comes to its end looks again.
+    if (nextDueAt !== undefined && dues.length < RETRIES_MAX) dues.push(nextDueAt - now);
     const nextMs = Math.min(...dues, isHeldUp ? REST_MS : Number.POSITIVE_INFINITY);
-    return Number.isFinite(nextMs) ? Math.max(this.mayRun ? 1 : REST_MS, nextMs) : undefined;
+    if (!Number.isFinite(nextMs)) return undefined;
+    return Math.min(LOOK_MAX_MS, Math.max(this.mayRun ? 1 : REST_MS, nextMs));
   }
 }

@@ -56,9 +56,17 @@ export class Islands {
     if (this.#queues.has(ledger)) return;
     const { clock, journal, isAway } = this.#deps;
     const mayRun = () => !this.#isBringing && !this.#isStopped && isAway();
-    this.#queues.set(ledger, new IslandQueue(ledger, { clock, journal, mayRun }));
+    const onLaterFull = () => this.#laterFull(ledger);
+    this.#queues.set(ledger, new IslandQueue(ledger, { clock, journal, mayRun, onLaterFull }));
     void this.#rules.look();
     this.#rules.follow();
+  }
+
+  #laterFull({ queue }: QueueLedger): void {
+    this.#deps.log.warn(
+      { event: 'island.later_full', queue },
+      `more delayed jobs of queue ${queue} wait in the journal than can run from there: the others wait for Redis`,
+    );
   }
 
   /** A job was appended that was never written to a socket. */

@@ -99,6 +99,11 @@ export const events: Readonly<Record<string, EventEntry>> = {
     says: 'the queue does not run from the journal while Redis is away',
     fields: ['queue', 'reason'],
   },
+  'island.later_full': {
+    level: 'warn',
+    says: 'more delayed jobs wait in the journal than can run from there; the others wait for Redis',
+    fields: ['queue'],
+  },
   'island.halted': {
     level: 'error',
     says: 'the journal failed while jobs ran from it; none begins for a moment',

@@ -69,11 +69,12 @@ async function warm(service: ServiceProcess): Promise<string> {
 async function enqueue(
   service: ServiceProcess,
   name: string,
+  options: object = {},
 ): Promise<{ id: string; stored: string }> {
   const response = await fetch(`${service.url}/v1/queues/q/jobs`, {
     method: 'POST',
     headers: { 'Content-Type': 'application/json' },
-    body: JSON.stringify({ name, data: {} }),
+    body: JSON.stringify({ name, data: {}, options }),
   });
   return (await response.json()) as { id: string; stored: string };
 }
@@ -105,6 +106,26 @@ describe('a process that dies in island mode', () => {
     await restored(ids);
     const before = ['ends 0', 'ends 0', 'ends 0', 'hangs 0', 'again 0', 'again 1'];
     expect(runs()).toEqual([...before, 'hangs 0', 'again 1'].sort());
+  });
+
+  it('runs a delayed job again that had begun and not ended, and one whose time had not come at its time', async () => {
+    const first = await start();
+    const ids = [await warm(first)];
+    await first.until('job.completed');
+    await redis.kill();
+    await first.until('outage.opened');
+    const dueAt = Date.now() + 4000;
+    ids.push((await enqueue(first, 'hangs', { delay: 100 })).id);
+    ids.push((await enqueue(first, 'ends', { delay: 200 })).id);
+    ids.push((await enqueue(first, 'later', { delay: 4000 })).id);
+    await first.until('job.completed', 2);
+    await expect.poll(runs).toEqual(['ends 0', 'ends 0', 'hangs 0']);
+    await first.stop('SIGKILL');
+
+    await start({ DATA_DIR: first.dataDir, LATER: '1' });
+    await restored(ids);
+    expect(Date.now()).toBeGreaterThanOrEqual(dueAt - 1);
+    expect(runs()).toEqual(['ends 0', 'ends 0', 'hangs 0', 'hangs 0', 'later 0']);
   });
 
   it('is taken over by the process beside it on the same data folder, which runs what had not ended', async () => {

@@ -149,7 +149,7 @@ describe('island mode', () => {
     expect(runs.sort()).toEqual(['slow 0', 'twice 0', 'twice 1']);
   });
 
-  it('leaves what may be in Redis, what is delayed, named by its caller or deduplicated to Redis', async () => {
+  it('leaves what may be in Redis, what is named by its caller or deduplicated to Redis', async () => {
     const runs: string[] = [];
     await using test = await startRuntime(redis.url, [
       { queue: 'q', island: true, handler: (job) => void runs.push(job.name) },
@@ -160,17 +160,76 @@ describe('island mode', () => {
     const doubted = await Promise.all([1, 2, 3].map(() => test.client.enqueue('q', 'doubted', {})));
     expect(doubted.map(({ stored }) => stored)).toEqual(['journal', 'journal', 'journal']);
     await expect.poll(() => test.target.state().breaker, { timeout: 10_000 }).not.toBe('closed');
-    await test.client.enqueue('q', 'delayed', {}, { delay: 10 });
     await test.client.enqueue('q', 'named', {}, { jobId: 'mine' });
     await test.client.enqueue('q', 'single', {}, { deduplication: { id: 'one' } });
     const plain = await test.client.enqueue('q', 'plain', {});
     await test.line('job.completed', { jobId: plain.id });
     expect(runs).toEqual(['plain']);
     redis.thaw();
-    await expect.poll(() => runs.length, { timeout: 15_000 }).toBe(7);
+    await expect.poll(() => runs.length, { timeout: 15_000 }).toBe(6);
     expect([...runs].sort()).toEqual(
-      ['delayed', 'doubted', 'doubted', 'doubted', 'named', 'plain', 'single'].sort(),
+      ['doubted', 'doubted', 'doubted', 'named', 'plain', 'single'].sort(),
     );
+  });
+
+  it('runs delayed jobs at their time and not before, with their priority and their attempts', async () => {
+    const runs: { name: string; at: number; delay: number }[] = [];
+    await using test = await cutOff([
+      {
+        queue: 'q',
+        island: true,
+        attempts: 2,
+        handler: async (job) => {
+          runs.push({ name: `${job.name} ${job.attemptsMade}`, at: Date.now(), delay: job.delay });
+          if (job.name === 'twice' && job.attemptsMade === 0) throw new Error('not yet');
+          return job.name;
+        },
+      },
+    ]);
+    const acceptedAt = Date.now();
+    const one = await test.client.enqueue('q', 'one', {}, { delay: 900 });
+    const twice = await test.client.enqueue('q', 'twice', {}, { delay: 300, backoff: 200 });
+    const urgent = await test.client.enqueue('q', 'urgent', {}, { delay: 600, priority: 2 });
+    for (const { id } of [one, twice, urgent]) await test.line('job.completed', { jobId: id });
+    expect(test.target.state().breaker).not.toBe('closed');
+    expect(runs.map(({ name }) => name)).toEqual(['twice 0', 'twice 1', 'urgent 0', 'one 0']);
+    const dues = [300, 500, 600, 900];
+    for (const [i, { at, delay }] of runs.entries()) {
+      expect(at).toBeGreaterThanOrEqual(acceptedAt + dues[i]! - 1);
+      expect(delay).toBe(0);
+    }
+    const ids = [one.id, twice.id, urgent.id];
+    await using queue = plainQueue(redis.url, 'q');
+    await restored(queue, ids, 'completed');
+    expect(await queue.getJobCounts()).toMatchObject({ completed: 3, delayed: 0, active: 0 });
+    const job = (await queue.getJob(urgent.id))!;
+    expect([job.delay, job.opts.delay, job.priority, job.attemptsMade]).toEqual([0, 600, 2, 1]);
+    expect((await queue.getJob(twice.id))!.attemptsMade).toBe(2);
+    expect(runs).toHaveLength(4);
+  });
+
+  it('gives a delayed job to Redis that is back before its time, and it runs then', async () => {
+    const runs: { name: string; at: number }[] = [];
+    await using test = await cutOff([
+      {
+        queue: 'q',
+        island: true,
+        handler: (job) => void runs.push({ name: job.name, at: Date.now() }),
+      },
+    ]);
+    const acceptedAt = Date.now();
+    const { id } = await test.client.enqueue('q', 'later', {}, { delay: 6000 });
+    const soon = await test.client.enqueue('q', 'soon', {}, { delay: 100 });
+    await test.line('job.completed', { jobId: soon.id });
+    await using queue = plainQueue(redis.url, 'q');
+    await redis.restart();
+    await expect.poll(() => queue.getJobState(id), { timeout: 5000 }).toBe('delayed');
+    await expect.poll(() => queue.getJobState(soon.id)).toBe('completed');
+    await test.line('job.completed', { jobId: id });
+    expect(runs.map(({ name }) => name)).toEqual(['soon', 'later']);
+    expect(runs[1]!.at).toBeGreaterThanOrEqual(acceptedAt + 6000 - 1);
+    await expect.poll(() => queue.getJobCounts()).toMatchObject({ completed: 2, delayed: 0 });
+    expect(runs).toHaveLength(2);
   });
 
   it('runs nothing twice with two replicas', async () => {
@@ -325,10 +384,10 @@ describe('island mode', () => {
       data: {},
       children: [{ queue: 'q', name: 'child', data: {} }],
     });
-    const many = Array.from({ length: 600 }, () => ({
-      name: 'late',
+    const many = Array.from({ length: 600 }, (_, i) => ({
+      name: 'named',
       data: {},
-      options: { delay: 1 },
+      options: { jobId: `job-${i}` },
     }));
     await test.client.enqueueMany('q', many);
     const last = await test.client.enqueue('q', 'last', {});

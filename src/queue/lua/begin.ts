@@ -8,7 +8,8 @@ export const BEGIN = `local function begin(jobKey, id, token, ats, lockMs)
   redis.call('LREM', KEYS[1], 0, id)
   redis.call('LREM', KEYS[2], 0, id)
   redis.call('ZREM', KEYS[4], id)
-  redis.call('ZREM', KEYS[5], id)
+  -- its time had come when it ran: BullMQ says so when it promotes a job
+  if redis.call('ZREM', KEYS[5], id) == 1 then redis.call('HSET', jobKey, 'delay', 0) end
   -- a parent that ran had its children's results: their outcomes come back too
   redis.call('ZREM', KEYS[6], id)
   redis.call('LPUSH', KEYS[3], id)
