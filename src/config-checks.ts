@@ -45,3 +45,14 @@ export function checkTokens(values: Record<string, unknown>, problems: ConfigPro
     problems.push({ where: given.join(', '), value: 'two are the same', allowed });
   }
 }
+
+/** The fleet's pause lies between the two. */
+export function checkPauses(values: Record<string, unknown>, problems: ConfigProblem[]): void {
+  const [min, max] = [values.BACKOFF_CAP_MIN, values.BACKOFF_CAP_MAX] as (number | undefined)[];
+  if (min === undefined || max === undefined || min <= max) return;
+  problems.push({
+    where: 'BACKOFF_CAP_MIN and BACKOFF_CAP_MAX',
+    value: `${min} ms and ${max} ms`,
+    allowed: 'the longest pause of a small fleet must not be above that of any fleet',
+  });
+}

@@ -25,7 +25,7 @@ environment wins). All mistakes are told at once and the process exits with 78. 
 one of these and is none is a warning. \`holdfast config\` shows what is in force and where it came from.
 
 Durations take \`500ms\`, \`25s\`, \`10m\`, \`24h\`, \`7d\` or plain milliseconds; sizes take \`65536\`,
-\`512K\`, \`1M\` (powers of 1024). Relative paths start at the working folder.
+\`512K\`, \`1M\` (powers of 1024); each within the range that its row says. Relative paths start at the working folder.
 
 ${parts.join('\n')}`;
 }

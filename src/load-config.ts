@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { config as readDotenv } from 'dotenv';
 import { assemble } from './assemble-config.ts';
 import type { Config } from './config.ts';
-import { checkRedis, checkTokens } from './config-checks.ts';
+import { checkPauses, checkRedis, checkTokens } from './config-checks.ts';
 import { unknownNames } from './config-hints.ts';
 import { ConfigError, type ConfigProblem } from './errors.ts';
 import { redactText } from './redaction.ts';
@@ -78,6 +78,7 @@ export function loadConfig(options: LoadOptions = {}): LoadedConfig {
   const perQueue = concurrencyPerQueue(given, effective, problems);
   checkRedis(values, problems);
   checkTokens(values, problems);
+  checkPauses(values, problems);
   if (problems.length > 0) throw new ConfigError(problems);
   return {
     config: assemble({ values, perQueue, given, cwd, version: packageVersion() }),

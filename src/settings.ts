@@ -33,20 +33,25 @@ const UNITS_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_0
 const UNITS_BYTES: Record<string, number> = { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 };
 
 /** `25s`, `500ms`, `10m`, or plain milliseconds. */
-const duration = z.string().transform((text, context) => {
+const durationOf = (text: string): number | undefined => {
   const match = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?$/.exec(text.trim());
-  if (match) return Math.round(Number(match[1]) * UNITS_MS[match[2] ?? 'ms']!);
-  context.addIssue('not a duration');
-  return z.NEVER;
-});
+  return match ? Math.round(Number(match[1]) * UNITS_MS[match[2] ?? 'ms']!) : undefined;
+};
 
 /** `1048576`, `512K`, `1M` (also with `B` or `iB`), in powers of 1024. */
-const bytes = z.string().transform((text, context) => {
+const bytesOf = (text: string): number | undefined => {
   const match = /^(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?$/i.exec(text.trim());
-  if (match) return Math.round(Number(match[1]) * UNITS_BYTES[match[2]!.toUpperCase()]!);
-  context.addIssue('not a size');
-  return z.NEVER;
-});
+  return match ? Math.round(Number(match[1]) * UNITS_BYTES[match[2]!.toUpperCase()]!) : undefined;
+};
+
+/** A number with a unit, within bounds that are written as its user would write them. */
+const measure = (read: (text: string) => number | undefined, min: string, max: string) =>
+  z.string().transform((text, context) => {
+    const value = read(text);
+    if (value !== undefined && value >= read(min)! && value <= read(max)!) return value;
+    context.addIssue('not within its bounds');
+    return z.NEVER;
+  });
 
 const integer = (min: number, max: number) =>
   z
@@ -91,21 +96,30 @@ const origin = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
+/** One process cannot run more at a time; a larger number is a slip of the keyboard. */
+const CONCURRENCY_MAX = 10_000;
+
 type Row = Omit<Setting, 'secret' | 'group' | 'default'> & { default?: string; secret?: true };
 
 const kinds = {
-  duration: {
-    parse: duration,
-    allowed: 'a duration such as 500ms, 25s, 10m or plain milliseconds',
-  },
-  bytes: { parse: bytes, allowed: 'a size such as 65536, 512K or 1M' },
+  /** `max` is the longest that makes sense; a timer of Node ends at 24 days. */
+  duration: (min: string, max: string) => ({
+    parse: measure(durationOf, min, max),
+    allowed: `a duration from ${min} to ${max}, such as 500ms, 25s or 10m`,
+  }),
+  bytes: (min: string, max: string) => ({
+    parse: measure(bytesOf, min, max),
+    allowed: `a size from ${min} to ${max}, such as 65536, 512K or 1M`,
+  }),
   flag: { parse: flag, allowed: 'true or false' },
   list: { parse: list, allowed: 'a list separated by commas' },
   text: { parse: z.string().min(1), allowed: 'a text that is not empty' },
   hosts: { parse: hosts, allowed: 'host:port, several separated by commas' },
   port: { parse: integer(0, 65_535), allowed: 'a port from 0 to 65535 (0: any free one)' },
-  count: { parse: integer(1, 1_000_000_000), allowed: 'a whole number from 1' },
-  countOrZero: { parse: integer(0, 1_000_000_000), allowed: 'a whole number from 0' },
+  count: (min: number, max: number) => ({
+    parse: integer(min, max),
+    allowed: `a whole number from ${min} to ${max}`,
+  }),
 } as const;
 
 function oneOf(...words: [string, ...string[]]) {
@@ -143,7 +157,7 @@ export const settings: Readonly<Record<string, Setting>> = {
       text: 'Folder of hooks.ts and schedules.json.',
     },
     SHUTDOWN_GRACE: {
-      ...kinds.duration,
+      ...kinds.duration('0s', '24h'),
       default: '25s',
       text: 'After SIGTERM running handlers may take this long; then they are aborted.',
     },
@@ -165,8 +179,7 @@ export const settings: Readonly<Record<string, Setting>> = {
       text: 'Password, if it is not part of REDIS_URL.',
     },
     REDIS_DB: {
-      parse: integer(0, 1023),
-      allowed: 'a whole number from 0',
+      ...kinds.count(0, 1023),
       text: 'Database number; a Cluster has only 0.',
     },
     REDIS_TLS: {
@@ -183,7 +196,11 @@ export const settings: Readonly<Record<string, Setting>> = {
       default: 'true',
       text: 'Whether a certificate that cannot be verified is refused.',
     },
-    REDIS_CONNECT_TIMEOUT: { ...kinds.duration, default: '3s', text: 'Time to connect.' },
+    REDIS_CONNECT_TIMEOUT: {
+      ...kinds.duration('50ms', '5m'),
+      default: '3s',
+      text: 'Time to connect.',
+    },
     QUEUE_PREFIX: {
       ...kinds.text,
       default: 'bull',
@@ -202,32 +219,52 @@ export const settings: Readonly<Record<string, Setting>> = {
       text: 'Consume only these queues. Default: all that have a handler.',
     },
     CONCURRENCY: {
-      ...kinds.count,
+      ...kinds.count(1, CONCURRENCY_MAX),
       default: '10',
       text: 'Jobs of one queue that run here at the same time; CONCURRENCY_<QUEUE> for one queue.',
     },
-    LOCK_DURATION: { ...kinds.duration, default: '30s', text: "BullMQ's lockDuration." },
-    STALLED_INTERVAL: { ...kinds.duration, default: '30s', text: "BullMQ's stalledInterval." },
+    LOCK_DURATION: {
+      ...kinds.duration('1s', '24h'),
+      default: '30s',
+      text: "BullMQ's lockDuration.",
+    },
+    STALLED_INTERVAL: {
+      ...kinds.duration('1s', '24h'),
+      default: '30s',
+      text: "BullMQ's stalledInterval.",
+    },
     UNKNOWN_JOB_GRACE: {
-      ...kinds.duration,
+      ...kinds.duration('0s', '20d'),
       default: '10m',
       text: 'A job that this version cannot run is put off for so long before it fails.',
     },
-    MAX_JOB_BYTES: { ...kinds.bytes, default: '1M', text: 'Largest payload of a job.' },
-    MAX_RESULT_BYTES: { ...kinds.bytes, default: '1M', text: 'Largest result of a job.' },
+    MAX_JOB_BYTES: {
+      ...kinds.bytes('1K', '256M'),
+      default: '1M',
+      text: 'Largest payload of a job.',
+    },
+    MAX_RESULT_BYTES: {
+      ...kinds.bytes('1K', '256M'),
+      default: '1M',
+      text: 'Largest result of a job.',
+    },
     KEEP_COMPLETED_AGE: {
-      ...kinds.duration,
+      ...kinds.duration('0s', '3650d'),
       default: '24h',
       text: 'Completed jobs are kept so long …',
     },
     KEEP_COMPLETED_COUNT: {
-      ...kinds.countOrZero,
+      ...kinds.count(0, 1_000_000_000),
       default: '1000',
       text: '… and so many of a queue.',
     },
-    KEEP_FAILED_AGE: { ...kinds.duration, default: '7d', text: 'Failed jobs are kept so long …' },
+    KEEP_FAILED_AGE: {
+      ...kinds.duration('0s', '3650d'),
+      default: '7d',
+      text: 'Failed jobs are kept so long …',
+    },
     KEEP_FAILED_COUNT: {
-      ...kinds.countOrZero,
+      ...kinds.count(0, 1_000_000_000),
       default: '10000',
       text: '… and so many of a queue.',
     },
@@ -257,7 +294,7 @@ export const settings: Readonly<Record<string, Setting>> = {
       text: 'How browsers reach the service through a proxy; https makes cookies `Secure`.',
     },
     HTTP_RATE_MAX: {
-      ...kinds.count,
+      ...kinds.count(1, 1_000_000),
       default: '2000',
       text: 'Requests per second of one address; more are answered 429.',
     },
@@ -297,38 +334,42 @@ export const settings: Readonly<Record<string, Setting>> = {
   }),
   ...group('Outages', {
     PULSE_INTERVAL: {
-      ...kinds.duration,
+      ...kinds.duration('50ms', '1m'),
       default: '700ms',
       text: 'A command watches Redis this often; twice as often while jobs run here.',
     },
     PULSE_TIMEOUT: {
-      ...kinds.duration,
+      ...kinds.duration('100ms', '1m'),
       default: '2s',
       text: 'Without an answer for so long Redis is frozen.',
     },
     ATTEMPT_BUDGET: {
-      ...kinds.count,
+      ...kinds.count(1, 1_000_000),
       default: '1000',
       text: 'Probes per second of the whole fleet.',
     },
     BACKOFF_BASE: {
-      ...kinds.duration,
+      ...kinds.duration('1ms', '1m'),
       default: '50ms',
       text: 'First pause between two probes, at most.',
     },
     BACKOFF_CAP_MIN: {
-      ...kinds.duration,
+      ...kinds.duration('10ms', '10m'),
       default: '250ms',
       text: 'Longest pause for a small fleet.',
     },
-    BACKOFF_CAP_MAX: { ...kinds.duration, default: '15s', text: 'Longest pause for any fleet.' },
+    BACKOFF_CAP_MAX: {
+      ...kinds.duration('10ms', '1h'),
+      default: '15s',
+      text: 'Longest pause for any fleet.',
+    },
     ROLLBACK_WINDOW: {
-      ...kinds.duration,
+      ...kinds.duration('0s', '1h'),
       default: '10s',
       text: 'Jobs and outcomes of this time are written again if a restart or failover lost them.',
     },
     ENQUEUE_TIMEOUT: {
-      ...kinds.duration,
+      ...kinds.duration('50ms', '5m'),
       default: '2s',
       text: 'Whoever enqueues is answered within this time, whatever Redis does.',
     },
@@ -338,12 +379,12 @@ export const settings: Readonly<Record<string, Setting>> = {
       text: 'strict: accepted jobs are written to the journal first and kept there for the rollback window.',
     },
     SLOW_START: {
-      ...kinds.duration,
+      ...kinds.duration('0s', '10m'),
       default: '2s',
       text: 'After an outage concurrency rises over this time.',
     },
     WEDGE_AFTER: {
-      ...kinds.duration,
+      ...kinds.duration('1s', '24h'),
       default: '30s',
       text: 'A queue with due jobs and free slots from which nothing was taken for so long is rebuilt.',
     },
@@ -355,8 +396,16 @@ export const settings: Readonly<Record<string, Setting>> = {
       text: 'Where jobs and outcomes wait while Redis is away; memory does not survive the process.',
     },
     JOURNAL_DIR: { ...kinds.text, text: 'Default: the folder `journal` in DATA_DIR.' },
-    JOURNAL_BYTES_MAX: { ...kinds.bytes, default: '256M', text: 'All entries together.' },
-    JOURNAL_ENTRIES_MAX: { ...kinds.count, default: '1000000', text: 'Number of entries.' },
+    JOURNAL_BYTES_MAX: {
+      ...kinds.bytes('1M', '1024G'),
+      default: '256M',
+      text: 'All entries together.',
+    },
+    JOURNAL_ENTRIES_MAX: {
+      ...kinds.count(1, 1_000_000_000),
+      default: '1000000',
+      text: 'Number of entries.',
+    },
   }),
   ...group('faq worker', {
     SOURCES_ROOTS: {
@@ -371,7 +420,7 @@ export const settings: Readonly<Record<string, Setting>> = {
     },
     LLM_API_KEY: { ...kinds.text, secret: true, text: 'Its key.' },
     LLM_MODEL: { ...kinds.text, default: 'gpt-4o-mini', text: 'Its model.' },
-    LLM_TIMEOUT: { ...kinds.duration, default: '2m', text: 'Time for one answer.' },
+    LLM_TIMEOUT: { ...kinds.duration('1s', '30m'), default: '2m', text: 'Time for one answer.' },
   }),
   ...group('webhook worker', {
     WEBHOOK_SECRET: { ...kinds.text, secret: true, text: 'Signs webhooks (Standard Webhooks).' },
@@ -390,4 +439,4 @@ export const settings: Readonly<Record<string, Setting>> = {
 
 /** `CONCURRENCY_EMAIL_OUT` is the concurrency of a queue whose name, in capitals, reads so. */
 export const CONCURRENCY_PREFIX = 'CONCURRENCY_';
-export const concurrencySetting = kinds.count;
+export const concurrencySetting = kinds.count(1, CONCURRENCY_MAX);

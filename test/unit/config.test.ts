@@ -6,6 +6,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { configurationPage } from '../../src/configuration-page.ts';
 import { ConfigError } from '../../src/errors.ts';
 import { loadConfig } from '../../src/load-config.ts';
+import { settings } from '../../src/settings.ts';
 
 let cwd: string;
 beforeEach(() => {
@@ -60,6 +61,40 @@ describe('the configuration', () => {
     expect(message).toMatch(/HTTP_PORT: "99999".*a port from 0 to 65535/);
     expect(message).toMatch(/LOG_LEVEL: "loud".*one of trace, debug/);
     expect(message).toMatch(/CONCURRENCY: "0".*a whole number from 1/);
+  });
+
+  it.each([
+    ['SHUTDOWN_GRACE', '30d', 'from 0s to 24h'],
+    ['STALLED_INTERVAL', '60d', 'from 1s to 24h'],
+    ['STALLED_INTERVAL', '0', 'from 1s to 24h'],
+    ['LOCK_DURATION', '0', 'from 1s to 24h'],
+    ['PULSE_INTERVAL', '0', 'from 50ms to 1m'],
+    ['WEDGE_AFTER', '0', 'from 1s to 24h'],
+    ['ENQUEUE_TIMEOUT', '0', 'from 50ms to 5m'],
+    ['UNKNOWN_JOB_GRACE', '40d', 'from 0s to 20d'],
+    ['MAX_JOB_BYTES', '0', 'from 1K to 256M'],
+    ['MAX_RESULT_BYTES', '2G', 'from 1K to 256M'],
+    ['CONCURRENCY', '2000000000', 'from 1 to 10000'],
+    ['CONCURRENCY_FAQ', '2000000000', 'from 1 to 10000'],
+  ])(
+    'refuses %s=%s, with which no service could work, and says the range',
+    (name, value, range) => {
+      expect(problemsOf({ [name]: value })).toMatch(new RegExp(`${name}: .*${value}.* ${range}`));
+    },
+  );
+
+  it('has no duration that a timer could not keep', () => {
+    for (const [name, { parse, allowed }] of Object.entries(settings)) {
+      if (!allowed.startsWith('a duration') || name.startsWith('KEEP_')) continue;
+      expect(parse.safeParse('25d').success, name).toBe(false);
+      expect(parse.safeParse(settings[name]!.default ?? '').success, name).toBe(true);
+    }
+  });
+
+  it('refuses a shortest pause that is longer than the longest', () => {
+    expect(problemsOf({ BACKOFF_CAP_MIN: '2s', BACKOFF_CAP_MAX: '1s' })).toContain(
+      'BACKOFF_CAP_MIN and BACKOFF_CAP_MAX',
+    );
   });
 
   it('is frozen', () => {
