@@ -23,11 +23,50 @@ export function checkRedis(values: Record<string, unknown>, problems: ConfigProb
       allowed: 'name the master that the Sentinels watch',
     });
   }
+  if (values.REDIS_SENTINEL_NAME !== undefined && values.REDIS_SENTINELS === undefined) {
+    problems.push({
+      where: 'REDIS_SENTINEL_NAME',
+      value: String(values.REDIS_SENTINEL_NAME),
+      allowed: 'has no effect without REDIS_SENTINELS, the addresses of the Sentinels',
+    });
+  }
+  checkCluster(values, problems);
+  checkTls(values, problems);
   if (ways.length === 0 && values.NODE_ENV === 'production') {
     problems.push({
       where: 'REDIS_URL',
       value: 'not set',
       allowed: 'production needs a Redis: set REDIS_URL (or REDIS_SENTINELS, REDIS_CLUSTER_NODES)',
+    });
+  }
+}
+
+function checkCluster(values: Record<string, unknown>, problems: ConfigProblem[]): void {
+  if (values.REDIS_CLUSTER_NODES === undefined) return;
+  const db = values.REDIS_DB as number | undefined;
+  if (db !== undefined && db !== 0) {
+    problems.push({ where: 'REDIS_DB', value: `${db}`, allowed: 'a Cluster has only database 0' });
+  }
+  const prefix = values.QUEUE_PREFIX as string | undefined;
+  if (prefix !== undefined && !/\{[^}]+\}/.test(prefix)) {
+    problems.push({
+      where: 'QUEUE_PREFIX',
+      value: prefix,
+      allowed: `a Cluster needs a hash tag, so that the keys of a queue lie on one node: {${prefix}}, for every producer and worker`,
+    });
+  }
+}
+
+/** Certificates that nobody would look at. */
+function checkTls(values: Record<string, unknown>, problems: ConfigProblem[]): void {
+  const url = values.REDIS_URL as string | undefined;
+  if (values.REDIS_TLS === true || url?.startsWith('rediss:')) return;
+  const names = ['CA_FILE', 'CERT_FILE', 'KEY_FILE', 'SERVER_NAME'].map((n) => `REDIS_TLS_${n}`);
+  for (const where of names.filter((name) => values[name] !== undefined)) {
+    problems.push({
+      where,
+      value: String(values[where]),
+      allowed: `has no effect without TLS: ${url === undefined ? 'set REDIS_TLS=true' : 'write REDIS_URL as rediss://'}`,
     });
   }
 }

@@ -8,6 +8,7 @@ import { config as readDotenv } from 'dotenv';
 import { assemble } from './assemble-config.ts';
 import type { Config } from './config.ts';
 import { checkPauses, checkRedis, checkTokens } from './config-checks.ts';
+import { checkFiles, checkRoots } from './config-files.ts';
 import { unknownNames } from './config-hints.ts';
 import { ConfigError, type ConfigProblem } from './errors.ts';
 import { redactText } from './redaction.ts';
@@ -38,6 +39,8 @@ export interface LoadOptions {
   cwd?: string;
   /** Values that win over the environment, by variable: what the command line said. */
   overrides?: Readonly<Record<string, string | undefined>>;
+  /** Also check what only a service needs: a producer or the command line may run elsewhere. */
+  isForService?: boolean;
 }
 
 const HIDDEN = '***';
@@ -79,6 +82,10 @@ export function loadConfig(options: LoadOptions = {}): LoadedConfig {
   checkRedis(values, problems);
   checkTokens(values, problems);
   checkPauses(values, problems);
+  checkFiles(given, problems);
+  if (options.isForService) {
+    checkRoots(given, (values.SOURCES_ROOTS ?? []) as string[], cwd, problems);
+  }
   if (problems.length > 0) throw new ConfigError(problems);
   return {
     config: assemble({ values, perQueue, given, cwd, version: packageVersion() }),

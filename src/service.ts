@@ -48,7 +48,7 @@ const SLOW_STORE_EVENTS_MAX = 100;
 export function createService(options: ServiceOptions = {}): Service {
   const loaded: LoadedConfig = options.config
     ? { config: options.config, effective: [], warnings: [] }
-    : loadConfig({ overrides: options.settings ?? {} });
+    : loadConfig({ overrides: options.settings ?? {}, isForService: true });
   return new HoldfastService(options, loaded);
 }
 

@@ -29,7 +29,7 @@ const secrets = fc.record({
   administer: secret,
   write: secret,
   read: secret,
-  webhook: secret,
+  webhook: secret.map((text) => `whsec_${Buffer.from(text).toString('base64')}`),
   llm: secret,
   /** What somebody tries who has no token. */
   guess: secret,

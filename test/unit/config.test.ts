@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -145,10 +145,57 @@ describe('the configuration', () => {
       'set one of them',
     );
     expect(problemsOf({ REDIS_SENTINELS: 'a:26379' })).toContain('REDIS_SENTINEL_NAME');
-    expect(load({ REDIS_CLUSTER_NODES: 'a:1,[::1]:2' }).config.redis.clusterNodes).toEqual([
+    expect(
+      load({ REDIS_CLUSTER_NODES: 'a:1,[::1]:2', QUEUE_PREFIX: '{bull}' }).config.redis
+        .clusterNodes,
+    ).toEqual([
       { host: 'a', port: 1 },
       { host: '::1', port: 2 },
     ]);
+  });
+
+  it.each([
+    [{ REDIS_PASSWORD_FILE: '/nope/password' }, 'REDIS_PASSWORD_FILE: /nope/password', 'ENOENT'],
+    [
+      { REDIS_URL: 'rediss://h', REDIS_TLS_CA_FILE: '/nope/ca.pem' },
+      'REDIS_TLS_CA_FILE: /nope/ca.pem',
+      'ENOENT',
+    ],
+    [
+      { REDIS_URL: 'redis://h', REDIS_TLS_SERVER_NAME: 'a.test' },
+      'REDIS_TLS_SERVER_NAME',
+      'rediss://',
+    ],
+    [
+      { REDIS_CLUSTER_NODES: 'a:1', REDIS_TLS_SERVER_NAME: 'a.test', QUEUE_PREFIX: '{b}' },
+      'REDIS_TLS_SERVER_NAME',
+      'REDIS_TLS=true',
+    ],
+    [{ REDIS_SENTINEL_NAME: 'main' }, 'REDIS_SENTINEL_NAME: main', 'REDIS_SENTINELS'],
+    [
+      { REDIS_CLUSTER_NODES: 'a:1', REDIS_DB: '2', QUEUE_PREFIX: '{b}' },
+      'REDIS_DB: 2',
+      'only database 0',
+    ],
+    [{ REDIS_CLUSTER_NODES: 'a:1' }, 'QUEUE_PREFIX: bull', '{bull}'],
+    [{ LLM_BASE_URL: 'nonsense' }, 'LLM_BASE_URL: "nonsense"', 'a URL such as'],
+    [{ LLM_TIMEOUT: '1h' }, 'LLM_TIMEOUT: "1h"', 'from 1s to 30m'],
+    [{ WEBHOOK_SECRET: 'not base64!' }, 'WEBHOOK_SECRET: "***"', 'openssl rand -base64 32'],
+  ])('refuses %j: it would fail later, or do nothing', (env, what, advice) => {
+    const message = problemsOf(env as unknown as Record<string, string>);
+    expect(message).toContain(what);
+    expect(message).toContain(advice);
+  });
+
+  it('for a service refuses each of its source folders that is not there', () => {
+    mkdirSync(join(cwd, 'docs'));
+    const env = { SOURCES_ROOTS: 'docs,dosc' };
+    expect(() => loadConfig({ env, cwd, isForService: true })).toThrow(/SOURCES_ROOTS: dosc/);
+    expect(() => loadConfig({ env, cwd, isForService: true })).not.toThrow(/SOURCES_ROOTS: docs/);
+    expect(load(env).config.faq.sourcesRoots).toHaveLength(2);
+    expect(loadConfig({ env: {}, cwd, isForService: true }).config.faq.sourcesRoots).toHaveLength(
+      1,
+    );
   });
 
   it('warns of a name that is nearly one of ours, and leaves injected ones alone', () => {
@@ -182,11 +229,13 @@ describe('the configuration', () => {
   });
 
   it('shows which file the password of Redis is read from, and where that was said', () => {
-    const { effective, config } = load({ REDIS_PASSWORD_FILE: '/run/secrets/redis' });
-    expect(config.redis.passwordFile).toBe('/run/secrets/redis');
+    const file = join(cwd, 'redis');
+    writeFileSync(file, 'x');
+    const { effective, config } = load({ REDIS_PASSWORD_FILE: file });
+    expect(config.redis.passwordFile).toBe(file);
     expect(effective).toContainEqual({
       name: 'REDIS_PASSWORD_FILE',
-      value: '/run/secrets/redis',
+      value: file,
       source: 'environment',
     });
     expect(load({}).effective.map(({ name }) => name)).not.toContain('REDIS_PASSWORD_FILE');
