@@ -5,6 +5,7 @@
 import type { Config } from './config.ts';
 import type { JournalStats } from './journal/journal.ts';
 import type { OutageRecord } from './outage/record.ts';
+import { mainConditionOf } from './outage/recorder.ts';
 import type { Part } from './part.ts';
 import type { Accepted } from './queue/client.ts';
 import type { QueueFigures } from './queue/queue-figures.ts';
@@ -216,11 +217,10 @@ export class ServiceMetrics implements Part {
   }
 
   #outage(record: OutageRecord): void {
-    if (record.endedAt === undefined) {
-      const condition = record.conditions[0]?.name ?? 'refused';
-      this.#metrics.counter('holdfast_outages_total', { condition }).inc();
-      return;
-    }
+    // At its end only is it known under which word it goes; while it lasts, holdfast_condition tells.
+    if (record.endedAt === undefined) return;
+    const condition = mainConditionOf(record, record.endedAt);
+    this.#metrics.counter('holdfast_outages_total', { condition }).inc();
     const lastedMs = record.endedAt - record.startedAt;
     this.#metrics.histogram('holdfast_outage_duration_seconds').observe(lastedMs / 1000);
     this.#unobserved = [...this.#unobserved, record].slice(-UNOBSERVED_MAX);

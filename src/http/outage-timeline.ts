@@ -3,6 +3,7 @@
  * when the breaker changes and from time to time, however many watch; works while Redis is away.
  */
 import { fateOf, type StoredOutage } from '../outage/archive.ts';
+import { mainCondition } from '../outage/post-mortem.ts';
 import { describeCondition } from '../redis/condition-catalogue.ts';
 import type { HttpContext } from './context.ts';
 
@@ -12,7 +13,7 @@ export interface OutageView {
   startedAt: number;
   /** Absent while it goes on. */
   endedAt: number | undefined;
-  /** What opened the breaker. */
+  /** What lasted longest in it. */
   condition: string;
   meaning: string;
 }
@@ -56,8 +57,8 @@ export class OutageTimeline {
 }
 
 function viewOf(outage: StoredOutage, now: number): OutageView {
-  const { id, startedAt, endedAt, stoppedAt, updatedAt, conditions } = outage;
-  const condition = conditions[0]?.name ?? 'unknown';
+  const { id, startedAt, endedAt, stoppedAt, updatedAt } = outage;
+  const condition = mainCondition([outage], now);
   return {
     id,
     startedAt,

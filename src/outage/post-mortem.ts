@@ -3,6 +3,7 @@
  * whole fleet. Pure.
  */
 import { type Fate, fateOf, type StoredOutage } from './archive.ts';
+import { longestCondition } from './record.ts';
 
 /** What the catalogue of conditions says of one. */
 export interface ConditionFacts {
@@ -70,16 +71,14 @@ export function postMortem(
   ].join('\n\n')}\n`;
 }
 
-/** The condition that lasted longest: the first may only be how the end of a connection looked. */
+/** The condition that lasted longest in all of them together. */
 export function mainCondition(outages: readonly StoredOutage[], now: number): string {
-  const lasted = new Map<string, number>();
-  for (const outage of outages) {
-    for (const [i, { name, at }] of outage.conditions.entries()) {
-      const end = outage.conditions[i + 1]?.at ?? knownUntil(outage, now);
-      lasted.set(name, (lasted.get(name) ?? 0) + Math.max(0, end - at));
-    }
-  }
-  return [...lasted].sort(([, a], [, b]) => b - a)[0]?.[0] ?? 'refused';
+  return longestCondition(
+    outages.map((outage) => ({
+      conditions: outage.conditions,
+      until: knownUntil(outage, now),
+    })),
+  );
 }
 
 function fateSentence(outages: readonly StoredOutage[], now: number): string {

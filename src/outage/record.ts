@@ -49,7 +49,7 @@ export interface OutageRecord {
   endedAt: number | undefined;
   /** When the service was stopped while Redis was away, ms since the epoch. */
   stoppedAt: number | undefined;
-  /** The first is what opened the breaker. */
+  /** The first is what opened the breaker, or what the first probe said of how a connection ended. */
   conditions: ConditionSeen[];
   evidence: Evidence[];
   counts: OutageCounts;
@@ -116,18 +116,45 @@ export function noteCondition(record: OutageRecord, name: string, at: number): b
   return true;
 }
 
-/** Notes an error text, without the secrets that it may carry. */
-export function noteEvidence(record: OutageRecord, text: string, at: number): void {
+/** A word for what was only known to have ended: it was so from the beginning. */
+export function nameBeginning(record: OutageRecord, name: string): void {
+  record.conditions[0]!.name = name;
+}
+
+/** Conditions in their order, and until when the last one stood, ms since the epoch. */
+export interface Story {
+  conditions: readonly ConditionSeen[];
+  until: number;
+}
+
+/** The condition that lasted longest: the first may only be how the end of a connection looked. */
+export function longestCondition(stories: readonly Story[]): string {
+  const lasted = new Map<string, number>();
+  for (const { conditions, until } of stories) {
+    for (const [i, { name, at }] of conditions.entries()) {
+      const end = conditions[i + 1]?.at ?? until;
+      lasted.set(name, (lasted.get(name) ?? 0) + Math.max(0, end - at));
+    }
+  }
+  return [...lasted].sort(([, a], [, b]) => b - a)[0]?.[0] ?? 'refused';
+}
+
+/** Notes an error text, without the secrets that it may carry, and returns what is noted of it. */
+export function noteEvidence(record: OutageRecord, text: string, at: number): Evidence {
   const short = redactPlain(text.slice(0, READ_MAX)).slice(0, TEXT_MAX);
   const known = record.evidence.find((evidence) => evidence.text === short);
-  if (known) known.count += 1;
-  else if (record.evidence.length < EVIDENCE_MAX) {
-    record.evidence.push({ text: short, count: 1, at });
-  } else {
+  if (known) {
+    known.count += 1;
+    return known;
+  }
+  const seen = { text: short, count: 1, at };
+  if (record.evidence.length < EVIDENCE_MAX) record.evidence.push(seen);
+  else {
     const last = record.evidence.at(-1)!;
     if (last.text === OTHERS) last.count += 1;
     else record.evidence.push({ text: OTHERS, count: 1, at });
   }
+  return seen;
 }
 
 /** How long it lasted so far, ms. */

@@ -4,30 +4,35 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { Clock, Instant } from '../time.ts';
-import { LineAllowance, nextSummaryMs } from './lines.ts';
+import { CauseTeller } from './cause-teller.ts';
+import { nextSummaryMs } from './lines.ts';
 import {
+  type Evidence,
   lengthMs,
+  longestCondition,
+  nameBeginning,
   noteCondition,
   noteEvidence,
   type OutageCounts,
   type OutageRecord,
   openRecord,
 } from './record.ts';
+import { type OutageLog, Speaker } from './speaker.ts';
 
 /** What a line says of a condition. */
 export interface ConditionText {
   cause: string;
   meaning: string;
   remedy: string;
+  /** Where it is documented. */
+  docs: string;
+  /** It only says how something ended, and another word will say why. */
+  isProvisional?: true;
 }
 
 export interface RecorderOptions {
   clock: Clock;
-  log: {
-    info(fields: object, message: string): void;
-    warn(fields: object, message: string): void;
-    error(fields: object, message: string): void;
-  };
+  log: OutageLog;
   describe(condition: string): ConditionText;
   /** Hears of everything that is counted, also outside of outages. */
   onCount?(what: keyof OutageCounts, by: number): void;
@@ -37,12 +42,6 @@ export interface RecorderOptions {
   changed?(record: OutageRecord): void;
   /** Hears of a record when its account is complete: at the line at its end. */
   told?(record: OutageRecord): void;
-}
-
-interface Line {
-  level: 'info' | 'warn' | 'error';
-  fields: object;
-  message: string;
 }
 
 /**
@@ -55,9 +54,12 @@ const KEEP = 50;
 
 export class OutageRecorder {
   readonly #options: RecorderOptions;
-  readonly #allowance = new LineAllowance();
+  readonly #speaker: Speaker;
+  readonly #cause: CauseTeller;
   #current: OutageRecord | undefined;
   #openedAt: Instant = 0;
+  /** What was last seen of the present cause. */
+  #evidence: Evidence | undefined;
   /** The last that recovery found out in the outage that goes on or whose end is yet to be told. */
   #finding: string | undefined;
   /** When Redis first answered after the last outage. */
@@ -68,18 +70,26 @@ export class OutageRecorder {
   #disagreed: OutageRecord | undefined;
   #cancelUntold: (() => void) | undefined;
   #cancelSummary: (() => void) | undefined;
-  /** The last line that was one too many: the log must not end with what is no longer so. */
-  #late: Line | undefined;
-  #cancelLate: (() => void) | undefined;
   readonly #ended: OutageRecord[] = [];
   readonly #listeners = new Set<(record: OutageRecord) => void>();
 
   constructor(options: RecorderOptions) {
     this.#options = options;
+    this.#speaker = new Speaker(options.clock, options.log);
+    this.#cause = new CauseTeller({
+      clock: options.clock,
+      isProvisional: (condition) => this.#isProvisional(condition),
+      tell: (condition, isFirst) => this.#tellCause(condition, isFirst),
+    });
   }
 
   get current(): OutageRecord | undefined {
     return this.#current;
+  }
+
+  /** What was last seen of the present outage's cause; undefined when there is none. */
+  get evidence(): Evidence | undefined {
+    return this.#current && this.#evidence;
   }
 
   /** When the current outage began, monotonic ms. */
@@ -103,38 +113,66 @@ export class OutageRecorder {
     for (const listener of this.#listeners) listener(record);
   }
 
-  /** The breaker opened; `detectMs` after Redis' last answer, where only silence told it. */
-  opened(condition: string, held: number, detectMs = 0): OutageRecord {
-    const { clock, describe } = this.#options;
+  /**
+   * The breaker opened; `detectMs` after Redis' last answer, where only silence told it. `evidence`: the
+   * text of the error that said so.
+   */
+  opened(condition: string, held: number, detectMs = 0, evidence?: string): OutageRecord {
+    const { clock } = this.#options;
     this.#tellEnd();
     const record = openRecord(randomUUID(), condition, clock.wall(), held, Math.round(detectMs));
     this.#current = record;
     this.#finding = undefined;
     this.#openedAt = clock.now();
     this.#summariseAt(nextSummaryMs(0));
-    const { cause, meaning, remedy } = describe(condition);
-    this.#say({
-      level: 'error',
-      fields: {
-        event: 'outage.opened',
-        outageId: record.id,
-        condition,
-        cause,
-        held,
-        detectMs: record.detectMs,
-      },
-      message: `Redis is away: ${meaning}. ${remedy}`,
-    });
+    this.#evidence =
+      evidence === undefined ? undefined : noteEvidence(record, evidence, record.startedAt);
+    this.#cause.opened(condition);
     this.#tell(record);
     return record;
   }
 
   /** Another reason, or the same again, with the text of the error that said so. */
   saw(condition: string, evidence: string): void {
-    if (!this.#current) return;
+    const record = this.#current;
+    if (!record) return;
     const at = this.#options.clock.wall();
-    noteEvidence(this.#current, evidence, at);
-    if (noteCondition(this.#current, condition, at)) this.#options.changed?.(this.#current);
+    const noted = noteEvidence(record, evidence, at);
+    if (this.#isProvisional(condition)) return;
+    this.#evidence = noted;
+    const isNamed = this.#isProvisional(record.conditions[0]!.name);
+    if (isNamed) nameBeginning(record, condition);
+    if (noteCondition(record, condition, at) || isNamed) this.#options.changed?.(record);
+    this.#cause.saw(condition);
+  }
+
+  #isProvisional(condition: string): boolean {
+    return this.#options.describe(condition).isProvisional === true;
+  }
+
+  /** The line at the start, or that the cause is another. */
+  #tellCause(condition: string, isFirst: boolean): void {
+    const { clock, describe } = this.#options;
+    const record = this.#current;
+    if (!record) return;
+    const { id: outageId, detectMs } = record;
+    const { cause, meaning, remedy, docs } = describe(condition);
+    const evidence = this.#evidence === undefined ? [] : [this.#evidence];
+    const known = { outageId, condition, cause, remedy, docs, evidence };
+    if (isFirst) {
+      this.#speaker.say({
+        level: 'error',
+        fields: { event: 'outage.opened', ...known, held: record.counts.held, detectMs },
+        message: `Redis is away: ${meaning}. ${remedy}`,
+      });
+      return;
+    }
+    const durationMs = Math.round(clock.now() - this.#openedAt);
+    this.#speaker.say({
+      level: 'error',
+      fields: { event: 'outage.cause', ...known, durationMs },
+      message: `Redis is away for another reason now: ${meaning}. ${remedy}`,
+    });
   }
 
   /** What recovery found out, beside why Redis was away: said with its remedy in the line at the end. */
@@ -163,6 +201,8 @@ export class OutageRecorder {
     const record = this.#current;
     if (!record) return;
     this.#cancelSummary?.();
+    this.#cause.flush();
+    this.#cause.end();
     this.#current = undefined;
     this.#answeredAt = answeredAt;
     record.endedAt = clock.wall();
@@ -201,8 +241,10 @@ export class OutageRecorder {
   /** The service stops: an outage that is open is told to be, and is no longer followed. */
   stop(): void {
     this.#tellEnd();
+    if (this.#current) this.#cause.flush();
+    this.#cause.end();
     this.#cancelSummary?.();
-    this.#cancelLate?.();
+    this.#speaker.stop();
     const record = this.#current;
     if (!record) return;
     record.stoppedAt = this.#options.clock.wall();
@@ -222,13 +264,13 @@ export class OutageRecorder {
     const lastedMs = lengthMs(record, this.#options.clock.wall());
     const first = firstJobMs === undefined ? '' : `, first job after ${firstJobMs} ms`;
     const finding = this.#finding === undefined ? '' : `. ${this.#advice(this.#finding)}`;
-    this.#say({
+    this.#speaker.say({
       level: 'info',
       fields: {
         event: 'outage.closed',
         outageId: record.id,
         ...(record.fleetId === undefined ? {} : { fleetOutageId: record.fleetId }),
-        condition: record.conditions[0]?.name,
+        condition: mainConditionOf(record, this.#options.clock.wall()),
         conditions: record.conditions.map(({ name }) => name),
         identity: record.identity,
         durationMs: lastedMs,
@@ -255,13 +297,17 @@ export class OutageRecorder {
       if (!record) return;
       const awayMs = Math.round(clock.now() - this.#openedAt);
       this.#options.changed?.(record);
-      const condition = record.conditions.at(-1)?.name ?? 'refused';
-      this.#say({
+      const { condition } = this.#cause;
+      const { cause, remedy, docs } = this.#options.describe(condition);
+      this.#speaker.say({
         level: 'warn',
         fields: {
           event: 'outage.summary',
           outageId: record.id,
           condition,
+          cause,
+          remedy,
+          docs,
           durationMs: awayMs,
           ...record.counts,
           evidence: record.evidence.slice(0, 3),
@@ -272,36 +318,11 @@ export class OutageRecorder {
       this.#summariseAt(nextSummaryMs(dueMs));
     });
   }
+}
 
-  /** Writes a line if the allowance has one left, else later, unless a newer one comes before. */
-  #say(line: Line): void {
-    const { clock } = this.#options;
-    this.#cancelLate?.();
-    if (this.#allowance.take(clock.now())) {
-      this.#late = undefined;
-      this.#write(line, this.#allowance.unsaid());
-      return;
-    }
-    this.#late = line;
-    this.#sayLate();
-  }
-
-  #sayLate(): void {
-    const { clock } = this.#options;
-    this.#cancelLate = clock.after(this.#allowance.freeAt() - clock.now(), () => {
-      const late = this.#late;
-      if (!late) return;
-      // Timers fire a little early.
-      if (clock.now() < this.#allowance.freeAt()) return this.#sayLate();
-      this.#allowance.take(clock.now());
-      this.#late = undefined;
-      this.#write(late, this.#allowance.unsaid() - 1);
-    });
-  }
-
-  #write({ level, fields, message }: Line, leftOut: number): void {
-    this.#options.log[level](leftOut > 0 ? { ...fields, linesLeftOut: leftOut } : fields, message);
-  }
+/** Under which word a whole outage goes, so far. `now`: ms since the epoch. */
+export function mainConditionOf(record: OutageRecord, now: number): string {
+  return longestCondition([{ conditions: record.conditions, until: record.endedAt ?? now }]);
 }
 
 function seconds(ms: number): string {

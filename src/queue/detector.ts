@@ -35,6 +35,8 @@ export class Detector {
   readonly #deps: DetectorDeps;
   readonly #listeners = new Set<(state: TargetState) => void>();
   #state: TargetState;
+  /** Of the error that the breaker is being told of. */
+  #text: string | undefined;
 
   constructor(deps: DetectorDeps) {
     this.#deps = deps;
@@ -64,7 +66,7 @@ export class Detector {
   isOutage(error: unknown, generation: Generation, isOwnVerdict = false): boolean {
     const { clock, watch, outages, failure } = this.#deps;
     if (!generation.alive || generation !== this.#deps.generation()) return true;
-    const condition = conditionIn(error);
+    const condition = conditionIn(error, true);
     if (condition === undefined) return false;
     const silentMs = clock.now() - watch.answeredAt;
     if (condition === 'half-open' && silentMs > this.patienceMs && !isOwnVerdict) {
@@ -75,8 +77,11 @@ export class Detector {
       );
       return true;
     }
+    const isKnown = outages.current !== undefined;
+    this.#text = textOf(error);
     failure({ name: condition, pace: conditions[condition].pace });
-    outages.saw(condition, textOf(error));
+    if (isKnown) outages.saw(condition, this.#text);
+    this.#text = undefined;
     return true;
   }
 
@@ -95,8 +100,8 @@ export class Detector {
     const isPlainPort = error instanceof ProbeTimeout && error.isHandshake && !wasEverClosed();
     const name = isPlainPort ? 'tls' : (conditionIn(error) ?? 'refused');
     // Absent since our start: that is an outage too, and told like one.
-    if (!wasEverClosed() && !outages.current) outages.opened(name, ledgers.heldCount());
-    outages.saw(name, textOf(error));
+    if (wasEverClosed() || outages.current) outages.saw(name, textOf(error));
+    else outages.opened(name, ledgers.heldCount(), 0, textOf(error));
     return { name, pace: conditions[name].pace };
   }
 
@@ -106,7 +111,7 @@ export class Detector {
     const condition = to.state === 'closed' ? undefined : to.trouble.name;
     if (from.state === 'closed' && condition !== undefined) {
       const silentMs = SILENT.has(condition) ? clock.now() - watch.answeredAt : 0;
-      outages.opened(condition, ledgers.heldCount(), silentMs);
+      outages.opened(condition, ledgers.heldCount(), silentMs, this.#text);
     }
     const breaker = to.state === 'recovering' ? 'half-open' : to.state;
     // Half-open and another reason are moments of one outage.

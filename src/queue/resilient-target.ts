@@ -15,7 +15,7 @@ import type { Journal } from '../journal/journal.ts';
 import type { OutageCounts, OutageRecord } from '../outage/record.ts';
 import { OutageRecorder } from '../outage/recorder.ts';
 import type { OutageStore } from '../outage/store.ts';
-import { conditions, describeCondition } from '../redis/condition-catalogue.ts';
+import { conditionAnchor, conditions, describeCondition } from '../redis/condition-catalogue.ts';
 import { type Clock, type Random, systemClock, systemRandom } from '../time.ts';
 import { Admission } from './admission.ts';
 import { BackendCore } from './backend-core.ts';
@@ -108,7 +108,7 @@ export class ResilientTarget implements RedisTarget {
     this.outages = new OutageRecorder({
       clock,
       log,
-      describe: describeCondition,
+      describe: (name) => ({ ...describeCondition(name), docs: conditionAnchor(name) }),
       changed: (record) => options.records?.keep(record),
       told: (record) => void this.#share(record, options.records),
       onCount: (what, by) => options.onCount?.(what, by),

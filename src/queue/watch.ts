@@ -6,7 +6,7 @@ import type { Cluster, Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
 import type { ConditionName } from '../redis/condition-catalogue.ts';
-import { conditionOf } from '../redis/conditions.ts';
+import { conditionInUse, conditionOf } from '../redis/conditions.ts';
 import { createRedisClient } from '../redis/connect.ts';
 import { Pulse } from '../redis/pulse.ts';
 import type { Clock } from '../time.ts';
@@ -191,14 +191,17 @@ export class Watch {
   }
 }
 
-/** The condition that an error tells of, our fence's among them; undefined when it is no outage. */
-export function conditionIn(error: unknown): ConditionName | undefined {
+/**
+ * The condition that an error tells of, our fence's among them; undefined when it is no outage. `isInUse`:
+ * of a connection that was there before, not of one that was to be made.
+ */
+export function conditionIn(error: unknown, isInUse = false): ConditionName | undefined {
   switch (fencedReason(error)) {
     case 'epoch':
       return 'data-lost';
     case 'late':
       return 'frozen';
     default:
-      return conditionOf(error);
+      return isInUse ? conditionInUse(error) : conditionOf(error);
   }
 }

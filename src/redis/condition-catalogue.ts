@@ -19,6 +19,8 @@ export interface Condition {
   pace: Pace;
   /** A warning comes before an outage, or a note beside one: it opens no breaker by itself. */
   isWarning?: true;
+  /** How something ended, before it is known why: another word takes its place as soon as there is one. */
+  isProvisional?: true;
 }
 
 export const conditions = {
@@ -29,9 +31,19 @@ export const conditions = {
     remedy: 'Wait a moment.',
     pace: 'fast',
   },
+  disconnected: {
+    cause: 'network',
+    meaning: 'a connection or a blocking read was ended from outside, and why is not known yet',
+    evidence:
+      'Look at the next line of the log, then at the log of redis-server and of what stands before it.',
+    remedy:
+      'Wait for the next probe, which says why. If Redis answers each time, look for CLIENT KILL, an idle `timeout`, or a proxy that ends connections.',
+    pace: 'fast',
+    isProvisional: true,
+  },
   refused: {
     cause: 'network',
-    meaning: 'nothing listens at the address, or the connection was reset',
+    meaning: 'nothing listens at the address, or what listens there ends each connection at once',
     evidence: 'Look at `systemctl status redis` or `docker compose ps`, and at `ss -ltn` there.',
     remedy: 'Check that redis-server runs and that host and port of REDIS_URL are right.',
     pace: 'fast',

@@ -8,7 +8,8 @@ import type { ConditionName } from './condition-catalogue.ts';
 const replyCodes: Readonly<Record<string, ConditionName>> = {
   LOADING: 'loading',
   READONLY: 'read-only',
-  UNBLOCKED: 'failed-over',
+  // The server's role changed, or somebody sent CLIENT UNBLOCK: what became of it, the next probe tells.
+  UNBLOCKED: 'disconnected',
   MASTERDOWN: 'master-down',
   NOREPLICAS: 'no-replicas',
   CLUSTERDOWN: 'cluster-down',
@@ -68,6 +69,9 @@ const codes: Readonly<Record<string, ConditionName>> = {
   EBLOCKED: 'half-open',
 };
 
+/** A new connection was tried, and nobody took it. */
+const NOBODY_LISTENS = /ECONNREFUSED|ENOENT|All sentinels are unreachable/;
+
 /** Codes of families: of getaddrinfo, of OpenSSL, of Node's TLS, of certificate checks. */
 const codeFamilies: readonly (readonly [RegExp, ConditionName])[] = [
   [/^EAI_/, 'dns'],
@@ -85,6 +89,22 @@ export function conditionOf(error: unknown): ConditionName | undefined {
   if (!(error instanceof Error)) return undefined;
   // A cluster client names the last node's error, which says more than that no node answered.
   return ofCarried(error) ?? ofItself(error);
+}
+
+/**
+ * The same for a connection that was in use: that it ended says nothing of why, other than a new one that
+ * is refused.
+ */
+export function conditionInUse(error: unknown): ConditionName | undefined {
+  const condition = conditionOf(error);
+  return condition === 'refused' && !NOBODY_LISTENS.test(textIn(error))
+    ? 'disconnected'
+    : condition;
+}
+
+function textIn(error: unknown): string {
+  const { code, message } = error as { code?: unknown; message?: unknown };
+  return `${code} ${message}`;
 }
 
 function ofItself(error: Error): ConditionName | undefined {

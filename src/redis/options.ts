@@ -157,7 +157,7 @@ export function clusterOptions(
  */
 function isDemoted(error: Error): boolean {
   const condition = conditionOf(error);
-  return condition === 'read-only' || condition === 'failed-over';
+  return condition === 'read-only' || condition === 'disconnected';
 }
 
 function sentinelOptions(

@@ -25,6 +25,8 @@ const JOB = [
   'traceId',
 ] as const;
 const FAILED = [...JOB, 'errorCode', 'error', 'delayMs', 'stack'] as const;
+/** What is wrong, and what to do: from the catalogue of conditions. */
+const CAUSE = ['condition', 'cause', 'remedy', 'docs'] as const;
 const COUNTS = [
   'held',
   'journaled',
@@ -142,13 +144,18 @@ export const events: Readonly<Record<string, EventEntry>> = {
   'embedded.left': { level: 'warn', says: 'another service uses it: it goes on', fields: [] },
   'outage.opened': {
     level: 'error',
-    says: 'Redis is away',
-    fields: ['outageId', 'condition', 'cause', 'held', 'detectMs'],
+    says: 'Redis is away; where only the end of a connection told it, said when the first probe knows why, 300 ms later at the latest',
+    fields: ['outageId', ...CAUSE, 'evidence', 'held', 'detectMs', 'linesLeftOut'],
+  },
+  'outage.cause': {
+    level: 'error',
+    says: 'it is away for another reason than the one told before: after a second in which that stood, at most once in 15 s',
+    fields: ['outageId', ...CAUSE, 'evidence', 'durationMs', 'linesLeftOut'],
   },
   'outage.summary': {
     level: 'warn',
     says: 'it is still away: after 30 s, then every minute',
-    fields: ['outageId', 'condition', 'durationMs', ...COUNTS, 'evidence', 'linesLeftOut'],
+    fields: ['outageId', ...CAUSE, 'durationMs', ...COUNTS, 'evidence', 'linesLeftOut'],
   },
   'outage.closed': {
     level: 'info',

@@ -62,7 +62,10 @@ export const metricTable = {
     'condition',
     'cause',
   ),
-  holdfast_outages_total: counter('Outages, by the condition that began them.', 'condition'),
+  holdfast_outages_total: counter(
+    'Outages that have ended, by the condition that lasted longest.',
+    'condition',
+  ),
   holdfast_outage_duration_seconds: histogram(
     'From the opening of the breaker to the end of recovery.',
     OUTAGE_SECONDS,

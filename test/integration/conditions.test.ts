@@ -299,14 +299,14 @@ describe('a server that cannot be reached is named', () => {
   });
 });
 
-it('failed-over: a blocking read on a master that is demoted', async () => {
+it('disconnected: a blocking read on a master that is demoted', async () => {
   await using server = await startRedis();
   const client = connect(server.url);
   await client.ping();
   const waiting = errorOf(client.bzpopmin('a', 0));
   await expect.poll(async () => await server.command('CLIENT', 'LIST')).toMatch(/cmd=bzpopmin/);
   await server.command('REPLICAOF', '127.0.0.1', await freePort());
-  expect(conditionOf(await waiting)).toBe('failed-over');
+  expect(conditionOf(await waiting)).toBe('disconnected');
 });
 
 it('a mistake of a caller is no condition of Redis', async () => {

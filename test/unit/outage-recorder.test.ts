@@ -30,7 +30,13 @@ function rig(): { clock: VirtualClock; lines: Line[]; recorder: OutageRecorder }
   const recorder = new OutageRecorder({
     clock,
     log: { info: write('info'), warn: write('warn'), error: write('error') },
-    describe: () => ({ cause: 'network', meaning: 'nothing listens', remedy: 'Start it.' }),
+    describe: (condition) => ({
+      cause: 'network',
+      meaning: condition === 'refused' ? 'nothing listens' : condition,
+      remedy: condition === 'refused' ? 'Start it.' : `Mend ${condition}.`,
+      docs: `docs/conditions.md#${condition}`,
+      ...(condition === 'disconnected' ? { isProvisional: true } : {}),
+    }),
     keep: 3,
   });
   return { clock, lines, recorder };
@@ -56,12 +62,14 @@ describe('an outage is told', () => {
     recorder.firstJob();
     expect(lines.map(({ event, level }) => [event, level])).toEqual([
       ['outage.opened', 'error'],
+      ['outage.cause', 'error'],
       ['outage.closed', 'info'],
     ]);
     expect(lines[0]!.message).toContain('Start it.');
-    expect(lines[1]!.fields).toMatchObject({
+    expect(lines[1]!.message).toContain('Mend loading.');
+    expect(lines[2]!.fields).toMatchObject({
       outageId: id,
-      condition: 'refused',
+      condition: 'loading',
       conditions: ['refused', 'loading'],
       identity: 'restarted',
       durationMs: 8000,
@@ -157,6 +165,95 @@ describe('an outage is told', () => {
     await clock.pass(1000);
     recorder.firstJob();
     expect(recorder.ended[0]!.firstJobMs).toBe(42);
+  });
+});
+
+describe('the cause of an outage', () => {
+  const told = (lines: readonly Line[]) =>
+    lines.map(({ at, event, fields }) => [at, event, fields.condition]);
+
+  it('is not told from the mere end of a connection, but from what the first probe says', async () => {
+    const { clock, lines, recorder } = rig();
+    recorder.opened('disconnected', 0, 0, 'Connection is closed.');
+    await clock.pass(20);
+    expect(lines).toEqual([]);
+    recorder.saw('wrong-password', 'WRONGPASS invalid username-password pair');
+    expect(lines[0]).toMatchObject({ at: 20, event: 'outage.opened' });
+    expect(lines[0]!.fields).toMatchObject({
+      condition: 'wrong-password',
+      remedy: 'Mend wrong-password.',
+      docs: 'docs/conditions.md#wrong-password',
+      evidence: [{ text: 'WRONGPASS invalid username-password pair', count: 1 }],
+    });
+    // Another connection ends, which says nothing new.
+    recorder.saw('disconnected', 'Connection is closed.');
+    await clock.pass(2000);
+    recorder.closed('same', {});
+    recorder.stop();
+    expect(recorder.ended[0]!.conditions).toEqual([
+      { name: 'wrong-password', at: recorder.ended[0]!.startedAt },
+    ]);
+    expect(recorder.ended[0]!.evidence.map(({ count }) => count)).toEqual([2, 1]);
+    expect(told(lines)).toEqual([
+      [20, 'outage.opened', 'wrong-password'],
+      [2020, 'outage.closed', 'wrong-password'],
+    ]);
+    expect(clock.pending).toBe(0);
+  });
+
+  it('is told as unknown where no probe has an answer within 300 ms, and when it is known', async () => {
+    const { clock, lines, recorder } = rig();
+    recorder.opened('disconnected', 0);
+    await clock.pass(3000);
+    recorder.saw('timeout', 'connect ETIMEDOUT');
+    await clock.pass(5000);
+    recorder.stop();
+    expect(told(lines)).toEqual([
+      [300, 'outage.opened', 'disconnected'],
+      [3000, 'outage.cause', 'timeout'],
+    ]);
+    const { conditions, startedAt } = recorder.current!;
+    expect(conditions).toEqual([{ name: 'timeout', at: startedAt }]);
+    expect(clock.pending).toBe(0);
+  });
+
+  it('is told before the end where Redis is back before it is known', async () => {
+    const { clock, lines, recorder } = rig();
+    recorder.opened('disconnected', 0);
+    await clock.pass(50);
+    recorder.closed('same', {});
+    recorder.firstJob();
+    expect(told(lines)).toEqual([
+      [50, 'outage.opened', 'disconnected'],
+      [50, 'outage.closed', 'disconnected'],
+    ]);
+    recorder.opened('disconnected', 0);
+    recorder.stop();
+    expect(told(lines).at(-1)).toEqual([50, 'outage.opened', 'disconnected']);
+    expect(clock.pending).toBe(0);
+  });
+
+  it('is told anew when another has stood for a second, seldom where it changes all the time', async () => {
+    const { clock, lines, recorder } = rig();
+    recorder.opened('refused', 0);
+    await clock.pass(100);
+    recorder.saw('loading', 'LOADING');
+    await clock.pass(500);
+    recorder.saw('refused', 'connect ECONNREFUSED');
+    await clock.pass(5000);
+    expect(told(lines)).toEqual([[0, 'outage.opened', 'refused']]);
+    for (let i = 0; i < 60; i += 1) {
+      recorder.saw(i % 2 === 0 ? 'loading' : 'refused', 'flaps');
+      await clock.pass(2000);
+    }
+    const causes = lines.filter(({ event }) => event === 'outage.cause');
+    expect(causes.length).toBeGreaterThan(3);
+    expect(causes.length).toBeLessThanOrEqual(9);
+    expect(busiestMinute(lines)).toBeLessThanOrEqual(LINES_PER_MINUTE_MAX);
+    recorder.closed('same', {});
+    recorder.stop();
+    expect(lines.at(-1)).toMatchObject({ at: clock.now(), event: 'outage.closed' });
+    expect(clock.pending).toBe(0);
   });
 });
 

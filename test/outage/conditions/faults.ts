@@ -23,7 +23,7 @@ import {
 export interface Fault {
   what: string;
   name: ConditionName;
-  /** Words that are true as well: how the end of a connection looks before the reason is known. */
+  /** Words that are true before or after: a server that was killed refuses before it loads its data. */
   also?: readonly ConditionName[];
   /** Texts of errors that tell it from others of the same word. */
   evidence?: RegExp;
@@ -51,7 +51,6 @@ export const FAULTS: readonly Fault[] = [
   {
     what: 'the name resolves no more',
     name: 'dns',
-    also: ['refused'],
     place: namedPlace,
     cause({ proxy }) {
       resolveTo(undefined);
@@ -140,7 +139,6 @@ export const FAULTS: readonly Fault[] = [
   {
     what: 'the certificate has expired',
     name: 'tls',
-    also: ['refused'],
     evidence: /expired/,
     place: tlsPlace,
     cause: (place) => showCertificate(place, 'expired'),
@@ -148,7 +146,6 @@ export const FAULTS: readonly Fault[] = [
   {
     what: 'the certificate is for another name',
     name: 'tls',
-    also: ['refused'],
     evidence: /does not match certificate/,
     place: tlsPlace,
     cause: (place) => showCertificate(place, 'elsewhere'),
@@ -156,7 +153,6 @@ export const FAULTS: readonly Fault[] = [
   {
     what: 'the certificate is of an unknown authority',
     name: 'tls',
-    also: ['refused'],
     evidence: /self-signed certificate/,
     place: tlsPlace,
     cause: (place) => showCertificate(place, 'stranger'),
@@ -165,7 +161,6 @@ export const FAULTS: readonly Fault[] = [
   {
     what: 'clients at their limit',
     name: 'max-clients',
-    also: ['refused'],
     async cause({ server, proxy }) {
       // Somebody else has the last place.
       const other = new Redis(server.url, { lazyConnect: true });
@@ -178,7 +173,6 @@ export const FAULTS: readonly Fault[] = [
   {
     what: 'a password is wanted',
     name: 'auth-required',
-    also: ['refused'],
     async cause({ server, proxy }) {
       await server.command('CONFIG', 'SET', 'requirepass', 'secret');
       proxy.reset();
@@ -187,7 +181,6 @@ export const FAULTS: readonly Fault[] = [
   {
     what: 'the password was changed',
     name: 'wrong-password',
-    also: ['refused'],
     place: userPlace,
     async cause({ server, proxy }) {
       await server.command('ACL', 'SETUSER', 'app', 'resetpass', '>new');
@@ -226,13 +219,11 @@ export const FAULTS: readonly Fault[] = [
   {
     what: 'demoted to a replica',
     name: 'read-only',
-    also: ['refused', 'failed-over'],
     cause: ({ server }) => server.command('REPLICAOF', '127.0.0.1', 1),
   },
   {
     what: 'a replica that has lost its master and may not serve without',
     name: 'master-down',
-    also: ['refused', 'failed-over'],
     place: plainPlace({ args: ['--replica-serve-stale-data', 'no', '--replica-read-only', 'no'] }),
     cause: ({ server }) => server.command('REPLICAOF', '127.0.0.1', 1),
   },

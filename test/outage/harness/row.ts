@@ -46,7 +46,7 @@ export interface Row {
 }
 
 export interface Expectation {
-  /** The conditions that may be named at the start; default any. */
+  /** The conditions that may be named at the start, beside `disconnected`; default any. */
   conditions?: readonly string[];
   /** Conditions of which one must be named in the line at the end. */
   named?: readonly string[];

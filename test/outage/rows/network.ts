@@ -106,7 +106,7 @@ export const networkRows: readonly Row[] = [
       });
     },
     mend: endRepeating,
-    expect: { conditions: ['refused'], detectMs: 500 },
+    expect: { conditions: [], detectMs: 500 },
   },
   {
     ...LASTING,
