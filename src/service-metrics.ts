@@ -8,10 +8,11 @@ import type { OutageRecord } from './outage/record.ts';
 import { mainConditionOf } from './outage/recorder.ts';
 import type { Part } from './part.ts';
 import type { Accepted } from './queue/client.ts';
+import type { Warning } from './queue/early-warnings.ts';
 import type { QueueFigures } from './queue/queue-figures.ts';
 import type { CountName, ResilientTarget } from './queue/resilient-target.ts';
 import type { TargetState } from './queue/target.ts';
-import { type Condition, type ConditionName, conditions } from './redis/condition-catalogue.ts';
+import { type Condition, conditions } from './redis/condition-catalogue.ts';
 import { watchEventLoop } from './telemetry/event-loop.ts';
 import type { metricTable } from './telemetry/metric-table.ts';
 import {
@@ -86,7 +87,8 @@ export class ServiceMetrics implements Part {
   #secondsIn = new Map<string, number>();
   /** Ended outages after which no job has begun yet, oldest first. */
   #unobserved: OutageRecord[] = [];
-  #blockedAt: Instant = Number.NEGATIVE_INFINITY;
+  /** When our own event loop last stood still. */
+  #blocked: { at: Instant; since: number; lagMs: number } | undefined;
   readonly #stops: (() => void)[] = [];
 
   constructor(config: Pick<Config, 'version' | 'replica'>, clock: Clock) {
@@ -117,7 +119,8 @@ export class ServiceMetrics implements Part {
     this.#stops.push(
       watchEventLoop(this.#clock, (lagMs) => {
         lag.observe(lagMs / 1000);
-        if (lagMs >= BLOCKED_MS) this.#blockedAt = this.#clock.now();
+        if (lagMs < BLOCKED_MS) return;
+        this.#blocked = { at: this.#clock.now(), since: this.#clock.wall(), lagMs };
       }),
     );
   }
@@ -152,6 +155,16 @@ export class ServiceMetrics implements Part {
     );
     this.#moved(target.state().breaker);
     for (const { queue } of parts.queues()) this.#seriesOf(queue);
+  }
+
+  /** What may become an outage: of Redis, by the last look at it, and of our own event loop. */
+  warnings(): readonly Warning[] {
+    const found = this.#followed?.target.warnings() ?? [];
+    const blocked = this.#blocked;
+    if (blocked === undefined || this.#clock.now() - blocked.at >= BLOCKED_TOLD_MS) return found;
+    const evidence = `it stood still for ${Math.round(blocked.lagMs)} ms`;
+    const { remedy } = conditions['event-loop-blocked'];
+    return [...found, { name: 'event-loop-blocked', since: blocked.since, evidence, remedy }];
   }
 
   /** What a scraper with this Accept header gets. Waits for nothing but a moment for fresh figures. */
@@ -269,9 +282,7 @@ export class ServiceMetrics implements Part {
         state,
       });
     }
-    const isBlocked = this.#clock.now() - this.#blockedAt < BLOCKED_TOLD_MS;
-    const standing = new Set<ConditionName>(target.warnings().map(({ name }) => name));
-    if (isBlocked) standing.add('event-loop-blocked');
+    const standing = new Set(this.warnings().map(({ name }) => name));
     metrics.replace('holdfast_condition', condition === undefined ? [] : [series(condition)]);
     metrics.replace('holdfast_warning', [...standing].map(series));
 

@@ -219,7 +219,7 @@ class HoldfastService implements Service {
       client,
       target,
       outages: () => records.list(),
-      warnings: () => target.warnings(),
+      warnings: () => metrics.warnings(),
       consumption: () => ({
         isStarted: this.#isStarted,
         isStopping: this.#stopping !== undefined,

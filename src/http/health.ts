@@ -6,6 +6,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { JournalStats } from '../journal/contract.ts';
 import type { Warning } from '../queue/early-warnings.ts';
+import { conditionAnchor, describeCondition } from '../redis/condition-catalogue.ts';
 import type { HttpContext, Keeping } from './context.ts';
 
 /** What lets a command line tell this service from another program on the port. */
@@ -66,13 +67,14 @@ function consuming({ config, consumption }: HttpContext, queue?: string): Health
 
 /** Whether a producer that comes here now has its job kept. */
 export function readiness({ config, target, consumption, keeping, warnings }: HttpContext): Health {
-  const { breaker, condition, outageId, since } = target.state();
+  const { breaker, condition, evidence, outageId, since } = target.state();
   const { isStarted, isStopping } = consumption();
   const detail = {
     version: config.version,
     replica: config.replica,
     breaker,
     condition,
+    ...(condition === undefined ? {} : causeDetail(condition, evidence)),
     outageId,
     since: new Date(since).toISOString(),
     ...warningsDetail(warnings()),
@@ -94,9 +96,15 @@ export function readiness({ config, target, consumption, keeping, warnings }: Ht
     detail: {
       ...detail,
       reason: `${reason}jobs cannot be kept here${whyNot === undefined ? '' : ` (${whyNot})`}.`,
-      remedy: '`holdfast doctor` tells what is wrong with Redis.',
     },
   };
+}
+
+/** What the catalogue says of a condition, and the last error that told of it. */
+function causeDetail(condition: string, evidence: string | undefined): object {
+  const { cause, meaning, remedy } = describeCondition(condition);
+  const docs = conditionAnchor(condition);
+  return { cause, meaning, remedy, docs, ...(evidence === undefined ? {} : { evidence }) };
 }
 
 /** Nothing where nothing is to be warned of. */

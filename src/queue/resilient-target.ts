@@ -303,7 +303,9 @@ export class ResilientTarget implements RedisTarget {
   // What others see ----------------------------------------------------------------------------------
 
   state(): TargetState {
-    return this.#detector.state;
+    const { state } = this.#detector;
+    const { evidence } = this.outages;
+    return evidence === undefined ? state : { ...state, evidence: evidence.text };
   }
 
   /** The present connections while the breaker is closed. */

@@ -9,6 +9,8 @@ export interface TargetState {
   breaker: 'closed' | 'open' | 'half-open' | 'isolated';
   /** Why it is not closed; a name of the condition catalogue. */
   condition: string | undefined;
+  /** The last error that said so, without secrets. */
+  evidence?: string;
   outageId: string | undefined;
   /** When it closed; while it is not closed, when the outage began. ms since the epoch */
   since: number;

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { RedisUnavailableError } from '../../src/errors.ts';
 import type { EventsTiming } from '../../src/http/events.ts';
 import { createHttpServer } from '../../src/http/server.ts';
+import { conditions } from '../../src/redis/condition-catalogue.ts';
 import { testConfig } from '../support/config.ts';
 import { type HttpService, rawRequest, startHttpService } from '../support/http-service.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
@@ -49,6 +50,7 @@ describe('the probes', () => {
     service.seen.state = {
       breaker: 'open',
       condition: 'frozen',
+      evidence: 'no answer to a pulse for 2100 ms',
       outageId: 'o-9',
       since: Date.now(),
     };
@@ -60,12 +62,22 @@ describe('the probes', () => {
         condition: 'frozen',
         outageId: 'o-9',
         reason: expect.stringMatching(/no journal/),
+        cause: 'server',
+        meaning: conditions.frozen.meaning,
+        remedy: conditions.frozen.remedy,
+        docs: 'docs/conditions.md#frozen',
+        evidence: 'no answer to a pulse for 2100 ms',
       },
     });
     service.seen.keeping = { canKeep: true };
     expect(await probe('/readyz')).toMatchObject({
       status: 200,
-      body: { status: 'degraded', breaker: 'open', condition: 'frozen' },
+      body: {
+        status: 'degraded',
+        breaker: 'open',
+        condition: 'frozen',
+        remedy: conditions.frozen.remedy,
+      },
     });
   });
 

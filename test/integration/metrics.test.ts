@@ -6,6 +6,7 @@ import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createMetricsServer } from '../../src/http/metrics.ts';
 import { metricsPage } from '../../src/metrics-page.ts';
+import { conditions } from '../../src/redis/condition-catalogue.ts';
 import { createService } from '../../src/service.ts';
 import type { Service } from '../../src/service-contract.ts';
 import { type MetricRow, metricTable } from '../../src/telemetry/metric-table.ts';
@@ -139,6 +140,16 @@ describe('the metrics of a service', () => {
     while (Date.now() < until);
     const warning = () => metric('holdfast_warning', { condition: 'event-loop-blocked' });
     await expect.poll(warning).toBe(1);
+    const { warnings } = (await (await fetch(`${service.address}/readyz`)).json()) as {
+      warnings: object[];
+    };
+    expect(warnings).toMatchObject([
+      {
+        name: 'event-loop-blocked',
+        evidence: expect.stringMatching(/stood still for \d{4} ms/),
+        remedy: conditions['event-loop-blocked'].remedy,
+      },
+    ]);
   });
 
   it('go on being told in an outage, and tell it', async () => {
@@ -158,10 +169,18 @@ describe('the metrics of a service', () => {
     expect(valueIn(text, 'holdfast_journal_jobs_accepted_total')).toBe(1);
     expect(valueIn(text, 'holdfast_enqueued_total', { stored: 'journal' })).toBe(1);
     expect(valueIn(text, 'holdfast_queue_concurrency_allowed', { queue: 'sum' })).toBe(0);
-    const since = async () => {
+    const readiness = async () => {
       const response = await fetch(`${service.address}/readyz`);
-      return ((await response.json()) as { since: string }).since;
+      return (await response.json()) as { since: string };
     };
+    const since = async () => (await readiness()).since;
+    expect(await readiness()).toMatchObject({
+      status: 'degraded',
+      condition: 'refused',
+      cause: 'network',
+      remedy: conditions.refused.remedy,
+      evidence: expect.stringContaining('ECONNREFUSED'),
+    });
     const began = await since();
     await expect.poll(() => metric('holdfast_probes_total')).toBeGreaterThan(5);
     // Each probe is a moment half-open; the outage is one all the same.
