@@ -300,7 +300,7 @@ export class OutageNotFoundError extends HoldfastError {
         : `There is no record of an outage ${JSON.stringify(outageId)} ${where}.`,
       found.length > 1
         ? 'Give more of the id.'
-        : '`holdfast outages` lists the records; the oldest are removed when there are 200.',
+        : '`holdfast outages` lists the records (the oldest are removed when there are 200); with --fleet, Redis is asked for a fleet outage of this id too.',
       { data: { outageId, found } },
     );
   }

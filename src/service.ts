@@ -11,6 +11,7 @@ import type { Logger } from 'pino';
 import type { Config } from './config.ts';
 import { Credentials } from './credentials.ts';
 import { ServiceStoppedError } from './errors.ts';
+import { fleetRecords } from './http/fleet-records.ts';
 import { keepingOf } from './http/health.ts';
 import { createMetricsServer } from './http/metrics.ts';
 import { createHttpServer, type HttpServer } from './http/server.ts';
@@ -219,6 +220,7 @@ class HoldfastService implements Service {
       client,
       target,
       outages: () => records.list(),
+      fleetOutages: fleetRecords(() => target.generation(), prefix),
       warnings: () => metrics.warnings(),
       consumption: () => ({
         isStarted: this.#isStarted,

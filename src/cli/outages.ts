@@ -8,9 +8,11 @@ import { OutageNotFoundError } from '../errors.ts';
 import {
   type Fate,
   fateOf,
+  findFleetIds,
   findOutages,
   folderOfOutages,
   readOutages,
+  recordsOfFleet,
   type StoredOutage,
 } from '../outage/archive.ts';
 import {
@@ -72,10 +74,7 @@ Exit codes: 0 done · 2 no such outage`,
     outages
       .command('show')
       .description('one outage in detail, or its post-mortem')
-      .argument(
-        '<id>',
-        'id of an outage or, with --fleet, of a fleet outage; its beginning is enough',
-      )
+      .argument('<id>', 'id of an outage, or of a fleet outage; its beginning is enough')
       .option('--fleet', 'the outage of the whole fleet: all records in this folder and in Redis')
       .option('--json', 'print JSON')
       .option('--markdown', 'print a post-mortem')
@@ -135,17 +134,23 @@ function ongoing(fate: Fate): string {
 
 async function show(config: Config, id: string, options: ShowOptions): Promise<number> {
   const local = await archive(config);
-  const found = options.fleet ? await ofFleet(config, local, id) : [one(local, id)];
+  // The line at the end of an outage gives both ids, and either may have been copied.
+  const isFleet = options.fleet || (findOutages(local, id).length === 0 && isFleetId(local, id));
+  const found = isFleet ? await ofFleet(config, local, id) : [one(local, id)];
   const now = Date.now();
   if (options.json) {
     const views = found.map((outage) => view(outage, now));
-    print(JSON.stringify(options.fleet ? { outages: views } : views[0], null, 2));
-  } else if (options.markdown || options.fleet) {
+    print(JSON.stringify(isFleet ? { outages: views } : views[0], null, 2));
+  } else if (options.markdown || isFleet) {
     print(postMortem(found, describeCondition, now));
   } else {
     print(draw(found[0]!, now));
   }
   return EXIT.done;
+}
+
+function isFleetId(outages: readonly StoredOutage[], id: string): boolean {
+  return findFleetIds(outages, id).length > 0;
 }
 
 function one(outages: readonly StoredOutage[], id: string): StoredOutage {
@@ -161,18 +166,14 @@ async function ofFleet(
   local: readonly StoredOutage[],
   id: string,
 ): Promise<StoredOutage[]> {
-  const ids = new Set(
-    local.flatMap(({ fleetId }) => (fleetId?.startsWith(id) && id !== '' ? [fleetId] : [])),
-  );
-  if (ids.size > 1) throw new OutageNotFoundError(id, 'of a fleet', [...ids]);
+  const ids = findFleetIds(local, id);
+  if (ids.length > 1) throw new OutageNotFoundError(id, 'of a fleet', ids);
   const [fleetId = id] = ids;
   const { outages: shared, problem } = await fleetOutages(config, fleetId);
   if (problem !== undefined) note(`records of other replicas are left out: ${problem}`);
-  const merged = new Map<string, StoredOutage>();
-  for (const outage of shared) merged.set(outage.id, outage);
-  for (const outage of local) if (outage.fleetId === fleetId) merged.set(outage.id, outage);
-  if (merged.size === 0) throw new OutageNotFoundError(id, 'of a fleet');
-  return [...merged.values()].sort((a, b) => a.startedAt - b.startedAt);
+  const records = recordsOfFleet(fleetId, local, shared);
+  if (records.length === 0) throw new OutageNotFoundError(id, 'of a fleet');
+  return records;
 }
 
 function view(outage: StoredOutage, now: number): object {

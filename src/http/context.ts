@@ -59,6 +59,11 @@ export interface HttpContext {
   warnings: () => readonly Warning[];
   /** Records of outages, newest first. */
   outages: () => Promise<readonly StoredOutage[]>;
+  /**
+   * Records of an outage that the fleet's replicas put into Redis; `problem`: why there are none. Never
+   * waits long, never fails.
+   */
+  fleetOutages: (fleetId: string) => Promise<{ outages: StoredOutage[]; problem?: string }>;
   /** What waits in the journal; absent without one. */
   journal: (() => JournalStats) | undefined;
   /** What a scraper with this Accept header gets. Never waits for Redis. */

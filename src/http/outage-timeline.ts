@@ -10,6 +10,8 @@ import type { HttpContext } from './context.ts';
 /** An outage as the timeline shows it; times in ms since the epoch. */
 export interface OutageView {
   id: string;
+  /** What the replicas agreed on after it. */
+  fleetId: string | undefined;
   startedAt: number;
   /** Absent while it goes on. */
   endedAt: number | undefined;
@@ -57,10 +59,11 @@ export class OutageTimeline {
 }
 
 function viewOf(outage: StoredOutage, now: number): OutageView {
-  const { id, startedAt, endedAt, stoppedAt, updatedAt } = outage;
+  const { id, fleetId, startedAt, endedAt, stoppedAt, updatedAt } = outage;
   const condition = mainCondition([outage], now);
   return {
     id,
+    fleetId,
     startedAt,
     endedAt: fateOf(outage, now) === 'open' ? undefined : (endedAt ?? stoppedAt ?? updatedAt),
     condition,

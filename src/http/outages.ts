@@ -4,7 +4,13 @@
  */
 import type { FastifyInstance } from 'fastify';
 import { OutageNotFoundError } from '../errors.ts';
-import { fateOf, findOutages, type StoredOutage } from '../outage/archive.ts';
+import {
+  fateOf,
+  findFleetIds,
+  findOutages,
+  recordsOfFleet,
+  type StoredOutage,
+} from '../outage/archive.ts';
 import { postMortem } from '../outage/post-mortem.ts';
 import { conditionAnchor, describeCondition } from '../redis/condition-catalogue.ts';
 import type { HttpContext } from './context.ts';
@@ -34,11 +40,40 @@ export function registerOutages(app: FastifyInstance, context: HttpContext): voi
     return { ...outageView(outage, Date.now()), catalogue };
   });
 
-  app.get<{ Params: OutageParams }>('/v1/outages/:id/post-mortem', async (request, reply) => {
-    const outage = await find(context, request.params.id);
-    reply.type(MARKDOWN_TYPE);
-    return postMortem([outage], describeCondition, Date.now());
-  });
+  app.get<{ Params: OutageParams; Querystring: { fleet?: string } }>(
+    '/v1/outages/:id/post-mortem',
+    async (request, reply) => {
+      const { id } = request.params;
+      const isFleet = ['', '1', 'true'].includes(request.query.fleet ?? 'no');
+      const { outages, problem } = isFleet
+        ? await ofFleet(context, id)
+        : { outages: [await find(context, id)] };
+      reply.type(MARKDOWN_TYPE);
+      const text = postMortem(outages, describeCondition, Date.now());
+      return problem === undefined
+        ? text
+        : `${text}\nRecords of other replicas are left out: ${problem}.\n`;
+    },
+  );
+}
+
+/** The records of all replicas of the fleet's outage: `id` is its own, or that of an outage of this replica. */
+async function ofFleet(
+  context: HttpContext,
+  id: string,
+): Promise<{ outages: StoredOutage[]; problem?: string }> {
+  const local = await context.outages();
+  const fleetIds = findFleetIds(local, id);
+  if (fleetIds.length > 1) throw new OutageNotFoundError(id, 'of a fleet', fleetIds);
+  const [own] = fleetIds.length === 0 ? findOutages(local, id) : [];
+  const fleetId = fleetIds[0] ?? own?.fleetId;
+  if (own && fleetId === undefined) {
+    return { outages: [own], problem: 'the replicas have agreed on no id for this outage' };
+  }
+  const { outages: shared, ...rest } = await context.fleetOutages(fleetId ?? id);
+  const outages = recordsOfFleet(fleetId ?? id, local, shared);
+  if (outages.length === 0) throw new OutageNotFoundError(id, 'of a fleet');
+  return { outages, ...rest };
 }
 
 /** A record for others: without what is of use on its host only, and with what became of it. */

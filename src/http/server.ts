@@ -62,6 +62,8 @@ export interface HttpServerOptions {
   replicas?: HttpContext['replicas'];
   /** Records of outages, newest first; default: none. */
   outages?: HttpContext['outages'];
+  /** Records of a fleet's outage, in Redis; default: none. */
+  fleetOutages?: HttpContext['fleetOutages'];
   /** What may become an outage; default: nothing. */
   warnings?: HttpContext['warnings'];
   /** What waits in the journal; default: there is none. */
@@ -101,6 +103,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     metrics: options.metrics ?? (async () => ({ contentType: 'text/plain', body: '' })),
     access: accessRules({ host, tokens: tokensOf(config), publicOrigin: publicUrl }),
     outages: options.outages ?? (async () => []),
+    fleetOutages: options.fleetOutages ?? (async () => ({ outages: [] })),
     warnings: options.warnings ?? (() => []),
     stopping: stopping.signal,
   };

@@ -117,6 +117,25 @@ export function fateOf(outage: StoredOutage, now: number): Fate {
   return lives ? 'open' : 'interrupted';
 }
 
+/** Ids of fleet outages that begin so, as far as these records tell. */
+export function findFleetIds(outages: readonly StoredOutage[], id: string): string[] {
+  if (id === '') return [];
+  const ids = outages.flatMap(({ fleetId }) => (fleetId?.startsWith(id) ? [fleetId] : []));
+  return [...new Set(ids)];
+}
+
+/** The records of one outage of the fleet, one of each replica's outage, in the order in which they began. */
+export function recordsOfFleet(
+  fleetId: string,
+  local: readonly StoredOutage[],
+  shared: readonly StoredOutage[],
+): StoredOutage[] {
+  const merged = new Map<string, StoredOutage>();
+  for (const outage of shared) merged.set(outage.id, outage);
+  for (const outage of local) if (outage.fleetId === fleetId) merged.set(outage.id, outage);
+  return [...merged.values()].sort((a, b) => a.startedAt - b.startedAt);
+}
+
 /** The outage whose id, or whose only id with this beginning, it is; several when it is not unique. */
 export function findOutages(outages: readonly StoredOutage[], id: string): StoredOutage[] {
   const exact = outages.filter((outage) => outage.id === id);

@@ -5,7 +5,11 @@ import pino from 'pino';
 import type { Config } from '../../src/config.ts';
 import type { Consumption, Keeping } from '../../src/http/context.ts';
 import type { EventsTiming } from '../../src/http/events.ts';
-import { createHttpServer, type HttpServer } from '../../src/http/server.ts';
+import {
+  createHttpServer,
+  type HttpServer,
+  type HttpServerOptions,
+} from '../../src/http/server.ts';
 import type { TargetState } from '../../src/queue/target.ts';
 import { testConfig } from './config.ts';
 import { type PlainClient, plainClient } from './plain-client.ts';
@@ -24,6 +28,8 @@ export interface HttpServiceOptions {
   queues?: readonly string[];
   config?: Partial<Config>;
   events?: EventsTiming;
+  outages?: HttpServerOptions['outages'];
+  fleetOutages?: HttpServerOptions['fleetOutages'];
 }
 
 export async function startHttpService(
@@ -56,6 +62,8 @@ export async function startHttpService(
     keeping: () => seen.keeping,
     log: pino({ level: 'debug' }, { write: (line: string) => void log.push(line) }),
     ...(options.events === undefined ? {} : { events: options.events }),
+    ...(options.outages === undefined ? {} : { outages: options.outages }),
+    ...(options.fleetOutages === undefined ? {} : { fleetOutages: options.fleetOutages }),
   });
   await server.start();
   return {

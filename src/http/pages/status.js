@@ -4,6 +4,8 @@
  */
 import { bar, bytes, duration, element, table, time, timeline } from './draw.js';
 
+/** Enough of an id to tell outages apart. */
+const ID_CHARS = 8;
 /** Ages are shown by the second. */
 const TICK_MS = 1000;
 /** A closed stream is opened again after this; the browser does so itself after an error. */
@@ -120,8 +122,10 @@ function showOutages() {
   const { outages, startedAt } = status;
   const now = Date.now();
   byId('timeline').replaceChildren(timeline(outages, now, startedAt, byId('timeline').clientWidth));
-  const items = outages.toReversed().map(({ id, startedAt: from, endedAt, condition, meaning }) =>
-    element(
+  const items = outages.toReversed().map(({ id, fleetId, startedAt: from, endedAt, ...rest }) => {
+    const { condition, meaning } = rest;
+    const postMortem = `/v1/outages/${encodeURIComponent(id)}/post-mortem`;
+    return element(
       'li',
       {},
       element('time', { datetime: new Date(from).toISOString() }, time(from)),
@@ -132,14 +136,25 @@ function showOutages() {
       element(
         'a',
         {
-          href: `/v1/outages/${encodeURIComponent(id)}/post-mortem`,
+          href: postMortem,
           class: 'quiet',
           'aria-label': `Post-mortem of ${time(from)}`,
         },
         'Post-mortem',
       ),
-    ),
-  );
+      fleetId &&
+        element(
+          'a',
+          {
+            href: `${postMortem}?fleet=1`,
+            class: 'quiet',
+            title: fleetId,
+            'aria-label': `Post-mortem of fleet outage ${fleetId.slice(0, ID_CHARS)}`,
+          },
+          `Fleet outage ${fleetId.slice(0, ID_CHARS)}`,
+        ),
+    );
+  });
   const known = `${items.length === 0 ? 'No outage. ' : ''}Watched since ${time(startedAt)}.`;
   byId('outage-list').replaceChildren(
     ...(items.length === 0 ? [] : [element('ul', { class: 'list' }, ...items)]),
