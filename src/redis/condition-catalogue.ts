@@ -159,22 +159,25 @@ export const conditions = {
   'auth-required': {
     cause: 'configuration',
     meaning: 'Redis wants a password and none was given',
-    evidence: 'Look with `holdfast config` whether REDIS_PASSWORD or REDIS_PASSWORD_FILE is set.',
-    remedy: 'Set REDIS_PASSWORD or REDIS_PASSWORD_FILE.',
+    evidence: 'Look with `holdfast config` where the password would come from, if from anywhere.',
+    remedy:
+      'Set REDIS_PASSWORD or REDIS_PASSWORD_FILE, or put the password into REDIS_URL or REDIS_URL_FILE.',
     pace: 'slow',
   },
   'wrong-password': {
     cause: 'configuration',
     meaning: 'user name or password is wrong',
     evidence: 'Read ACL LOG on the server: it names the user that was tried.',
-    remedy: 'Correct REDIS_USERNAME and REDIS_PASSWORD; a password file is read at every connect.',
+    remedy:
+      'Correct user and password where they are given: REDIS_USERNAME with REDIS_PASSWORD or REDIS_PASSWORD_FILE (read at every connect), or REDIS_URL or REDIS_URL_FILE.',
     pace: 'slow',
   },
   'no-permission': {
     cause: 'configuration',
     meaning: 'the Redis user may not run a command that is needed',
     evidence: 'Read ACL LOG and ACL GETUSER <user> on the server.',
-    remedy: 'Give the user the commands and key patterns that the documentation lists.',
+    remedy:
+      'Run `holdfast doctor`: it prints the ACL SETUSER line that is missing. config/redis-acl.conf has all that is needed.',
     pace: 'slow',
   },
   isolated: {

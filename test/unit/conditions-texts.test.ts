@@ -144,6 +144,25 @@ describe('the catalogue', () => {
     }
   });
 
+  it.each<[ConditionName, readonly string[]]>([
+    ['auth-required', ['REDIS_PASSWORD_FILE', 'REDIS_URL_FILE']],
+    ['wrong-password', ['REDIS_USERNAME', 'REDIS_PASSWORD_FILE', 'REDIS_URL_FILE']],
+    ['no-permission', ['holdfast doctor', 'config/redis-acl.conf']],
+  ])('says of %s every place that it may be mended in', (name, places) => {
+    for (const place of places) expect(conditions[name].remedy).toContain(place);
+  });
+
+  it('has a section in the runbook for each word that needs a person', () => {
+    const page = readFileSync('docs/outages.md', 'utf8');
+    for (const name of Object.keys(conditions)) {
+      // What is over when it is told, or goes by itself.
+      if (['connecting', 'server-restarted', 'failed-over', 'event-loop-blocked'].includes(name)) {
+        continue;
+      }
+      expect(page).toContain(`\`${name}\``);
+    }
+  });
+
   it('has a word for a name that it does not know', () => {
     expect(describeCondition('toString').meaning).toContain('toString');
     expect(describeCondition('frozen')).toBe(conditions.frozen);
