@@ -51,6 +51,8 @@ export interface ComebackDeps {
 
 /** Each step of a probe may take this long, ms: a server that swallows replies must not hold it. */
 export const PROBE_STEP_MS = 3000;
+/** The first probe of all: what is wrong at the start is to be named within 3 s; the next waits longer, ms. */
+const FIRST_PROBE_STEP_MS = 2400;
 /** The fleet's stalled checks wait this long after an outage that outlived locks, ms. */
 const HOLD_MS = 10_000;
 /** Beyond the longest pause of a probe, the fleet's barrier stands this much longer, ms. */
@@ -63,6 +65,7 @@ export class Comeback {
   #admitted: Generation | undefined;
   /** The identity that recovery has dealt with; committed only after healing. */
   #identity: ServerIdentity | undefined;
+  #hasProbed = false;
   #passed: ProbePassed | undefined;
   /** Server time (ms) of the last sign of life before the outage; 0 before the first connection. */
   #lastAliveAt = 0;
@@ -93,11 +96,13 @@ export class Comeback {
     const { clock, outages, watch, admission } = this.#deps;
     watch.takeReason();
     outages.count('probes');
+    const stepMs = this.#hasProbed ? PROBE_STEP_MS : FIRST_PROBE_STEP_MS;
+    this.#hasProbed = true;
     const passed = await probe({
       connect: () => watch.connect('probe'),
       clock,
       probeKey: this.#probeKey(),
-      stepTimeoutMs: Math.max(PROBE_STEP_MS, 3 * watch.roundTripMs),
+      stepTimeoutMs: Math.max(stepMs, 3 * watch.roundTripMs),
       signal,
       isFirst: !admission.everOpen,
     });

@@ -5,7 +5,6 @@
 import type { BreakerState, Trouble } from '../breaker/state.ts';
 import type { OutageRecorder } from '../outage/recorder.ts';
 import { conditions } from '../redis/condition-catalogue.ts';
-import { ProbeTimeout } from '../redis/probe.ts';
 import type { Clock } from '../time.ts';
 import type { Generation } from './generation.ts';
 import type { Ledgers } from './ledgers.ts';
@@ -96,9 +95,7 @@ export class Detector {
   /** What the error of a probe or a recovery means. */
   troubleOf(error: unknown): Trouble {
     const { outages, ledgers, wasEverClosed } = this.#deps;
-    // A server that never answered a handshake is more likely a plain port than a frozen one.
-    const isPlainPort = error instanceof ProbeTimeout && error.isHandshake && !wasEverClosed();
-    const name = isPlainPort ? 'tls' : (conditionIn(error) ?? 'refused');
+    const name = conditionIn(error) ?? 'refused';
     // Absent since our start: that is an outage too, and told like one.
     if (wasEverClosed() || outages.current) outages.saw(name, textOf(error));
     else outages.opened(name, ledgers.heldCount(), 0, textOf(error));

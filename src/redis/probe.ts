@@ -35,13 +35,10 @@ export interface ProbeOptions {
 export class ProbeTimeout extends Error {
   readonly code: 'ETIMEDOUT' | 'EFROZEN';
   readonly step: string;
-  /** It waited for the other side's part of a TLS handshake: a frozen server's, or that of a plain port. */
-  readonly isHandshake: boolean;
-  constructor(step: string, timeoutMs: number, isAccepted: boolean, isEncrypted = false) {
+  constructor(step: string, timeoutMs: number, isAccepted: boolean) {
     super(`no answer to ${step} within ${timeoutMs} ms`);
     this.code = isAccepted ? 'EFROZEN' : 'ETIMEDOUT';
     this.step = step;
-    this.isHandshake = isAccepted && isEncrypted && step === 'connect';
   }
 }
 
@@ -62,8 +59,7 @@ export async function probe(options: ProbeOptions): Promise<ProbePassed> {
   client.on('error', remember);
   const step = async <T>(name: string, work: Promise<T>): Promise<T> => {
     work.catch(() => undefined);
-    const timedOut = () =>
-      new ProbeTimeout(name, stepTimeoutMs, isAccepted(client), isEncrypted(client));
+    const timedOut = () => new ProbeTimeout(name, stepTimeoutMs, isAccepted(client));
     return await withDeadline(work, stepTimeoutMs, timedOut, signal);
   };
   const plain = refusesTls(client);
@@ -110,10 +106,6 @@ function isHangUp(error: unknown): boolean {
 function isAccepted(client: Redis | Cluster): boolean {
   const { stream } = client as { stream?: { connecting?: boolean } };
   return stream !== undefined && stream.connecting === false;
-}
-
-function isEncrypted(client: Redis | Cluster): boolean {
-  return (client as { stream?: { encrypted?: boolean } }).stream?.encrypted === true;
 }
 
 async function withDeadline<T>(

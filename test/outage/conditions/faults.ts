@@ -79,8 +79,6 @@ export const FAULTS: readonly Fault[] = [
     what: 'new connections dropped, from the start',
     name: 'timeout',
     isFromStart: true,
-    // A probe waits 3 s for a connection; a pulse that is missed had begun before.
-    moreMs: 500,
     async cause({ proxy }) {
       await proxy.refuse();
       await listenInVain(proxy.port);
@@ -93,6 +91,12 @@ export const FAULTS: readonly Fault[] = [
   },
   // What is at the other end -------------------------------------------------------------------------
   { what: 'server stopped (SIGSTOP)', name: 'frozen', cause: ({ server }) => server.freeze() },
+  {
+    what: 'server stopped (SIGSTOP), from the start',
+    name: 'frozen',
+    isFromStart: true,
+    cause: ({ server }) => server.freeze(),
+  },
   {
     what: 'requests arrive, replies vanish',
     name: 'frozen',
@@ -126,6 +130,13 @@ export const FAULTS: readonly Fault[] = [
     cause: (place) => {
       place.redis = { url: place.proxy.url.replace('redis:', 'rediss:') };
     },
+  },
+  {
+    what: 'TLS spoken to a TLS port whose server is stopped (SIGSTOP), from the start',
+    name: 'frozen',
+    isFromStart: true,
+    place: tlsPlace,
+    cause: ({ server }) => server.freeze(),
   },
   {
     what: 'plain Redis spoken to a TLS port, from the start',
