@@ -2,6 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
+import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { expect, onTestFinished } from 'vitest';
 import type { ConditionName } from '../../../src/redis/condition-catalogue.ts';
@@ -19,6 +20,9 @@ import {
   tlsPlace,
   userPlace,
 } from './place.ts';
+
+/** The queue that a worker waits for. */
+export const WORKED_QUEUE = 'named';
 
 export interface Fault {
   what: string;
@@ -298,6 +302,24 @@ export const FAULTS: readonly Fault[] = [
       await server.kill();
       await replica.command('REPLICAOF', 'NO', 'ONE');
       proxy.targetPort = replica.port;
+    },
+  },
+  {
+    what: 'killed, and started again without its last moment, in which a job had ended',
+    name: 'data-rolled-back',
+    also: ['refused', 'loading', 'server-restarted'],
+    isToldAtEnd: true,
+    place: plainPlace({ aof: 'always' }),
+    async cause({ server }) {
+      const queue = new Queue(WORKED_QUEUE, { connection: { port: server.port } });
+      queue.on('error', () => undefined);
+      onTestFinished(() => queue.close());
+      const { id = '' } = await queue.add('nap', { ms: 500 });
+      await expect.poll(() => queue.getActiveCount(), { interval: 20 }).toBe(1);
+      const snapshot = server.snapshotAof();
+      await expect.poll(() => queue.getJobState(id), { interval: 20 }).toBe('completed');
+      await server.restartFrom(snapshot);
+      return performance.now();
     },
   },
   {
