@@ -35,9 +35,12 @@ export function assemble({ values, perQueue, given, cwd, version }: Values): Con
     dataDir,
     redis: {
       url,
+      urlFile: fileOf('REDIS_URL', given),
       sentinels: get<Config['redis']['sentinels'] | undefined>('REDIS_SENTINELS') ?? [],
       sentinelName: get('REDIS_SENTINEL_NAME'),
+      sentinelUsername: get('REDIS_SENTINEL_USERNAME'),
       sentinelPassword: get('REDIS_SENTINEL_PASSWORD'),
+      sentinelPasswordFile: fileOf('REDIS_SENTINEL_PASSWORD', given),
       clusterNodes: get<Config['redis']['clusterNodes'] | undefined>('REDIS_CLUSTER_NODES') ?? [],
       username: get('REDIS_USERNAME'),
       password: get('REDIS_PASSWORD'),
@@ -137,6 +140,11 @@ function secretFiles(given: Given): string[] {
     .map(([name]) => `${name}_FILE`);
   const ofTls = Object.keys(settings).filter((name) => /^REDIS_TLS_.*_FILE$/.test(name));
   return [...ofSecrets, ...ofTls].flatMap((name) => given.get(name)?.text ?? []);
+}
+
+/** The file that a secret is read from; undefined when the secret itself was given, which wins. */
+function fileOf(name: string, given: Given): string | undefined {
+  return given.has(name) ? undefined : given.get(`${name}_FILE`)?.text;
 }
 
 function absolute(path: string, cwd: string): string {

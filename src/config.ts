@@ -7,9 +7,14 @@
 export interface RedisConfig {
   /** `redis://`, `rediss://` or `unix://`; undefined until the embedded server has an address. */
   url: string | undefined;
+  /** Where `url` was read from: its user and password are read again at every connect. */
+  urlFile: string | undefined;
   sentinels: readonly { host: string; port: number }[];
   sentinelName: string | undefined;
+  sentinelUsername: string | undefined;
   sentinelPassword: string | undefined;
+  /** Where `sentinelPassword` was read from; read again at every connect. */
+  sentinelPasswordFile: string | undefined;
   clusterNodes: readonly { host: string; port: number }[];
   username: string | undefined;
   password: string | undefined;

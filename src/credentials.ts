@@ -6,9 +6,10 @@
  */
 import { statSync } from 'node:fs';
 import type { Logger } from 'pino';
-import type { Config } from './config.ts';
+import type { Config, RedisConfig } from './config.ts';
 import { within } from './http/deadline.ts';
 import type { Part } from './part.ts';
+import { isSameAddress } from './redis/address.ts';
 import { conditionOf } from './redis/conditions.ts';
 import { createRedisClient } from './redis/connect.ts';
 
@@ -27,6 +28,12 @@ export interface CredentialsOptions {
 const LOOK_EVERY_MS = 5000;
 /** An editor writes in several steps, and certificate and key are two files, ms. */
 const SETTLE_MS = 500;
+/** The setting of each file of a secret. */
+const FILES = {
+  urlFile: 'REDIS_URL_FILE',
+  passwordFile: 'REDIS_PASSWORD_FILE',
+  sentinelPasswordFile: 'REDIS_SENTINEL_PASSWORD_FILE',
+} as const;
 
 export class Credentials implements Part {
   readonly name = 'credentials';
@@ -89,13 +96,25 @@ export class Credentials implements Part {
 
   async #reload(): Promise<void> {
     const { config, load, renewTokens, log } = this.#options;
+    let fixed: string[] = [];
     try {
-      if (load !== undefined) renewTokens(load());
+      const renewed = load?.();
+      if (renewed !== undefined) {
+        renewTokens(renewed);
+        fixed = changedForGood(config.redis, renewed.redis);
+      }
     } catch (error) {
       const text = 'the new settings are not valid; those that were read before stay';
       log.error({ event: 'credentials.refused', err: error }, text);
       return;
     }
+    if (fixed.length > 0) {
+      log.warn(
+        { event: 'credentials.restart_needed', settings: fixed },
+        `${fixed.join(', ')} changed: that needs a restart; until then what was read at the start is used`,
+      );
+    }
+    // The present configuration, as the next connection has it: its files are read at each connect.
     const refusal = await tryRedis(config);
     if (refusal === undefined) {
       log.info({ event: 'credentials.reloaded' }, 'secrets were read again, and Redis takes them');
@@ -106,6 +125,39 @@ export class Credentials implements Part {
       'Redis does not take what the files say now; open connections go on',
     );
   }
+}
+
+/**
+ * Settings of the way to Redis that are not what they were, and that no connection will ask for again:
+ * another server, or a secret that stands in no file.
+ */
+function changedForGood(before: RedisConfig, now: RedisConfig): string[] {
+  const changed: string[] = [];
+  const note = (name: string, isChanged: boolean): void => {
+    if (isChanged) changed.push(name);
+  };
+  const differs = (...names: (keyof RedisConfig)[]): boolean =>
+    names.some((name) => JSON.stringify(before[name]) !== JSON.stringify(now[name]));
+  // Without a URL in the configuration the present one is that of the Redis that was brought along.
+  if (now.url !== undefined && before.url !== undefined) {
+    const isElsewhere = !isSameAddress(before.url, now.url);
+    note('REDIS_URL', isElsewhere || (now.urlFile === undefined && differs('url')));
+  }
+  note('REDIS_SENTINELS', differs('sentinels'));
+  note('REDIS_SENTINEL_NAME', differs('sentinelName'));
+  note('REDIS_SENTINEL_USERNAME', differs('sentinelUsername'));
+  note(
+    'REDIS_SENTINEL_PASSWORD',
+    now.sentinelPasswordFile === undefined && differs('sentinelPassword'),
+  );
+  note('REDIS_CLUSTER_NODES', differs('clusterNodes'));
+  note('REDIS_USERNAME', differs('username'));
+  note('REDIS_PASSWORD', now.passwordFile === undefined && differs('password'));
+  note('REDIS_DB', differs('db'));
+  note('REDIS_TLS', differs('tls') && before.urlFile === undefined);
+  const paths = ['urlFile', 'passwordFile', 'sentinelPasswordFile'] as const;
+  for (const name of paths) note(FILES[name], differs(name));
+  return changed;
 }
 
 /** The error of a new connection with the present secrets. */

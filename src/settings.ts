@@ -170,6 +170,10 @@ export const settings: Readonly<Record<string, Setting>> = {
     },
     REDIS_SENTINELS: { ...kinds.hosts, text: 'Addresses of Sentinels, instead of REDIS_URL.' },
     REDIS_SENTINEL_NAME: { ...kinds.text, text: 'Name of the master that the Sentinels watch.' },
+    REDIS_SENTINEL_USERNAME: {
+      ...kinds.text,
+      text: 'User of the Sentinels, where they have ACLs.',
+    },
     REDIS_SENTINEL_PASSWORD: { ...kinds.text, secret: true, text: 'Password of the Sentinels.' },
     REDIS_CLUSTER_NODES: { ...kinds.hosts, text: 'Some nodes of a Cluster, instead of REDIS_URL.' },
     REDIS_USERNAME: { ...kinds.text, text: 'User name, if it is not part of REDIS_URL.' },

@@ -63,6 +63,15 @@ export function redactRedisUrl(text: string): string {
   return url.href;
 }
 
+/** Whether both lead to the same database of the same server, whoever asks. @throws RedisUrlError */
+export function isSameAddress(one: string, other: string): boolean {
+  const place = (text: string): string => {
+    const { path, host, port, db = 0, tls } = parseRedisUrl(text);
+    return JSON.stringify([path, host, port, db, tls]);
+  };
+  return place(one) === place(other);
+}
+
 function database(text: string, part: string): number | undefined {
   if (part === '') return undefined;
   if (!/^\d{1,5}$/.test(part)) throw invalid(text, 'has a database that is not a number');

@@ -3,12 +3,13 @@
  * Cluster. What is set and why stands in `options.ts`.
  *
  * Every client has an `error` listener from its first moment (no error event ends the process),
- * reads its password file at each connect, gives up on a peer that accepts and then says nothing,
+ * reads its files of secrets at each connect, gives up on a peer that accepts and then says nothing,
  * and carries neither passwords nor payloads in its errors.
  */
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import type { RedisConfig } from '../config.ts';
 import { systemRandom } from '../time.ts';
+import { LOGIN_OPTIONS } from './login.ts';
 import {
   clusterOptions,
   fullJitterPace,
@@ -117,17 +118,19 @@ function createCluster(
 
 /** What ioredis has no option for. */
 function furnish(client: Redis, purpose: Purpose, settings: RedisOptions, silenceMs: number): void {
-  keepGetter(client, settings);
+  keepQuestions(client, settings);
   dropArguments(client);
   // The caller of a probe sets a deadline for each step itself, and on a frozen server the waiting
   // connection is what is answered first when it wakes.
   if (purpose !== 'probe') endSilentHandshakes(client, silenceMs);
 }
 
-/** ioredis copies option values when it is constructed; the password must stay a question. */
-function keepGetter(client: Redis, settings: RedisOptions): void {
-  const password = Object.getOwnPropertyDescriptor(settings, 'password');
-  if (password?.get !== undefined) Object.defineProperty(client.options, 'password', password);
+/** ioredis copies option values when it is constructed; what a file answers must stay a question. */
+function keepQuestions(client: Redis, settings: RedisOptions): void {
+  for (const name of LOGIN_OPTIONS) {
+    const asked = Object.getOwnPropertyDescriptor(settings, name);
+    if (asked?.get !== undefined) Object.defineProperty(client.options, name, asked);
+  }
 }
 
 /** An error reply carries its command's arguments: passwords of AUTH, payloads of jobs. */

@@ -12,6 +12,7 @@ import type { HoldfastError } from '../errors.ts';
 import type { Random } from '../time.ts';
 import { parseRedisUrl } from './address.ts';
 import { conditionOf } from './conditions.ts';
+import { giveLogin, giveSentinelLogin } from './login.ts';
 import { rereadFile } from './reread-file.ts';
 
 /**
@@ -107,9 +108,11 @@ export function redisOptions(
   const db = config.db ?? address?.db;
   if (db !== undefined) options.db = db;
   if (tls !== undefined) options.tls = tls;
-  credentials(options, config, deps.report);
-  if (isSentinel) Object.assign(options, sentinelOptions(config, purpose, deps, tls));
-  else if (address?.path !== undefined) options.path = address.path;
+  giveLogin(options, config, deps.report);
+  if (isSentinel) {
+    Object.assign(options, sentinelOptions(config, purpose, deps, tls));
+    giveSentinelLogin(options, config, deps.report);
+  } else if (address?.path !== undefined) options.path = address.path;
   else Object.assign(options, { host: address?.host, port: address?.port });
   return options;
 }
@@ -170,7 +173,6 @@ function sentinelOptions(
     sentinels: config.sentinels.map(({ host, port }) => ({ host, port })),
     name: config.sentinelName ?? 'mymaster',
     role: 'master',
-    ...(config.sentinelPassword === undefined ? {} : { sentinelPassword: config.sentinelPassword }),
     // A frozen Sentinel must not hold up the question to the next one.
     sentinelCommandTimeout: config.connectTimeoutMs,
     // Without a pace the client ends for good when no Sentinel answers once.
@@ -181,26 +183,6 @@ function sentinelOptions(
     failoverDetector: purpose === 'probe',
     ...(tls === undefined ? {} : { sentinelTLS: tls, enableTLSForSentinelMode: true }),
   };
-}
-
-/** ioredis reads user and password at each connect: a getter gives it the file's present content. */
-function credentials(
-  options: RedisOptions,
-  config: RedisConfig,
-  report: OptionDeps['report'],
-): void {
-  const address = config.url === undefined ? undefined : parseRedisUrl(config.url);
-  const username = config.username ?? address?.username;
-  if (username !== undefined) options.username = username;
-  if (config.passwordFile !== undefined) {
-    const read = rereadFile(config.passwordFile, 'Redis password', report);
-    // Editors and `echo` end a file with a line break that is no part of the password.
-    const get = (): string | undefined => read()?.replace(/\r?\n$/, '');
-    Object.defineProperty(options, 'password', { get, enumerable: true, configurable: true });
-    return;
-  }
-  const password = config.password ?? address?.password;
-  if (password !== undefined) options.password = password;
 }
 
 /** ioredis copies these at each connect, so the getters see a rotated certificate too. */

@@ -118,6 +118,11 @@ export const events: Readonly<Record<string, EventEntry>> = {
     says: 'secrets were read again and Redis takes them',
     fields: [],
   },
+  'credentials.restart_needed': {
+    level: 'warn',
+    says: 'what was read again names another server, or a secret that stands in no file: only a restart takes it',
+    fields: ['settings'],
+  },
   'credentials.refused': {
     level: 'error',
     says: 'what was read again is not valid, or Redis does not take it; nothing was stopped',

@@ -68,6 +68,35 @@ describe('a connection', () => {
     }
   });
 
+  it('takes a new user and password from the file of its URL, unless that names another server', async () => {
+    await using server = await startRedis();
+    const urlFile = join(folder(), 'url');
+    const urlOf = (login: string, port = server.port) => `redis://${login}@127.0.0.1:${port}/2`;
+    await server.command('ACL', 'SETUSER', 'one', 'on', '>first', '~*', '&*', '+@all');
+    await server.command('ACL', 'SETUSER', 'two', 'on', '>second', '~*', '&*', '+@all');
+    writeFileSync(urlFile, `${urlOf('one:first')}\n`);
+    const errors: Error[] = [];
+    const client = open({ url: urlOf('one:first'), urlFile }, 'command', {
+      ...quickly,
+      onError: (error) => errors.push(error),
+    });
+    expect(await client.acl('WHOAMI')).toBe('one');
+    const again = async () => {
+      const ready = once(client, 'ready');
+      client.disconnect(true);
+      await ready;
+      return await client.acl('WHOAMI');
+    };
+    writeFileSync(urlFile, `${urlOf('two:second')}\n`);
+    expect(await again()).toBe('two');
+    for (const other of [urlOf('one:first', server.port + 1), 'nonsense', '']) {
+      writeFileSync(urlFile, other);
+      expect(await again()).toBe('two');
+    }
+    expect(errors.map((error) => error.name)).toContain('RedisUrlError');
+    expect(await client.config('GET', 'port')).toEqual(['port', `${server.port}`]);
+  });
+
   it('shows no password in the errors of a refused login', async () => {
     await using server = await startRedis({ args: ['--requirepass', 'right'] });
     const errors: unknown[] = [];
@@ -181,6 +210,36 @@ describe('TLS', () => {
 });
 
 describe('Sentinel', () => {
+  it('is asked as the user that is set, with the present password of a file', async () => {
+    await using master = await startRedis();
+    await using sentinel = await startRedis({
+      sentinel: [
+        `sentinel monitor main 127.0.0.1 ${master.port} 1`,
+        'user default off',
+        'user asker on >first ~* &* +@all',
+      ],
+    });
+    const sentinelPasswordFile = join(folder(), 'password');
+    writeFileSync(sentinelPasswordFile, 'first\n');
+    const client = open({
+      sentinels: [{ host: '127.0.0.1', port: sentinel.port }],
+      sentinelName: 'main',
+      sentinelUsername: 'asker',
+      sentinelPassword: 'first',
+      sentinelPasswordFile,
+    });
+    expect(await client.ping()).toBe('PONG');
+    const login = { username: 'asker', password: 'first', lazyConnect: true };
+    const admin = new Redis(sentinel.port, '127.0.0.1', login);
+    onTestFinished(() => admin.disconnect());
+    await admin.acl('SETUSER', 'asker', '<first', '>second');
+    writeFileSync(sentinelPasswordFile, 'second\n');
+    const before = await client.client('ID');
+    client.disconnect(true);
+    const id = () => client.client('ID').catch(() => undefined);
+    await expect.poll(id, { timeout: 10_000 }).toBeGreaterThan(before);
+  });
+
   it('leads to the master, and to the new one after a failover', async () => {
     await using master = await startRedis();
     await using replica = await startRedis({

@@ -1,5 +1,6 @@
 /** The faq worker on real files, and its model path against an OpenAI-compatible server on loopback. */
 import { once } from 'node:events';
+import { rmSync, writeFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -206,4 +207,15 @@ it('names the variable of a setting that cannot be used', () => {
   expect(() => faqSettings({ LLM_BASE_URL: 'http://x', LLM_TIMEOUT: 'soon' }, '/')).toThrow(
     'LLM_TIMEOUT',
   );
+});
+
+it("sends the model's key as its file says now", () => {
+  const file = join(folder, 'key');
+  writeFileSync(file, 'one\n');
+  const { llm } = faqSettings({ LLM_BASE_URL: 'http://x', LLM_API_KEY_FILE: file }, '/');
+  expect(llm?.apiKey).toBe('one');
+  writeFileSync(file, 'two\n');
+  expect(llm?.apiKey).toBe('two');
+  rmSync(file);
+  expect(llm?.apiKey).toBe('two');
 });

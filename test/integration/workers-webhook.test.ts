@@ -1,10 +1,13 @@
 /** The webhook worker against a receiver on loopback. */
 import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { runHandler } from 'holdfast/testing';
 import { Webhook } from 'standardwebhooks';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { isPublic } from '../../workers/webhook/address.ts';
 import { webhookSettings } from '../../workers/webhook/settings.ts';
 import webhook from '../../workers/webhook.ts';
@@ -55,6 +58,30 @@ describe('a webhook', () => {
     expect(headers['webhook-id']).toBe('msg_job1');
     const verified = new Webhook(SECRET).verify(body, headers as Record<string, string>);
     expect(verified).toMatchObject({ type: 'faq.completed', data: { n: 1 } });
+  });
+
+  it('is signed with what the file of the secret says now', async () => {
+    const file = join(mkdtempSync(join(tmpdir(), 'holdfast-test-webhook-')), 'secret');
+    onTestFinished(() => rmSync(dirname(file), { recursive: true }));
+    const other = `whsec_${Buffer.from('another secret, changed').toString('base64')}`;
+    writeFileSync(file, `${SECRET}\n`);
+    const settings = webhookSettings({
+      WEBHOOK_SECRET_FILE: file,
+      WEBHOOK_ALLOW_HTTP: 'true',
+      WEBHOOK_ALLOW_PRIVATE: 'true',
+    });
+    for (const secret of [SECRET, other]) {
+      writeFileSync(file, `${secret}\n`);
+      await send(settings);
+      const { headers, body } = received.at(-1)!;
+      expect(() =>
+        new Webhook(secret).verify(body, headers as Record<string, string>),
+      ).not.toThrow();
+    }
+    writeFileSync(file, '');
+    expect(settings.secret).toBe(other);
+    writeFileSync(file, 'not base64!');
+    expect((await send(settings)).error?.message).toContain('WEBHOOK_SECRET');
   });
 
   it('is tried again with the same id when the receiver is busy, and waits as it asks', async () => {

@@ -7,9 +7,12 @@ import type { Config, RedisConfig } from '../../src/config.ts';
 export function redisConfig(changes: Partial<RedisConfig> = {}): RedisConfig {
   return {
     url: undefined,
+    urlFile: undefined,
     sentinels: [],
     sentinelName: undefined,
+    sentinelUsername: undefined,
     sentinelPassword: undefined,
+    sentinelPasswordFile: undefined,
     clusterNodes: [],
     username: undefined,
     password: undefined,

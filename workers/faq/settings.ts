@@ -4,7 +4,8 @@ import { resolve } from 'node:path';
 
 export interface ModelSettings {
   baseUrl: string;
-  apiKey: string;
+  /** From a file it is read at each use, so that changing it needs no restart. */
+  readonly apiKey: string;
   model: string;
   timeoutMs: number;
 }
@@ -31,9 +32,8 @@ export function faqSettings(
   if (baseUrl !== undefined && !URL.canParse(baseUrl)) {
     throw new Error(`LLM_BASE_URL is not a URL: ${baseUrl}`);
   }
-  const apiKey =
-    env.LLM_API_KEY ||
-    (env.LLM_API_KEY_FILE ? readFileSync(env.LLM_API_KEY_FILE, 'utf8').trim() : '');
+  const keyFile = env.LLM_API_KEY ? undefined : env.LLM_API_KEY_FILE || undefined;
+  let apiKey = env.LLM_API_KEY || (keyFile ? readFileSync(keyFile, 'utf8').trim() : '');
   return {
     roots,
     outputDir: resolve(cwd, env.OUTPUT_DIR || 'output'),
@@ -43,11 +43,23 @@ export function faqSettings(
         : {
             baseUrl,
             // Endpoints on the own machine often want none; the client insists on a text.
-            apiKey: apiKey || 'none',
+            get apiKey() {
+              // While somebody replaces the file, the one that was known serves.
+              apiKey = (keyFile && read(keyFile)) || apiKey;
+              return apiKey || 'none';
+            },
             model: env.LLM_MODEL || MODEL,
             timeoutMs: timeout(env.LLM_TIMEOUT),
           },
   };
+}
+
+function read(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8').trim();
+  } catch {
+    return undefined;
+  }
 }
 
 function timeout(text: string | undefined): number {
