@@ -63,6 +63,12 @@ export interface Outcome {
   at: number;
   /** Position in the journal; undefined while only memory has it (rollback window). */
   position: number | undefined;
+  /**
+   * Acknowledged in calm weather. A server loses the last of what it did and nothing else: if it has this
+   * outcome, it has those that it acknowledged before. One that a recovery wrote says nothing of others,
+   * since those before it may be about to be healed.
+   */
+  isWitness?: boolean;
 }
 
 /** A job that runs here, or whose outcome is known here, and that the dataset has forgotten. */

@@ -5,7 +5,7 @@
 import type { Clock } from '../time.ts';
 import { fenceArgs, isFenced } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
-import type { HeldJob, Outcome, QueueLedger } from './ledger.ts';
+import type { HeldJob, Outcome, QueueLedger, Undone } from './ledger.ts';
 import { fencedReason } from './lua/fence.ts';
 import { makeNextRun } from './next-run.ts';
 import { writeNotes } from './notes.ts';
@@ -27,6 +27,8 @@ export interface QueueCareDeps {
 const LATE_RETRIES = 3;
 /** A parent whose children's outcomes are missing is tried again after this time, ms. */
 const LOOK_AGAIN_MS = 250;
+/** Jobs that producers have given back, read at once. */
+const GIVEN_MAX = 500;
 
 export class QueueCare {
   readonly #deps: QueueCareDeps;
@@ -164,31 +166,46 @@ export class QueueCare {
   }
 
   /**
-   * Looks again for jobs that a rollback undid together with their add: a producer that adds one again
-   * hands it to us (`lua/claim.ts`). Resolves when nothing is left to wait for.
+   * Waits for jobs that a rollback undid together with their add: a producer that adds one again hands it
+   * to us and says so (`lua/claim.ts`). Resolves when nothing is left to wait for.
    */
   async watchUndone(
     ledger: QueueLedger,
     generation: Generation,
     deps: RecoveryDeps,
   ): Promise<void> {
+    const given = ledger.key(`given:${this.#deps.processId}`);
     while (ledger.undone.size > 0 && generation.alive) {
       await new Promise<void>((resolve) => this.#deps.clock.after(LOOK_AGAIN_MS, resolve));
-      if (generation.alive) await this.#lookForUndone(ledger, generation, deps);
+      if (!generation.alive) return;
+      const ids = await generation.client.lrange(given, 0, GIVEN_MAX - 1);
+      const now = this.#deps.clock.now();
+      const asked = new Set<Undone>();
+      for (const id of ids) {
+        const undone = ledger.undone.get(id);
+        if (undone) asked.add(undone);
+      }
+      // The oldest stand first: what nobody added again is looked for once more at its end.
+      for (const undone of ledger.undone.values()) {
+        if (now <= undone.until) break;
+        asked.add(undone);
+      }
+      if (asked.size > 0) await this.#lookForUndone(ledger, generation, [...asked], deps);
+      // Not before: a look that an outage cuts off is done again.
+      if (ids.length > 0) await generation.client.ltrim(given, ids.length, -1);
     }
   }
 
   async #lookForUndone(
     ledger: QueueLedger,
     generation: Generation,
+    waiting: readonly Undone[],
     deps: RecoveryDeps,
   ): Promise<void> {
-    const waiting = [...ledger.undone.values()];
-    if (waiting.length === 0) return;
     const jobs = waiting.map(({ job }) => job);
     const reply = await this.#retake(ledger, generation, jobs, 'settled');
     const now = this.#deps.clock.now();
-    const found: Outcome[] = [];
+    let found = 0;
     for (const [i, { job, outcome, until }] of waiting.entries()) {
       const verdict = reply.verdicts[i]!;
       if (verdict === 'missing' && now <= until) continue;
@@ -201,13 +218,15 @@ export class QueueCare {
       job.lockedAt = now;
       job.isGone = false;
       // Of a handler that still runs its own settle writes the outcome.
-      if (outcome) found.push(outcome);
-      else if (job.schedulerUpdate) await this.makeNextRun(generation, ledger, job.schedulerUpdate);
+      if (outcome) {
+        // Owed from here on, also if an outage comes before it is written.
+        ledger.unsettled.set(job.id, outcome);
+        found += 1;
+      } else if (job.schedulerUpdate) {
+        await this.makeNextRun(generation, ledger, job.schedulerUpdate);
+      }
     }
-    const early: Early[] = [];
-    await replay(generation, ledger, found, deps, { refused: 0 }, early);
-    for (const { outcome } of early) ledger.unsettled.set(outcome.job.id, outcome);
-    if (early.length > 0) this.#drainLater(ledger, generation, deps);
+    if (found > 0) await this.drain(ledger, generation, deps);
   }
 
   /** Parents wait until the replica that has their children's outcomes has written them. */

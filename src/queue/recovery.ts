@@ -20,8 +20,18 @@ import type { Generation } from './generation.ts';
 import type { HeldJob, Outcome, QueueLedger } from './ledger.ts';
 import { hasNotes } from './notes.ts';
 import { type Early, replay, replayParents } from './replay-outcomes.ts';
-import { lifeOf, lockExpired, RAN_MS, type RetakeMode, retake } from './retake.ts';
+import {
+  lifeOf,
+  lockExpired,
+  RAN_MS,
+  type RetakeEntry,
+  type RetakeMode,
+  retake,
+} from './retake.ts';
 import type { Verdict } from './target-core.ts';
+
+/** Outcomes may be noted in another order than Redis had them, by no more than this, ms. */
+const OUT_OF_ORDER_MS = 1000;
 
 export interface RecoveryDeps {
   clock: Clock;
@@ -139,16 +149,32 @@ async function retakeQueue(
   const held = [...ledger.held.values()];
   const unsettled = [...ledger.unsettled.values()];
   const window = identityChanged ? newestPerJob(ledger, unsettled) : new Map<HeldJob, Outcome>();
-  const jobs: { job: HeldJob; mode: RetakeMode }[] = [
+  /** Acknowledgement of the newest outcome that the dataset has: it has those before it as well. */
+  let survivedAt = Number.NEGATIVE_INFINITY;
+  const entries = [
     ...held.filter((job) => !ledger.unsettled.has(job.id)).map((job) => entry(job, 'held')),
     ...unsettled.map(({ job }) => entry(job, 'unsettled')),
-    ...[...window.keys()].map((job) => entry(job, 'settled')),
   ];
+  function* jobs(): Generator<RetakeEntry> {
+    yield* entries;
+    for (const [job, { at }] of window) {
+      if (at < survivedAt) return;
+      const settled = entry(job, 'settled');
+      entries.push(settled);
+      yield settled;
+    }
+  }
+  const onVerdict = ({ job }: RetakeEntry, verdict: Verdict): void => {
+    const outcome = window.get(job);
+    if (verdict !== 'settled' || !outcome?.isWitness) return;
+    survivedAt = Math.max(survivedAt, outcome.at - OUT_OF_ORDER_MS);
+  };
   const doubtful = [...ledger.doubtful];
   const hadEpoch = ledger.epoch !== undefined;
   const epoch = nextEpoch(processId);
   const reply = await retake(input.generation, ledger, {
-    jobs,
+    jobs: jobs(),
+    onVerdict,
     doubtful,
     epoch,
     beginsEpoch: true,
@@ -172,10 +198,12 @@ async function retakeQueue(
 
   const stillUnsettled: Outcome[] = [];
   const reverted: Outcome[] = [];
-  for (const [i, { job, mode }] of jobs.entries()) {
+  for (const [i, { job, mode }] of entries.entries()) {
     const verdict = reply.verdicts[i]!;
     const ours = verdict === 'kept' || verdict === 'pulled';
-    if (verdict === 'missing' && identityChanged) {
+    // Of an outcome that the dataset had: its job was removed since, as it is done with what is old.
+    const isRemoved = mode === 'settled' && window.get(job)!.at < survivedAt;
+    if (verdict === 'missing' && identityChanged && !isRemoved) {
       const outcome = ledger.unsettled.get(job.id) ?? window.get(job);
       ledger.undone.set(job.id, { job, outcome, until: now + RAN_MS });
     }
@@ -279,19 +307,20 @@ function handBackUnstarted(ledger: QueueLedger, now: number): void {
   }
 }
 
-/** The window's last outcome of each job that nothing newer here speaks for, by what ran. */
+/** The window's last outcome of each job that nothing newer here speaks for, by what ran, newest first. */
 function newestPerJob(ledger: QueueLedger, unsettled: readonly Outcome[]): Map<HeldJob, Outcome> {
   const spokenFor = new Set(unsettled.map(({ job }) => job.id));
   const newest = new Map<string, Outcome>();
   for (const outcome of ledger.window) {
     if (!ledger.held.has(outcome.job.id) && !spokenFor.has(outcome.job.id)) {
+      newest.delete(outcome.job.id);
       newest.set(outcome.job.id, outcome);
     }
   }
-  return new Map([...newest.values()].map((outcome) => [outcome.job, outcome]));
+  return new Map([...newest.values()].reverse().map((outcome) => [outcome.job, outcome]));
 }
 
-function entry(job: HeldJob, mode: RetakeMode): { job: HeldJob; mode: RetakeMode } {
+function entry(job: HeldJob, mode: RetakeMode): RetakeEntry {
   return { job, mode };
 }
 

@@ -80,12 +80,13 @@ export class Settlements {
   /** In calm weather: what is older than the rollback window is forgotten. */
   acknowledged(ledger: QueueLedger, settlement: Settlement): void {
     ledger.forgetBefore(this.#clock.wall() - this.#windowMs);
-    this.#remember(ledger, settlement);
+    this.#remember(ledger, settlement, true);
   }
 
-  #remember(ledger: QueueLedger, { job, command, args }: Settlement): void {
+  #remember(ledger: QueueLedger, settlement: Settlement, isWitness: boolean): void {
     if (this.#windowMs === 0) return;
-    ledger.remember({ job, command, args, at: this.#clock.wall(), position: undefined });
+    const { job, command, args } = settlement;
+    ledger.remember({ job, command, args, at: this.#clock.wall(), position: undefined, isWitness });
   }
 
   /** A recovery or a drain wrote these. The window keeps what it has: it may be about to be healed. */
@@ -98,7 +99,7 @@ export class Settlements {
       }
       if (outcome.position !== undefined) positions.push(outcome.position);
       // A replayed outcome can be lost with the server's next death like any other.
-      this.#remember(ledger, outcome);
+      this.#remember(ledger, outcome, false);
     }
     if (positions.length > 0) await this.#journal.settle(positions);
   }

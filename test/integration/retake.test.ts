@@ -8,7 +8,12 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { commandName, fenceArgs } from '../../src/queue/fenced-scripts.ts';
 import { Generation } from '../../src/queue/generation.ts';
 import { type HeldJob, QueueLedger } from '../../src/queue/ledger.ts';
-import { type RetakeMode, type RetakeRequest, retake } from '../../src/queue/retake.ts';
+import {
+  RETAKE_JOBS_MAX,
+  type RetakeMode,
+  type RetakeRequest,
+  retake,
+} from '../../src/queue/retake.ts';
 import { systemClock } from '../../src/time.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 
@@ -256,6 +261,55 @@ describe('the fence', () => {
   it('lets nothing act after its time', async () => {
     await ask([], 'held', { epoch: 'e2' });
     await expect(moveToActive('e2', generation.serverNow() - 5000)).rejects.toThrow('FENCED late');
+  });
+});
+
+describe('many jobs', () => {
+  /** Jobs that wait although they run here, as a rollback leaves them: the first is the next to be taken. */
+  async function rolledBack(count: number, token: string): Promise<HeldJob[]> {
+    await queue.add('model', {});
+    const model = await take('model');
+    const jobs = Array.from({ length: count }, (_, n) => ({ ...model, id: `many-${n}`, token }));
+    const sent = client.pipeline();
+    for (const { id, timestamp } of jobs) {
+      sent.hset(ledger.toKey(id), 'timestamp', timestamp, 'ats', 0);
+      sent.lpush(ledger.toKey('wait'), id);
+    }
+    await sent.exec();
+    return jobs;
+  }
+
+  async function scriptsOf(work: () => Promise<unknown>): Promise<number> {
+    await client.config('RESETSTAT');
+    await work();
+    const calls = /cmdstat_eval(?:sha)?:calls=(\d+)/g;
+    const counts = [...(await client.info('commandstats')).matchAll(calls)];
+    return counts.reduce((sum, [, count]) => sum + Number(count), 0);
+  }
+
+  it('are taken back by several scripts, of which none is long', async () => {
+    const jobs = await rolledBack(2 * RETAKE_JOBS_MAX + 1, 't');
+    let verdicts: string[] = [];
+    const scripts = await scriptsOf(async () => ({ verdicts } = await ask(jobs)));
+    expect(scripts).toBe(3);
+    expect(verdicts).toEqual(jobs.map(() => 'pulled'));
+    expect(await queue.getJobCountByTypes('wait')).toBe(0);
+    expect(await client.llen(ledger.toKey('active'))).toBe(jobs.length + 1);
+    expect((await ask(jobs)).verdicts).toEqual(jobs.map(() => 'kept'));
+    expect(await client.llen(ledger.toKey('active'))).toBe(jobs.length + 1);
+  });
+
+  it('do not hide which jobs a token in doubt holds', async () => {
+    const jobs = await rolledBack(RETAKE_JOBS_MAX + 1, 't');
+    const last = jobs.at(-1)!;
+    await ask([last]);
+    await queue.add('stray', {}, { lifo: true });
+    // The reply of this take is lost. Its token is that of a job which the last script takes back.
+    const stray = await take('t');
+    const reply = await ask(jobs, 'held', { doubtful: ['t'] });
+    expect(reply.handedBack).toEqual([stray.id]);
+    expect(reply.verdicts.at(-1)).toBe('kept');
+    expect([await stateOf(stray), await stateOf(last)]).toEqual(['waiting', 'active']);
   });
 });
 

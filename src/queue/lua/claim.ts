@@ -6,9 +6,13 @@
  *   KEYS  1 to 6 of `begin.ts`  7 ran
  *   ARGV  1 key prefix of the queue ("bull:q:")  2… job ids; none: every forgotten run of a schedule
  *
- * `ran` is a hash that `retake.ts` fills: id → JSON of [token, timestamp, ats, lockMs].
+ * `ran` is a hash that `retake.ts` fills: id → JSON of [token, timestamp, ats, lockMs, processId]. What is given
+ * is told to that process in a list beside it, `given:<processId>`: it need not look for all that it misses.
  */
 import { BEGIN, BEGIN_KEYS } from './begin.ts';
+
+/** Its process reads it several times a second, unless it is cut off, ms. */
+const GIVEN_KEEP_MS = 10 * 60_000;
 
 export const CLAIM = `${BEGIN}
 local prefix = ARGV[1]
@@ -22,11 +26,14 @@ end
 for _, id in ipairs(ids) do
   local known = redis.call('HGET', KEYS[7], id)
   if known then
-    local token, timestamp, ats, lockMs = unpack(cjson.decode(known))
+    local token, timestamp, ats, lockMs, processId = unpack(cjson.decode(known))
     local jobKey = prefix .. id
     local f = redis.call('HMGET', jobKey, 'timestamp', 'ats')
     if f[1] and tonumber(f[1]) == timestamp and tonumber(f[2] or '0') < ats then
       begin(jobKey, id, token, ats, lockMs)
+      local given = string.sub(KEYS[7], 1, -4) .. 'given:' .. processId
+      redis.call('RPUSH', given, id)
+      redis.call('PEXPIRE', given, ${GIVEN_KEEP_MS})
     end
   end
 end

@@ -6,13 +6,18 @@
  *         16 the barrier's server  17 recovered  18 BullMQ's stalled-check  19 ran
  *   ARGV  1 key prefix of the queue ("bull:q:")   2 JSON of the request:
  *         { jobs = [[id, token, timestamp, ats, atm, mode, lockMs, alias, stc]…], doubtful = [token…],
- *           epoch, beginsEpoch (0|1), member, server, ranMs, identityChanged (0|1), expired (0|1: an own lock had expired),
+ *           handBack = [[id, token]…], skip (pulled by the scripts before), isFirst (0|1), isLast (0|1), epoch, beginsEpoch (0|1), processId,
+ *           member, server, ranMs, identityChanged (0|1), expired (0|1: an own lock had expired),
  *           holdMs, barrierMs, guardMs, keepMs, aliveFrom, deadline }
  *   mode  'held' in flight here, 'unsettled' finished here and not yet in Redis,
  *         'settled' finished here within the rollback window
  *
- * Returns [verdicts, handedBack, barrier's PTTL, epoch found before, members alive]; an error that begins
- * with FENCED, having done nothing, when it comes late or when its epoch is over.
+ * Many jobs come in several scripts, so that none blocks Redis for long. The first does what must be done before
+ * anything else: the epoch, the hold. The last says that this member is back. Which jobs a token in doubt
+ * holds is seen by the first; whether one of them is ours is known by the last, which hands them back.
+ *
+ * Returns [verdicts, handedBack, barrier's PTTL, epoch found before, members alive, inDoubt = [[id, token]…]];
+ * an error that begins with FENCED, having done nothing, when it comes late or when its epoch is over.
  * A verdict is one of
  *   kept      was active and free or ours: locked by us again
  *   pulled    had gone back to a state before we took it: active and locked by us again
@@ -48,18 +53,21 @@ local wait, paused, active, prioritized, delayed = KEYS[1], KEYS[2], KEYS[3], KE
 local stalled, completed, failed, waitingChildren = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local metaKey, markerKey = KEYS[10], KEYS[11]
 
-local activeIds = {}
-for _, id in ipairs(redis.call('LRANGE', active, 0, -1)) do activeIds[id] = true end
+-- Read only if it must be, without what the scripts before this one have put in front.
+local activeIds
+local function isActive(id)
+  if not activeIds then
+    activeIds = {}
+    for _, each in ipairs(redis.call('LRANGE', active, q.skip, -1)) do activeIds[each] = true end
+  end
+  return activeIds[id]
+end
 
 local mine = {}
 local verdicts = {}
 
 local function take(id, token, ats, lockMs, stalls)
   local jobKey = prefix .. id
-  if not activeIds[id] then
-    redis.call('LPUSH', active, id)
-    activeIds[id] = true
-  end
   redis.call('SET', jobKey .. ':lock', token, 'PX', lockMs)
   redis.call('HSET', jobKey, 'ats', ats)
   redis.call('HDEL', jobKey, 'defa')
@@ -76,20 +84,24 @@ for i, job in ipairs(q.jobs) do
   local jobKey = prefix .. id
   local f = redis.call('HMGET', jobKey, 'timestamp', 'ats', 'atm')
   local storedAts, storedAtm = tonumber(f[2] or '0'), tonumber(f[3] or '0')
+  local lock = f[1] and redis.call('GET', jobKey .. ':lock')
   local verdict
   if not f[1] then
     verdict = redis.call('EXISTS', jobKey) == 1 and 'replaced' or 'missing'
     if verdict == 'missing' and q.identityChanged == 1 then
       -- its producer may add it again: then it is ours, see claim.ts
-      redis.call('HSET', KEYS[19], id, cjson.encode({ token, timestamp, ats, lockMs }))
+      redis.call('HSET', KEYS[19], id, cjson.encode({ token, timestamp, ats, lockMs, q.processId }))
       redis.call('PEXPIRE', KEYS[19], q.ranMs)
     end
   elseif tonumber(f[1]) ~= timestamp then
     verdict = 'replaced'
   elseif storedAts > ats then
     verdict = 'foreign'
-  elseif activeIds[id] then
-    local lock = redis.call('GET', jobKey .. ':lock')
+  elseif lock and (lock == token or lock == alias) and storedAts == ats then
+    -- what is locked is active
+    take(id, token, ats, lockMs, stalls)
+    verdict = 'kept'
+  elseif isActive(id) then
     if lock and lock ~= token and lock ~= alias and storedAts == ats then
       verdict = 'foreign'
     else
@@ -107,11 +119,13 @@ for i, job in ipairs(q.jobs) do
   elseif storedAts == ats and mode ~= 'held' and redis.call('ZSCORE', delayed, id) then
     verdict = 'settled'
   else
-    redis.call('ZREM', prioritized, id)
-    redis.call('ZREM', delayed, id)
-    redis.call('ZREM', waitingChildren, id)
-    redis.call('LREM', wait, 0, id)
-    redis.call('LREM', paused, 0, id)
+    local found = redis.call('ZREM', prioritized, id) + redis.call('ZREM', delayed, id)
+      + redis.call('ZREM', waitingChildren, id)
+    -- from the end where jobs are taken: it was there not long ago
+    if found == 0 then found = redis.call('LREM', wait, -1, id) end
+    if found == 0 then redis.call('LREM', paused, -1, id) end
+    redis.call('LPUSH', active, id)
+    if activeIds then activeIds[id] = true end
     take(id, token, ats, lockMs, stalls)
     verdict = 'pulled'
   end
@@ -120,30 +134,38 @@ for i, job in ipairs(q.jobs) do
 end
 
 -- Jobs that a request without a reply took for us: nobody runs them, so they go back to the front.
-local handedBack = {}
+local handedBack, inDoubt = {}, {}
+local function handBack(id)
+  local jobKey = prefix .. id
+  redis.call('DEL', jobKey .. ':lock')
+  redis.call('LREM', active, 0, id)
+  redis.call('SREM', stalled, id)
+  redis.call('HINCRBY', jobKey, 'ats', -1)
+  local priority = tonumber(redis.call('HGET', jobKey, 'priority') or '0') or 0
+  if priority > 0 then
+    redis.call('ZADD', prioritized, priority * 0x100000000, id)
+  else
+    redis.call('RPUSH', wait, id)
+  end
+  table.insert(handedBack, id)
+end
 if #q.doubtful > 0 then
   local doubtful = {}
   for _, token in ipairs(q.doubtful) do doubtful[token] = true end
+  isActive('')
   for id, _ in pairs(activeIds) do
-    local jobKey = prefix .. id
-    local lock = redis.call('GET', jobKey .. ':lock')
+    local lock = redis.call('GET', prefix .. id .. ':lock')
     if lock and doubtful[lock] and not mine[id] then
-      redis.call('DEL', jobKey .. ':lock')
-      redis.call('LREM', active, 0, id)
-      redis.call('SREM', stalled, id)
-      redis.call('HINCRBY', jobKey, 'ats', -1)
-      local priority = tonumber(redis.call('HGET', jobKey, 'priority') or '0') or 0
-      if priority > 0 then
-        redis.call('ZADD', prioritized, priority * 0x100000000, id)
-      else
-        redis.call('RPUSH', wait, id)
-      end
-      table.insert(handedBack, id)
+      if q.isLast == 1 then handBack(id) else table.insert(inDoubt, { id, lock }) end
     end
   end
-  if #handedBack > 0 and redis.call('HEXISTS', metaKey, 'paused') == 0 then
-    redis.call('ZADD', markerKey, 0, '0')
-  end
+end
+for _, one in ipairs(q.handBack) do
+  local id, token = one[1], one[2]
+  if not mine[id] and redis.call('GET', prefix .. id .. ':lock') == token and isActive(id) then handBack(id) end
+end
+if #handedBack > 0 and redis.call('HEXISTS', metaKey, 'paused') == 0 then
+  redis.call('ZADD', markerKey, 0, '0')
 end
 
 -- From here on, what was sent before does nothing any more.
@@ -153,7 +175,7 @@ redis.call('SET', KEYS[12], q.epoch, 'PX', q.keepMs)
 if q.guardMs > 0 then redis.call('SET', KEYS[18], serverNow, 'PX', q.guardMs) end
 
 -- Hold the fleet's stalled checks until the others have taken back theirs; never for ever.
-if q.holdMs > 0 and (q.expired == 1 or q.identityChanged == 1) then
+if q.isFirst == 1 and q.holdMs > 0 and (q.expired == 1 or q.identityChanged == 1) then
   local first = redis.call('GET', KEYS[14] .. ':first')
   if not first then
     first = tostring(serverNow)
@@ -165,6 +187,8 @@ if q.holdMs > 0 and (q.expired == 1 or q.identityChanged == 1) then
     end
   end
 end
+
+if q.isLast == 0 then return { verdicts, handedBack, 0, before or '', 0, inDoubt } end
 
 redis.call('ZADD', KEYS[13], serverNow, q.member)
 redis.call('ZREMRANGEBYSCORE', KEYS[13], '-inf', serverNow - q.keepMs)
@@ -195,7 +219,7 @@ if knownServer == q.server and serverNow - tonumber(since) < ${BARRIER_AGAIN_MS}
 end
 local barrier = redis.call('PTTL', KEYS[15])
 
-return { verdicts, handedBack, barrier, before or '', members }
+return { verdicts, handedBack, barrier, before or '', members, inDoubt }
 `;
 
 /** Keys of {@link RETAKE}, in its order, for a queue whose keys are made by `toKey`. */
