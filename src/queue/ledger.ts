@@ -123,7 +123,7 @@ export class QueueLedger {
   slotsMax: number | undefined;
   /** What a run does when this process alone is cut off and its lock is about to expire. */
   onLeaseLost: 'continue' | 'abort' = 'continue';
-  /** Monotonic instant of the last answer to a request for work. */
+  /** Monotonic instant of the last answer to a request for work, or until which it forbade another. */
   lastTakeAnswered: Instant = 0;
   #epochKey: string | undefined;
   #window: Outcome[] = [];

@@ -20,6 +20,9 @@ const IDLE_SLICES = 3;
 /** The shortest block that Redis 6 and later take for a time and not for "for ever", seconds. */
 export const BLOCK_SECONDS_MIN = 0.002;
 
+/** A Worker that was told of a rate limit asks again after this time at the latest (BullMQ's default), ms. */
+const RATE_LIMIT_MS_MAX = 30_000;
+
 /** Runs a blocking command with an end of its own: its reply, or that it is overdue or not wanted. */
 export async function blockingReply<T>(
   core: Pick<TargetCore, 'clock' | 'patienceMs'>,
@@ -71,6 +74,12 @@ function isSameRun(before: HeldJob, taken: HeldJob): boolean {
   );
 }
 
+/** For how long the Worker will not ask again: behind the job and its id stands the queue's rate limit, ms. */
+function rateLimitMs(reply: unknown): number {
+  const limitMs = Array.isArray(reply) ? Number(reply[2]) : 0;
+  return limitMs > 0 ? Math.min(limitMs, RATE_LIMIT_MS_MAX) : 0;
+}
+
 export class Taker {
   readonly #core: TargetCore;
   readonly #ledger: QueueLedger;
@@ -117,7 +126,6 @@ export class Taker {
     );
     if (!outcome) return undefined;
     ledger.doubtful.delete(token);
-    ledger.lastTakeAnswered = this.#core.clock.now();
     return this.hold(outcome.reply, token, undefined);
   }
 
@@ -129,6 +137,7 @@ export class Taker {
   hold(reply: unknown, token: string, none: unknown): unknown {
     if (this.#core.generation()?.isSkewed) onOwnClock(reply, this.#core.clock);
     const ledger = this.#ledger;
+    ledger.lastTakeAnswered = this.#core.clock.now() + rateLimitMs(reply);
     const job = heldFromReply(reply, token, ledger.lockMs, this.#core.clock.now());
     if (!job) return reply;
     this.#isBusy();

@@ -54,7 +54,10 @@ export interface RedisTarget {
   limitSlots(queue: string, slots: number | undefined): void;
   /** A run of a job that was taken with this token begins: its lock is kept until it ends. */
   began(queue: string, jobId: string, token: string): void;
-  /** Monotonic ms since the last answer to a request for work of the queue; the wedge detector asks. */
+  /**
+   * Monotonic ms since the last answer to a request for work of the queue; negative while that answer's rate
+   * limit lasts. The wedge detector asks.
+   */
   sinceTakeAnsweredMs(queue: string): number;
   /** Jobs that the queue may run here at the same time now: shows the slow start. */
   allowedConcurrency(queue: string): number;

@@ -30,6 +30,11 @@ export class DownstreamBreaker {
     return this.#state === 'open';
   }
 
+  /** One job is tried, and no other until it has ended. */
+  get isHalfOpen(): boolean {
+    return this.#state === 'half-open';
+  }
+
   /** A run ended well, or failed in a way that its service may be to blame for. */
   ended(isFailure: boolean): void {
     // Runs that began before it opened say nothing new.

@@ -108,6 +108,7 @@ export class QueueWorker {
     if (this.#idle) return 'quiet';
     if (!this.#isConsuming) return this.#resources.failure ?? 'starting';
     if (this.#downstream?.isOpen) return 'its breaker is open';
+    if (this.#downstream?.isHalfOpen && this.#runs.size > 0) return 'its breaker tries one job';
     if (this.#overdue.size > this.concurrency) {
       return `${this.#overdue.size} handlers ignore their timeout`;
     }

@@ -201,8 +201,12 @@ class Runtime implements WorkerRuntime {
       queues: () =>
         this.#workers.map((worker) => ({
           queue: worker.definition.queue,
-          isConsuming: worker.idleReason === undefined,
-          freeSlots: worker.freeSlots,
+          get isConsuming() {
+            return worker.idleReason === undefined;
+          },
+          get freeSlots() {
+            return worker.freeSlots;
+          },
           limitMs: worker.limitMs,
           rebuild: () => worker.rebuild(),
         })),

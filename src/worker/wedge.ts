@@ -24,7 +24,7 @@ export function isWedged(
   return silentMs >= afterMs && freeSlots > 0 && dueJobs > 0;
 }
 
-/** A queue as the detector sees it. */
+/** A queue as the detector sees it; what it tells is true when it is asked. */
 export interface WatchedQueue {
   readonly queue: string;
   /** False while it is not to take work: quiet, stopping, setting up. */
@@ -69,7 +69,11 @@ export class WedgeDetector {
 
   start(): void {
     const { clock, afterMs } = this.#options;
-    this.#cancel = clock.after(afterMs / LOOKS, () => {
+    const lookMs = afterMs / LOOKS;
+    const lookAt = clock.now() + lookMs;
+    this.#cancel = clock.after(lookMs, () => {
+      // This process stood still: its timers come before the answers that wait in its sockets.
+      if (clock.now() - lookAt > lookMs) this.#expectedSince.clear();
       void this.#look().finally(() => {
         if (!this.#isStopped) this.start();
       });
@@ -97,7 +101,7 @@ export class WedgeDetector {
   }
 
   async #lookAt(watched: WatchedQueue, closedMs: number): Promise<void> {
-    const { clock, afterMs, sinceTakeAnsweredMs, dueJobs, log } = this.#options;
+    const { clock, afterMs, sinceTakeAnsweredMs, closedForMs, dueJobs, log } = this.#options;
     const { queue } = watched;
     if (!watched.isConsuming || watched.freeSlots <= 0) {
       this.#expectedSince.set(queue, clock.now());
@@ -106,20 +110,22 @@ export class WedgeDetector {
     }
     const since = this.#expectedSince.get(queue) ?? clock.now();
     this.#expectedSince.set(queue, since);
-    const unansweredMs = sinceTakeAnsweredMs(queue);
-    const silentMs = Math.min(unansweredMs, closedMs, clock.now() - since);
+    const silence = (closedForMs: number) =>
+      Math.min(sinceTakeAnsweredMs(queue), closedForMs, clock.now() - since);
     const limitMs = afterMs + watched.limitMs;
-    if (unansweredMs < limitMs) this.#inVain.delete(queue);
+    if (sinceTakeAnsweredMs(queue) < limitMs) this.#inVain.delete(queue);
     // Only a suspicion costs a question.
-    if (silentMs < limitMs) return;
+    if (silence(closedMs) < limitMs) return;
     let due: number;
     try {
       due = await dueJobs(queue);
     } catch {
       return;
     }
+    // Asking took a while: an answer, or an outage, may have come.
+    const silentMs = silence(closedForMs() ?? 0);
     const evidence = { dueJobs: due, freeSlots: watched.freeSlots, silentMs };
-    if (!isWedged(evidence, limitMs)) return;
+    if (!watched.isConsuming || !isWedged(evidence, limitMs)) return;
     this.rebuilt += 1;
     this.#inVain.set(queue, (this.#inVain.get(queue) ?? 0) + 1);
     this.#options.onRebuilt?.(queue);

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/time.ts';
+import { testConfig } from '../support/config.ts';
 import { freePort, type RedisServer, startRedis } from '../support/redis-server.ts';
 import { plainQueue, startRuntime } from '../support/worker-runtime.ts';
 
@@ -256,6 +257,39 @@ describe('a breaker of what a handler calls', () => {
     await worker.line('downstream.closed', { queue: 'q' });
     expect(calls).toHaveLength(5);
     expect(worker.lines.filter(({ event }) => event === 'downstream.opened')).toHaveLength(1);
+  });
+
+  it('waits for the one job that it tries, however long that takes, and calls nothing wedged', async () => {
+    await using queue = plainQueue(server.url, 'q');
+    const finish = Promise.withResolvers<void>();
+    const handlers = {
+      fails: () => {
+        throw new Error('no answer');
+      },
+      tried: () => finish.promise,
+      waits: () => 'done',
+    };
+    const { resilience } = testConfig();
+    await using worker = await startRuntime(
+      server.url,
+      [{ queue: 'q', breaker: { failures: 1, openFor: 100 }, handlers }],
+      { config: { resilience: { ...resilience, wedgeAfterMs: 300 } } },
+    );
+    const state = () => worker.runtime.state().queues[0];
+    await queue.add('fails', {});
+    await worker.line('downstream.opened');
+    await queue.add('tried', {});
+    await expect.poll(state).toMatchObject({
+      running: 1,
+      isConsuming: false,
+      reason: 'its breaker tries one job',
+    });
+    await queue.add('waits', {});
+    // Longer than what makes a wedge, with a job due and slots free.
+    await sleep(900);
+    finish.resolve();
+    await worker.line('job.completed', { jobName: 'waits' });
+    expect(worker.lines.map(({ event }) => event)).not.toContain('worker.rebuilt');
   });
 });
 
