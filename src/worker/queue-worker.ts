@@ -51,7 +51,10 @@ export class QueueWorker {
   readonly #runDeps: RunDeps;
   readonly #resources: Resources;
   #worker: BullWorker;
-  readonly #runs = new Set<Run>();
+  /** Every run, with the Worker that it belongs to: after a rebuild those of the old one go on. */
+  readonly #runs = new Map<Run, BullWorker>();
+  /** Workers that were rebuilt and have not ended: the one that is wedged may never. */
+  readonly #old = new Set<BullWorker>();
   readonly #report: OutcomeReport;
   readonly #errors: BullErrors;
   readonly #acknowledging: AcknowledgeDeps;
@@ -64,6 +67,8 @@ export class QueueWorker {
   #handBackBy: Instant | undefined;
   /** Set by `quiet`: resolves when the last run is recorded. */
   #idle: Promise<void> | undefined;
+  /** Hears that the last run has ended. */
+  #noRuns: (() => void) | undefined;
   /** The present change of concurrency, which pauses for an instant; a quiet comes after it. */
   #resized: Promise<void> = Promise.resolve();
 
@@ -130,7 +135,9 @@ export class QueueWorker {
 
   /** Slots in which a job could begin. */
   get freeSlots(): number {
-    return this.concurrency - this.#runs.size;
+    let free = this.#worker.concurrency;
+    for (const worker of this.#runs.values()) if (worker === this.#worker) free -= 1;
+    return free;
   }
 
   /** A limited queue may rightly not ask for work for so long, ms. */
@@ -148,14 +155,18 @@ export class QueueWorker {
     const old = this.#worker;
     this.#worker = this.#createWorker();
     this.#worker.run().catch(this.#errors.tell);
-    old.close().catch(this.#errors.tell);
+    this.#old.add(old);
+    old
+      .close()
+      .catch(this.#errors.tell)
+      .finally(() => this.#old.delete(old));
   }
 
   #createWorker(): BullWorker {
     const { definition, concurrency } = this;
     const { queue } = definition;
-    const worker = createBullWorker(definition, concurrency, this.#deps, (job, token) =>
-      this.#process(job, token),
+    const worker: BullWorker = createBullWorker(definition, concurrency, this.#deps, (job, token) =>
+      this.#process(worker, job, token),
     );
     worker.on('completed', (job) => this.#report.completed(job as Job));
     worker.on('failed', (job, error) => {
@@ -170,9 +181,9 @@ export class QueueWorker {
 
   // A job ------------------------------------------------------------------------------------------
 
-  async #process(job: Job, token: string | undefined): Promise<unknown> {
+  async #process(worker: BullWorker, job: Job, token: string | undefined): Promise<unknown> {
     const run = new Run(this.definition, job, this.#runDeps);
-    this.#runs.add(run);
+    this.#runs.set(run, worker);
     if (token !== undefined) this.#deps.target.began?.(this.definition.queue, job.id!, token);
     try {
       // Taken by a request that was under way when the quiet or stop began: it goes back unseen.
@@ -183,6 +194,7 @@ export class QueueWorker {
       return await acknowledge(run, outcome, token, this.#acknowledging);
     } finally {
       this.#runs.delete(run);
+      if (this.#runs.size === 0) this.#noRuns?.();
     }
   }
 
@@ -219,7 +231,7 @@ export class QueueWorker {
 
   /** Aborts the signal of the runs of a job. */
   abort(jobId: string, reason: Error): void {
-    for (const run of this.#runs) {
+    for (const run of this.#runs.keys()) {
       if (run.job.id === jobId) run.abort(reason);
     }
   }
@@ -231,6 +243,7 @@ export class QueueWorker {
    */
   #overdueRun(run: Run): void {
     this.#overdue.add(run);
+    const worker = this.#runs.get(run) ?? this.#worker;
     const isReplaced = this.#overdue.size <= this.concurrency;
     const isLast = run.attempt >= run.attemptsMax;
     this.#deps.log.error(
@@ -245,20 +258,20 @@ export class QueueWorker {
       `the handler of a job ignores its signal: it goes on after its timeout of ${this.definition.timeout} ms`,
     );
     if (isReplaced && isLast) run.abandon();
-    else if (isReplaced) this.#resize(1);
+    else if (isReplaced) this.#resize(worker, 1);
     void run.handlerEnded.then(() => {
       this.#overdue.delete(run);
-      if (isReplaced && !isLast) this.#resize(-1);
+      if (isReplaced && !isLast) this.#resize(worker, -1);
     });
   }
 
-  #resize(by: number): void {
-    this.#worker.concurrency += by;
+  #resize(worker: BullWorker, by: number): void {
+    worker.concurrency += by;
     if (by < 0 || !this.#isConsuming || this.#idle) return;
     // The main loop sleeps until a job ends; a pause that waits for nothing and its end wake it.
     this.#resized = this.#resized
-      .then(() => this.#worker.pause(true))
-      .then(() => this.#worker.resume())
+      .then(() => worker.pause(true))
+      .then(() => worker.resume())
       .catch(this.#errors.tell);
   }
 
@@ -267,10 +280,21 @@ export class QueueWorker {
   /** Takes no more jobs, goes on with those that run; resolves when the last is recorded. */
   quiet(): Promise<void> {
     this.#idle ??= this.#isConsuming
-      ? this.#resized.then(() => this.#worker.pause()).catch(this.#errors.tell)
+      ? this.#resized
+          .then(() => this.#worker.pause())
+          .catch(this.#errors.tell)
+          .then(() => this.#runsEnd())
       : Promise.resolve();
     this.#isConsuming = false;
     return this.#idle;
+  }
+
+  /** Those of a Worker that was rebuilt have no pause that waits for them. */
+  async #runsEnd(): Promise<void> {
+    if (this.#runs.size === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#noRuns = resolve;
+    });
   }
 
   /** `graceBy`: handlers may go on until then; `deadline`: all is over by then. */
@@ -282,13 +306,15 @@ export class QueueWorker {
     this.#handBackBy = handBackBy;
     this.#isStopping = true;
     if (!(await settledBy(idle, graceBy, clock))) {
-      for (const run of this.#runs) run.abort(new ShutdownError(graceMs));
+      for (const run of this.#runs.keys()) run.abort(new ShutdownError(graceMs));
       const obeyBy = Math.min(clock.now() + OBEY_MS, (clock.now() + handBackBy) / 2);
       if (!(await settledBy(idle, obeyBy, clock))) {
-        for (const run of this.#runs) run.abandon();
+        for (const run of this.#runs.keys()) run.abandon();
         await settledBy(idle, handBackBy, clock);
       }
     }
+    // What is left of them waits for answers that nobody needs any more.
+    for (const old of this.#old) void old.getBackend().close();
     // Only now: BullMQ's close takes its one closing promise and never settles without Redis.
     await Promise.all([
       this.#resources.close(deadline),

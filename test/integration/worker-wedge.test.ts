@@ -1,10 +1,12 @@
 /** A Worker that fell silent is rebuilt in place, whatever made it silent. */
-import { Queue } from 'bullmq';
+import { once } from 'node:events';
+import { type Job, Queue } from 'bullmq';
 import { defineWorker } from 'holdfast';
 import pino from 'pino';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createClient } from '../../src/queue/bullmq-client.ts';
 import { systemClock } from '../../src/time.ts';
+import type { HandlerContext } from '../../src/worker/definition.ts';
 import { createWorkerRuntime } from '../../src/worker/runtime.ts';
 import { isWedged } from '../../src/worker/wedge.ts';
 import { testConfig } from '../support/config.ts';
@@ -40,9 +42,13 @@ function deafTarget(deafWorkers: number): TestTarget {
     }
     return backend;
   };
+  return withFactory(deafFactory);
+}
+
+function withFactory(factory: TestTarget['backendFactory']): TestTarget {
   return new Proxy(target, {
     get(of, property) {
-      if (property === 'backendFactory') return deafFactory;
+      if (property === 'backendFactory') return factory;
       const value = Reflect.get(of, property, of);
       return typeof value === 'function' ? value.bind(of) : value;
     },
@@ -108,4 +114,84 @@ it('is stuck when rebuilding did not help, until a request for work is answered'
   await expect.poll(isStuck).toBe(false);
   await runtime.stop(systemClock.now() + 5000);
   await client.close();
+});
+
+describe('a worker that was rebuilt while a job of the old one runs', () => {
+  /** One job runs; then requests for work go unanswered until the Worker is rebuilt for a second job. */
+  async function rebuilt(definition: object, clock = systemClock) {
+    const lines: Record<string, unknown>[] = [];
+    const log = pino({ level: 'info' }, { write: (line) => lines.push(JSON.parse(line)) });
+    let isDeaf = false;
+    let made = 0;
+    const own: TestTarget['backendFactory'] = (name, options, wants) => {
+      const backend = target.backendFactory(name, options, wants);
+      if (!wants?.withBlockingConnection) return backend;
+      const take = backend.moveToActive.bind(backend);
+      const isFirst = made++ === 0;
+      backend.moveToActive = (...args) =>
+        isDeaf && isFirst ? new Promise(() => undefined) : take(...args);
+      return backend;
+    };
+    const config = testConfig();
+    const client = createClient({ target, prefix: 'bull', jobBytesMax: 1e6, log });
+    const queue = `old-${Math.random()}`;
+    const runtime = createWorkerRuntime({
+      definitions: [{ queue, ...definition } as never],
+      config: { ...config, resilience: { ...config.resilience, wedgeAfterMs: 300 } },
+      target: withFactory(own),
+      client,
+      log,
+      clock,
+    });
+    await runtime.start();
+    const first = await client.enqueue(queue, 'long', {});
+    const state = () => runtime.state().queues[0]!;
+    return { lines, client, queue, runtime, first, state, deafen: () => (isDeaf = true) };
+  }
+
+  it('is stopped only when that job was handed back', async () => {
+    const worker = await rebuilt({
+      concurrency: 2,
+      handlers: {
+        long: (_: Job, { signal }: HandlerContext) =>
+          once(signal, 'abort').then(() => {
+            throw signal.reason;
+          }),
+        short: () => 'done',
+      },
+    });
+    const { client, queue, runtime, first, lines, state } = worker;
+    await expect.poll(() => state().running).toBe(1);
+    worker.deafen();
+    await client.enqueue(queue, 'short', {});
+    await expect.poll(() => state().finished).toBe(1);
+    expect(lines.map(({ event }) => event)).toContain('worker.rebuilt');
+    await runtime.stop(systemClock.now() + 2000);
+    expect(state().running).toBe(0);
+    expect(lines.find(({ event }) => event === 'job.returned')).toMatchObject({ jobId: first.id });
+    await client.close();
+  });
+
+  it('keeps its slots when that job’s handler, which ignored its timeout, ends', async () => {
+    // What the runtime waits for comes at once, so that an overdue handler need not be waited for.
+    const clock = {
+      ...systemClock,
+      after: (ms: number, fire: () => void) => systemClock.after(Math.min(ms, 200), fire),
+    };
+    const finish = Promise.withResolvers<void>();
+    const handlers = { long: () => finish.promise, short: () => 'done' };
+    const worker = await rebuilt({ concurrency: 1, timeout: 100, attempts: 2, handlers }, clock);
+    const { client, queue, runtime, lines, state } = worker;
+    await expect.poll(() => state().overdue).toBe(1);
+    worker.deafen();
+    await client.enqueue(queue, 'short', {});
+    await expect.poll(() => state().finished, { timeout: 20_000 }).toBe(1);
+    finish.resolve();
+    await expect.poll(() => state().overdue).toBe(0);
+    await client.enqueue(queue, 'short', {});
+    await expect.poll(() => state().finished).toBeGreaterThan(1);
+    expect(lines.filter(({ event }) => event === 'worker.rebuilt')).toHaveLength(1);
+    await runtime.stop(systemClock.now() + 2000);
+    await client.close();
+  });
 });
