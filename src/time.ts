@@ -28,3 +28,21 @@ export const systemClock: Clock = {
 };
 
 export const systemRandom: Random = () => Math.random();
+
+/**
+ * Whether `work` is done within `ms`; what takes longer goes on by itself.
+ * @throws what `work` says within that time
+ */
+export async function isDoneWithin(
+  clock: Clock,
+  work: Promise<unknown>,
+  ms: number,
+): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const cancel = clock.after(ms, () => resolve(false));
+  try {
+    return await Promise.race([work.then(() => true), promise]);
+  } finally {
+    cancel();
+  }
+}

@@ -8,6 +8,7 @@ import { RedisUnavailableError } from '../errors.ts';
 import type { OutageRecorder } from '../outage/recorder.ts';
 import type { Clock } from '../time.ts';
 import type { Admission } from './admission.ts';
+import type { Adoption } from './adoption.ts';
 import type { BlockingClients } from './blocking-clients.ts';
 import { bullmqConnection } from './bullmq-connection.ts';
 import type { Comeback } from './comeback.ts';
@@ -35,6 +36,7 @@ export interface BackendCoreParts {
   comeback: Comeback;
   watch: Watch;
   care: QueueCare;
+  adoption: Adoption;
   blocking: BlockingClients;
   islands: Islands;
   settlements: Settlements;
@@ -180,6 +182,10 @@ export class BackendCore implements TargetCore {
 
   acknowledged(ledger: QueueLedger, settlement: Settlement): void {
     this.#parts.settlements.acknowledged(ledger, settlement);
+  }
+
+  hasAdopted(): Promise<boolean> {
+    return this.#parts.adoption.isDone();
   }
 
   async verdictOn(ledger: QueueLedger, job: HeldJob): Promise<Verdict | 'unknown'> {

@@ -7,12 +7,12 @@
  */
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
-import type { Journal } from '../journal/journal.ts';
 import type { OutageRecorder } from '../outage/recorder.ts';
 import { compareIdentity, type IdentityChange, type ServerIdentity } from '../redis/identity.ts';
 import { destroyClient, type ProbePassed, probe } from '../redis/probe.ts';
 import type { Clock } from '../time.ts';
 import type { Admission } from './admission.ts';
+import type { Adoption } from './adoption.ts';
 import { agreeOnOutage } from './fleet-outage.ts';
 import { Generation } from './generation.ts';
 import { ALIVE_MS } from './heartbeat.ts';
@@ -34,7 +34,6 @@ export interface ComebackDeps {
   clock: Clock;
   log: Logger;
   config: Pick<Config, 'redis'>;
-  journal: Journal;
   outages: OutageRecorder;
   ledgers: Ledgers;
   admission: Admission;
@@ -42,6 +41,7 @@ export interface ComebackDeps {
   settlements: Settlements;
   watch: Watch;
   care: QueueCare;
+  adoption: Adoption;
   /** What is made later, since it asks for connections. */
   later(): { core: TargetCore; islands: Islands; producing: Producing };
   onMembers(count: number): void;
@@ -69,8 +69,6 @@ export class Comeback {
   #passed: ProbePassed | undefined;
   /** Server time (ms) of the last sign of life before the outage; 0 before the first connection. */
   #lastAliveAt = 0;
-  /** Outcomes of a dead replica have yet to be read: reading may fail, and is then done by the next try. */
-  #hasAdopted = false;
   #recovery: { change: IdentityChange; report: RecoveryReport; answeredAt: number } | undefined;
 
   constructor(deps: ComebackDeps) {
@@ -120,8 +118,7 @@ export class Comeback {
   }
 
   async #recoverAll(): Promise<void> {
-    const { clock, journal, ledgers, watch, care, later, onMembers } = this.#deps;
-    const { islands, producing } = later();
+    const { clock, ledgers, watch, care, adoption, later, onMembers } = this.#deps;
     const passed = this.#passed!;
     this.#passed = undefined;
     this.#generation?.destroy();
@@ -130,15 +127,8 @@ export class Comeback {
     watch.roundTripMs = passed.roundTripMs;
     // Recovery has no other deadline: a server that falls silent in the middle of it is seen by this.
     watch.begin(generation);
-    // Before anybody recovers stalled jobs: what a dead replica finished must not run again.
-    if ((await journal.adoptOrphans()).length > 0) this.#hasAdopted = true;
-    if (this.#hasAdopted) {
-      await this.loadOutcomes();
-      producing.adopted();
-      islands.found();
-      this.#hasAdopted = false;
-    }
-    await islands.bring(generation);
+    await adoption.inRecovery();
+    await later().islands.bring(generation);
     const change = compareIdentity(this.#identity, passed.identity);
     const all = [...ledgers.all()];
     const report = await recover(
@@ -158,17 +148,9 @@ export class Comeback {
     this.#recovery = { change, report, answeredAt: passed.answeredAt };
   }
 
-  /** Outcomes of an earlier life, or of a replica that never came back, are owed from now on. */
-  async loadOutcomes(): Promise<void> {
-    const { journal, settlements, ledgers } = this.#deps;
-    for await (const entry of journal.outcomes()) {
-      settlements.adopt((prefix, queue) => ledgers.of(prefix, queue), entry);
-    }
-  }
-
   /** The breaker closed: everybody may go on. */
   admit(): void {
-    const { leases, admission, later } = this.#deps;
+    const { leases, admission, adoption, later } = this.#deps;
     const { islands, producing } = later();
     const generation = this.#generation!;
     this.#admitted = generation;
@@ -177,6 +159,7 @@ export class Comeback {
     admission.admit(generation);
     islands.admitted();
     void producing.admitted(generation, this.#recovery!.change === 'same');
+    adoption.admitted();
     void this.#afterwards(generation);
   }
 

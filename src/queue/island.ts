@@ -251,6 +251,15 @@ export class Islands {
     this.#hasFound = false;
   }
 
+  /**
+   * As `bring`, of what a dead replica ran, while Redis is there.
+   * @throws what Redis says, for an outage; JournalError
+   */
+  async bringFound(generation: Generation): Promise<void> {
+    const { jobs, outcomes } = this.#deps.journal.stats();
+    if (jobs > 0 && outcomes > 0) await bringFound(this.#deps, generation);
+  }
+
   /** Recovery failed: Redis is away as before. */
   rest(): void {
     this.#isBringing = false;

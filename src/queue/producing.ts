@@ -130,9 +130,18 @@ export class Producing {
     this.#replayer.interrupted();
   }
 
-  /** Entries of another replica came into the journal. */
+  /** Entries of another replica came into the journal, and may go to Redis. */
   adopted(): void {
-    this.#replayer.rewind();
+    this.#replayer.adopted();
+  }
+
+  /** No entry goes from the journal to Redis until `release`. */
+  hold(): void {
+    this.#replayer.hold();
+  }
+
+  release(): void {
+    this.#replayer.release();
   }
 
   async stop(): Promise<void> {

@@ -55,6 +55,7 @@ export class Replayer {
   #isAtEnd = false;
   #running: { generation: Generation; done: Promise<void> } | undefined;
   #wake: (() => void) | undefined;
+  #held: PromiseWithResolvers<void> | undefined;
   /** What Redis has and the rollback window still keeps on disk. */
   readonly #lingering: Lingering;
   #replayed = 0;
@@ -126,7 +127,23 @@ export class Replayer {
     };
   }
 
-  /** The dataset may be another, or entries of another replica came: all is looked at again. */
+  /** Entries of another replica came: all is looked at again. */
+  adopted(): void {
+    this.rewind();
+    this.#wakeUp();
+  }
+
+  /** Entries of another replica may come, and nobody knows yet which of them ran: none is sent. */
+  hold(): void {
+    this.#held ??= Promise.withResolvers();
+  }
+
+  release(): void {
+    this.#held?.resolve();
+    this.#held = undefined;
+  }
+
+  /** The dataset may be another: all is looked at again. */
   rewind(): void {
     this.#through = Number.MIN_SAFE_INTEGER;
     this.#rewinds += 1;
@@ -217,6 +234,7 @@ export class Replayer {
     let underWay: Promise<void> = Promise.resolve();
     try {
       for await (const page of this.#pages()) {
+        await this.#held?.promise;
         if (!generation.alive || this.#isStopped) return false;
         const rewinds = this.#rewinds;
         const steps = await this.#sender.stepsOf(page, generation);

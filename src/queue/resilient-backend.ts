@@ -300,6 +300,8 @@ export class ResilientBackend extends RedisQueueBackend {
 
   /** Stalled jobs are recovered under a key of our own; BullMQ's key keeps plain workers from it. */
   async #recoverStalled(name: string, args: readonly unknown[]): Promise<unknown> {
+    // What had ended must not run again; the next check looks anew.
+    if (!this.#core.generation() || !(await this.#core.hasAdopted())) return [];
     const generation = this.#core.generation();
     if (!generation) return [];
     const ours = [...args];

@@ -18,6 +18,7 @@ import type { OutageStore } from '../outage/store.ts';
 import { conditionAnchor, conditions, describeCondition } from '../redis/condition-catalogue.ts';
 import { type Clock, type Random, systemClock, systemRandom } from '../time.ts';
 import { Admission } from './admission.ts';
+import { Adoption } from './adoption.ts';
 import { BackendCore } from './backend-core.ts';
 import { BlockingClients } from './blocking-clients.ts';
 import { Comeback, PROBE_STEP_MS } from './comeback.ts';
@@ -55,6 +56,8 @@ export interface ResilientTargetOptions {
   random?: Random;
   /** Another pace of `IdleRead`, ms; for tests. */
   quietAfterMs?: number;
+  /** Another pace of `Adoption`, ms; for tests. */
+  adoptEveryMs?: number;
 }
 
 /** BullMQ's third argument of a factory: a Worker wants both connections, QueueEvents a blocking one. */
@@ -84,6 +87,7 @@ export class ResilientTarget implements RedisTarget {
   readonly #care: QueueCare;
   readonly #watch: Watch;
   readonly #detector: Detector;
+  readonly #adoption: Adoption;
   readonly #comeback: Comeback;
   readonly #islands: Islands;
   readonly #core: BackendCore;
@@ -173,11 +177,29 @@ export class ResilientTarget implements RedisTarget {
       capMaxMs: resilience.backoffCapMaxMs,
       attemptBudget: resilience.attemptBudget,
     };
+    const later = () => ({
+      core: this.#core,
+      islands: this.#islands,
+      producing: this.#producing,
+    });
+    const random = options.random ?? systemRandom;
+    this.#adoption = new Adoption({
+      clock,
+      random,
+      log,
+      journal,
+      ledgers: this.#ledgers,
+      settlements: this.#settlements,
+      later,
+      generation,
+      isOutage,
+      drain: (ledger, of) => this.#comeback.drain(ledger, of),
+      ...(options.adoptEveryMs === undefined ? {} : { everyMs: options.adoptEveryMs }),
+    });
     this.#comeback = new Comeback({
       clock,
       log,
       config,
-      journal,
       outages: this.outages,
       ledgers: this.#ledgers,
       admission: this.#admission,
@@ -185,7 +207,8 @@ export class ResilientTarget implements RedisTarget {
       settlements: this.#settlements,
       watch: this.#watch,
       care: this.#care,
-      later: () => ({ core: this.#core, islands: this.#islands, producing: this.#producing }),
+      adoption: this.#adoption,
+      later,
       onMembers,
       pauseMaxMs: () => {
         const { state } = this.#breaker;
@@ -195,7 +218,7 @@ export class ResilientTarget implements RedisTarget {
     });
     this.#breaker = new Breaker({
       clock,
-      random: options.random ?? systemRandom,
+      random,
       backoff,
       replicas: () => this.#replicas,
       probe: (signal) => this.#comeback.probe(signal),
@@ -229,6 +252,7 @@ export class ResilientTarget implements RedisTarget {
       comeback: this.#comeback,
       watch: this.#watch,
       care: this.#care,
+      adoption: this.#adoption,
       blocking: new BlockingClients(() => this.#watch.connect('blocking'), PROBE_STEP_MS, isOutage),
       islands: this.#islands,
       settlements: this.#settlements,
@@ -266,7 +290,7 @@ export class ResilientTarget implements RedisTarget {
   // Life ---------------------------------------------------------------------------------------------
 
   async start(): Promise<void> {
-    await this.#comeback.loadOutcomes();
+    await this.#adoption.start();
     this.#breaker.start();
     this.#warnings.start();
   }
@@ -274,6 +298,7 @@ export class ResilientTarget implements RedisTarget {
   async stop(deadline: number): Promise<void> {
     this.#warnings.stop();
     this.#locks.stop();
+    this.#adoption.stop();
     this.#islands.stop();
     await this.#producing.stop();
     this.#leases.rest();

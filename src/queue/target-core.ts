@@ -80,6 +80,8 @@ export interface TargetCore {
   journalOutcome(ledger: QueueLedger, settlement: Settlement): Promise<void>;
   /** Redis has the outcome: remembered for the rollback window. */
   acknowledged(ledger: QueueLedger, settlement: Settlement): void;
+  /** What dead replicas finished is in Redis; false: that is not known yet. */
+  hasAdopted(): Promise<boolean>;
   /** Asks Redis whose the job is, and takes it back if it is free. */
   verdictOn(ledger: QueueLedger, job: HeldJob): Promise<Verdict | 'unknown'>;
   /** The job was truly lost to another: the run is told to stop. */

@@ -81,6 +81,16 @@ export const events: Readonly<Record<string, EventEntry>> = {
     says: 'all accepted jobs of the journal are in Redis',
     fields: ['jobs'],
   },
+  'journal.adopted': {
+    level: 'info',
+    says: 'entries that a dead replica left in its journal were taken over',
+    fields: ['from', 'entries'],
+  },
+  'journal.adoption_failed': {
+    level: 'error',
+    says: 'what dead replicas left in their journals cannot be taken over now; tried again',
+    fields: [],
+  },
   'enqueue.redone': {
     level: 'warn',
     says: 'Redis had lost jobs that it had acknowledged; they were added again',

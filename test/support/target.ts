@@ -11,7 +11,10 @@ export interface TestTargetOptions {
   /** Instead of a URL alone: TLS, a Cluster. */
   redis?: Partial<Config['redis']>;
   journalDir?: string;
+  /** Names the folder in `journalDir`; several targets of one test need several. */
+  replica?: string;
   quietAfterMs?: number;
+  adoptEveryMs?: number;
   log?: pino.Logger;
 }
 
@@ -25,14 +28,14 @@ export async function startTarget(
   const log = options.log ?? pino({ level: process.env.TEST_LOG ?? 'silent' });
   const journal = await openJournal({
     dir: options.journalDir ?? '',
-    replica: `test-${process.pid}`,
+    replica: options.replica ?? `test-${process.pid}`,
     mode: options.journalDir === undefined ? 'memory' : 'disk',
     bytesMax: 64 * 1024 * 1024,
     entriesMax: 100_000,
     clock: systemClock,
     log,
   });
-  const { resilience, quietAfterMs } = options;
+  const { resilience, quietAfterMs, adoptEveryMs } = options;
   const plain = testConfig(url, resilience);
   const config = { ...plain, redis: { ...plain.redis, ...options.redis } };
   const target = new ResilientTarget({
@@ -40,6 +43,7 @@ export async function startTarget(
     log,
     journal,
     ...(quietAfterMs === undefined ? {} : { quietAfterMs }),
+    ...(adoptEveryMs === undefined ? {} : { adoptEveryMs }),
   });
   await target.start();
   const stop = target.stop.bind(target);

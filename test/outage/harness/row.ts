@@ -60,6 +60,8 @@ export interface Expectation {
   mayLoseNotes?: true;
   /** Jobs that may be gone: the dataset was deleted. */
   mayLose?: true;
+  /** Who saw it is dead: nobody is left to tell its end. */
+  endsUntold?: true;
   /** Workers, by position, that are not there at the end or end otherwise. */
   exits?: readonly (number | string | undefined)[];
 }

@@ -148,8 +148,9 @@ function linesWrong(world: World, opened: (LogLine | undefined)[]): string[] {
     }
   }
   const closed = workers.flatMap((worker) => worker.lines.filter(isClosed));
-  if (count > 0 && closed.length === 0) problems.push('no line told the end of the outage');
-  const worksAtOnce = count > 0 && !row.expect?.mayLose;
+  const isTold = count > 0 && !row.expect?.endsUntold;
+  if (isTold && closed.length === 0) problems.push('no line told the end of the outage');
+  const worksAtOnce = isTold && !row.expect?.mayLose;
   if (worksAtOnce && !closed.some(({ firstJobMs }) => typeof firstJobMs === 'number')) {
     problems.push('no line at the end tells when the first job began');
   }

@@ -126,6 +126,10 @@ function clockJump(id: string, hours: number): Row {
 /** The server goes, jobs of the first worker end, then that worker is killed. */
 async function killWorker(world: World): Promise<void> {
   await world.server.kill();
+  await killAfterEnds(world);
+}
+
+async function killAfterEnds(world: World): Promise<void> {
   await until('jobs of the first worker have ended', 10_000, () => {
     const ended = world.ledger
       .lines()
@@ -198,6 +202,28 @@ export const workerRows: readonly Row[] = [
     mend: ({ server }) => server.restart(),
     verify: ranAgainOnce,
     expect: { opens: 'some', mayRepeat: remembered, exits: ['SIGKILL', 0] },
+  },
+  {
+    id: '13.3',
+    fault:
+      'worker alone cut off and SIGKILLed after its jobs ended, never back; the other meets no outage',
+    outageMs: 8000,
+    worker: SHORT,
+    shortened: SHORTENED,
+    inFlightMs: DIES_MS,
+    async cause(world) {
+      // Not a silence, in which it would not know for seconds that it is away.
+      await world.proxies[0]!.refuse();
+      world.proxies[0]!.reset();
+      await killAfterEnds(world);
+    },
+    mend: ({ proxies }) => proxies[0]!.heal(),
+    async verify(world) {
+      const met = world.workers[1]!.lines.filter(({ event }) => event === 'outage.opened');
+      const problems = await ranAgainOnce(world);
+      return met.length > 0 ? [...problems, 'the other worker met an outage'] : problems;
+    },
+    expect: { opens: 'any', endsUntold: true, mayRepeat: remembered, exits: ['SIGKILL', 0] },
   },
 ];
 
