@@ -127,8 +127,10 @@ export class Adoption {
   }
 
   async #look(): Promise<void> {
-    const { ledgers, later, generation: present, isOutage, drain } = this.#deps;
+    const { ledgers, settlements, later, generation: present, isOutage, drain } = this.#deps;
     const generation = present();
+    // What a journal that failed still has, it may forget now.
+    await settlements.forgetStuck();
     try {
       await this.#take();
       // Without a generation the next recovery brings it.

@@ -239,6 +239,11 @@ export const events: Readonly<Record<string, EventEntry>> = {
     says: 'an outcome could not be put on disk and is kept in memory',
     fields: ['queue', 'jobId'],
   },
+  'journal.forget_failed': {
+    level: 'error',
+    says: 'outcomes that Redis has, or refuses, could not be taken out of the journal; tried again',
+    fields: ['entries'],
+  },
   'journal.left': {
     level: 'warn',
     says: 'outcomes that the next start will write',

@@ -1,7 +1,7 @@
 /** A resilient target for tests: quick pulses, a journal in memory or in a folder of the test's. */
 import pino from 'pino';
 import type { Config } from '../../src/config.ts';
-import { openJournal } from '../../src/journal/journal.ts';
+import { type Journal, openJournal } from '../../src/journal/journal.ts';
 import { ResilientTarget } from '../../src/queue/resilient-target.ts';
 import { systemClock } from '../../src/time.ts';
 import { redisConfig, resilience } from './config.ts';
@@ -13,6 +13,8 @@ export interface TestTargetOptions {
   journalDir?: string;
   /** Names the folder in `journalDir`; several targets of one test need several. */
   replica?: string;
+  /** Puts something in front of the journal, to make it fail. */
+  journal?: (journal: Journal) => Journal;
   quietAfterMs?: number;
   adoptEveryMs?: number;
   log?: pino.Logger;
@@ -41,7 +43,7 @@ export async function startTarget(
   const target = new ResilientTarget({
     config,
     log,
-    journal,
+    journal: options.journal?.(journal) ?? journal,
     ...(quietAfterMs === undefined ? {} : { quietAfterMs }),
     ...(adoptEveryMs === undefined ? {} : { adoptEveryMs }),
   });
