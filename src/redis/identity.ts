@@ -40,19 +40,24 @@ export function parseIdentity(info: string): ServerIdentity {
 
 export type IdentityChange = 'first' | 'same' | 'restarted' | 'failed-over';
 
+/** A history that continues none: `master_replid2` is forty zeros. */
+const NONE = /^0+$/;
+
 /**
  * What became of the server since `before`. A replica that is promoted (also a master that was demoted
  * for a while) begins a new history and names the one that it continues: a failover. Any other new run
- * id is a restart. Either may have lost the last moments of writes.
+ * id is a restart. Either may have lost the last moments of writes. A master also begins a new history,
+ * which continues none, when its first replica comes and some time after its last one went: nothing is
+ * lost by that.
  */
 export function compareIdentity(
   before: ServerIdentity | undefined,
   now: ServerIdentity,
 ): IdentityChange {
   if (!before) return 'first';
-  if (before.runId === now.runId && before.replicationId === now.replicationId) return 'same';
-  if (before.runId === now.runId || now.replicationIdBefore === before.replicationId) {
-    return 'failed-over';
+  if (before.runId === now.runId) {
+    const isOne = before.replicationId === now.replicationId || NONE.test(now.replicationIdBefore);
+    return isOne ? 'same' : 'failed-over';
   }
-  return 'restarted';
+  return now.replicationIdBefore === before.replicationId ? 'failed-over' : 'restarted';
 }

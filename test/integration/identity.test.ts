@@ -1,0 +1,72 @@
+/** Which life of which server is at the other end, as real servers tell it through their changes of role. */
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import {
+  compareIdentity,
+  type IdentityChange,
+  parseIdentity,
+  type ServerIdentity,
+} from '../../src/redis/identity.ts';
+import { type RedisServer, startRedis } from '../support/redis-server.ts';
+
+let one: RedisServer;
+let two: RedisServer;
+
+beforeEach(async () => {
+  one = await startRedis({ args: ['--repl-diskless-sync-delay', '0'] });
+  two = await startRedis({ args: ['--repl-diskless-sync-delay', '0'] });
+});
+afterEach(async () => {
+  await one.stop();
+  await two.stop();
+});
+
+async function identityOf(server: RedisServer): Promise<ServerIdentity> {
+  return parseIdentity(String(await server.command('INFO')));
+}
+
+async function changeOf(before: ServerIdentity, server: RedisServer): Promise<IdentityChange> {
+  return compareIdentity(before, await identityOf(server));
+}
+
+async function follow(replica: RedisServer, master: RedisServer): Promise<void> {
+  await replica.command('REPLICAOF', master.host, master.port);
+  await expect
+    .poll(() => replica.command('INFO', 'replication'))
+    .toContain('master_link_status:up');
+}
+
+it('is the same while replicas come to a master and leave it, though its history has a new id', async () => {
+  const alone = await identityOf(one);
+  await follow(two, one);
+  const followed = await identityOf(one);
+  expect(followed.replicationId).not.toBe(alone.replicationId);
+  expect(compareIdentity(alone, followed)).toBe('same');
+  await one.command('CONFIG', 'SET', 'repl-backlog-ttl', '1');
+  await two.kill();
+  await expect
+    .poll(async () => (await identityOf(one)).replicationId)
+    .not.toBe(followed.replicationId);
+  expect(await changeOf(followed, one)).toBe('same');
+});
+
+it('has failed over to a replica that is promoted', async () => {
+  await follow(two, one);
+  const before = await identityOf(one);
+  await one.kill();
+  await two.command('REPLICAOF', 'NO', 'ONE');
+  expect(await changeOf(before, two)).toBe('failed-over');
+});
+
+it('has failed over when it followed another for a while, and may have lost what it had', async () => {
+  const before = await identityOf(one);
+  await follow(one, two);
+  await one.command('REPLICAOF', 'NO', 'ONE');
+  expect(await changeOf(before, one)).toBe('failed-over');
+});
+
+it('has restarted when it has another run id', async () => {
+  const before = await identityOf(one);
+  await one.kill();
+  await one.restart();
+  expect(await changeOf(before, one)).toBe('restarted');
+});
