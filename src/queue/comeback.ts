@@ -122,7 +122,7 @@ export class Comeback {
     const passed = this.#passed!;
     this.#passed = undefined;
     this.#generation?.destroy();
-    const generation = new Generation(passed.client, passed.clockOffset, clock);
+    const generation = new Generation(passed.client, passed.clockOffset, clock, this.#probeKey());
     this.#generation = generation;
     watch.roundTripMs = passed.roundTripMs;
     // Recovery has no other deadline: a server that falls silent in the middle of it is seen by this.

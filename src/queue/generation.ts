@@ -8,6 +8,7 @@ import type { Socket } from 'node:net';
 import { createIORedisClient, type IRedisClient } from 'bullmq';
 import type { Cluster, Redis } from 'ioredis';
 import { destroyClient } from '../redis/probe.ts';
+import { timeOf } from '../redis/slot-owner.ts';
 import type { Clock } from '../time.ts';
 import { defineScripts, scriptOf } from './fenced-scripts.ts';
 import { runScript } from './script-command.ts';
@@ -28,15 +29,18 @@ export class Generation {
   readonly #blocking = new Set<Redis | Cluster>();
   /** Rejects what a Cluster client would leave open. */
   readonly #pending = new Set<(error: Error) => void>();
+  readonly #clockKey: string;
   #clockOffset: number;
   #alive = true;
   /** Commands of this turn. */
   #gathered = 0;
 
-  constructor(client: Redis | Cluster, clockOffset: number, clock: Clock) {
+  /** `clockKey`: in a Cluster the server that has it is asked for its clock. */
+  constructor(client: Redis | Cluster, clockOffset: number, clock: Clock, clockKey = '') {
     this.client = client;
     this.#clock = clock;
     this.#clockOffset = clockOffset;
+    this.#clockKey = clockKey;
     defineScripts(client);
     this.adapted = createIORedisClient(client as never) as unknown as IRedisClient;
   }
@@ -78,7 +82,7 @@ export class Generation {
   }
 
   /** A Cluster client that was ended keeps requests that wait for a redirect, and never answers them. */
-  #untilEnd(reply: Promise<unknown>): Promise<unknown> {
+  #untilEnd<T>(reply: Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       this.#pending.add(reject);
       reply.then(resolve, reject).finally(() => this.#pending.delete(reject));
@@ -87,8 +91,8 @@ export class Generation {
 
   /** Asks the server for its wall clock, ms since the epoch. */
   async serverTime(): Promise<number> {
-    const [seconds, micros] = (await this.client.time()) as unknown as [string, string];
-    return Number(seconds) * 1000 + Number(micros) / 1000;
+    const reply = timeOf(this.client, this.#clockKey);
+    return await (this.client.isCluster ? this.#untilEnd(reply) : reply);
   }
 
   setClockOffset(offset: number): void {

@@ -7,6 +7,7 @@ import type { Cluster, Redis } from 'ioredis';
 import type { Clock } from '../time.ts';
 import { parseIdentity, type ServerIdentity } from './identity.ts';
 import { refusesTls, wantsTls } from './plain-speech.ts';
+import { infoOf, timeOf } from './slot-owner.ts';
 
 export interface ProbePassed {
   client: Redis | Cluster;
@@ -22,7 +23,7 @@ export interface ProbePassed {
 export interface ProbeOptions {
   connect(): Redis | Cluster;
   clock: Clock;
-  /** A key that only this process writes. */
+  /** A key that only this process writes. In a Cluster its master is the server that is asked. */
   probeKey: string;
   /** Milliseconds that each step may take. */
   stepTimeoutMs: number;
@@ -66,9 +67,9 @@ export async function probe(options: ProbeOptions): Promise<ProbePassed> {
   const secure = wantsTls(client);
   try {
     await step('connect', Promise.race([client.connect(), plain.found]));
-    const identity = parseIdentity(await step('INFO', client.info()));
+    const identity = parseIdentity(await step('INFO', infoOf(client, options.probeKey)));
     const before = clock.now();
-    const [seconds, micros] = (await step('TIME', client.time())) as unknown as [string, string];
+    const serverMs = await step('TIME', timeOf(client, options.probeKey));
     const after = clock.now();
     await step('SET', client.set(options.probeKey, '1', 'PX', 10_000));
     // A dead blocking read behind a green PING is how workers fell silent for ever (bullmq#4585).
@@ -79,7 +80,7 @@ export async function probe(options: ProbeOptions): Promise<ProbePassed> {
     return {
       client,
       identity,
-      clockOffset: Number(seconds) * 1000 + Number(micros) / 1000 - (before + after) / 2,
+      clockOffset: serverMs - (before + after) / 2,
       roundTripMs: after - before,
       answeredAt: before,
     };
