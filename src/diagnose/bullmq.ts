@@ -19,6 +19,9 @@ const FAILED_SHARE = 0.1;
 /** BullMQ 6 before this falls silent after an outage: taskforcesh/bullmq#4585. */
 const SILENT_FROM = '6.0.0';
 const SILENT_UNTIL = '6.3.3';
+/** BullMQ 5 before this falls silent when all Sentinels were away: taskforcesh/bullmq#4378. */
+const SENTINEL_SILENT_FROM = '5.0.0';
+const SENTINEL_SILENT_UNTIL = '5.81.3';
 
 export const bullmq: Check = {
   name: 'bullmq',
@@ -85,7 +88,8 @@ export function judgeQueues(
   ]);
   const sum = (of: (queue: QueueSeen) => number): string =>
     queues.reduce((total, queue) => total + of(queue), 0).toLocaleString('en');
-  const totals = `${sum((q) => q.waiting)} wait, ${sum((q) => q.active)} active, ${sum((q) => q.delayed)} delayed, ${sum((q) => q.failed)} failed`;
+  const waiting = sum((q) => q.waiting);
+  const totals = `${waiting} ${waiting === '1' ? 'waits' : 'wait'}, ${sum((q) => q.active)} active, ${sum((q) => q.delayed)} delayed, ${sum((q) => q.failed)} failed`;
   const well = findings.length === 0 ? ', nothing is stuck' : '';
   return [pass(`${countText(queues.length, 'queue')}${well}`, totals), ...findings];
 }
@@ -94,7 +98,7 @@ function judgeWaiting(queue: QueueSeen, isConsumed: boolean): Judged[] {
   const { name, oldestWaitMs, isPaused, waiting } = queue;
   if (oldestWaitMs === undefined || oldestWaitMs < WAIT_MS) return [];
   const title = `${name}: the oldest job has waited for ${durationText(oldestWaitMs)}`;
-  const evidence = `${countText(waiting, 'job')} wait`;
+  const evidence = `${countText(waiting, 'job')} ${waiting === 1 ? 'waits' : 'wait'}`;
   if (isPaused) {
     return [
       warn(title, `${evidence}; the queue is paused`, `If that is over: holdfast resume ${name}`),
@@ -158,8 +162,18 @@ function judgeFailures({ name, failedLastHour, completedLastHour }: QueueSeen): 
 /** Pure. `version` as BullMQ writes it: `bullmq:6.7.0`. */
 export function judgeLibrary(version: string | undefined, whose: string): Judged[] {
   const number = /^(?:bullmq:)?(\d+\.\d+\.\d+)/.exec(version ?? '')?.[1];
-  if (number === undefined || isOlder(number, SILENT_FROM) || !isOlder(number, SILENT_UNTIL))
-    return [];
+  if (number === undefined) return [];
+  const isIn = (from: string, until: string) => !isOlder(number, from) && isOlder(number, until);
+  if (isIn(SENTINEL_SILENT_FROM, SENTINEL_SILENT_UNTIL)) {
+    return [
+      warn(
+        `BullMQ ${number} may stop taking jobs for ever when the Sentinels were away`,
+        `the version ${whose}; taskforcesh/bullmq#4378`,
+        `With Sentinel, upgrade bullmq to ${SENTINEL_SILENT_UNTIL} or to ${SILENT_UNTIL}, or later, in every plain worker.`,
+      ),
+    ];
+  }
+  if (!isIn(SILENT_FROM, SILENT_UNTIL)) return [];
   return [
     fail(
       `BullMQ ${number} may stop taking jobs for ever after an outage`,

@@ -5,13 +5,16 @@
 import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { getHeapStatistics } from 'node:v8';
-import { bytesText, percentText } from './amounts.ts';
+import { bytesText, countText, percentText } from './amounts.ts';
 import { type Judged, pass, skip, warn } from './finding.ts';
 import { numberOf } from './info.ts';
 import type { Check } from './scene.ts';
 
 const FULL = 0.85;
+/** Between two looks at what is counted, ms. */
+const AGAIN_MS = 1000;
 /** Below this a service with a few handlers does not fit, bytes. */
 const MEMORY_MIN = 192 * 1024 * 1024;
 /** Version 1 writes "no limit" as a number near the largest. */
@@ -35,11 +38,16 @@ export const container: Check = {
   name: 'container',
   label: 'Container',
   layer: 'local',
-  deadlineMs: 2000,
-  run: async ({ root }) => {
-    const limits = await readLimits(root);
-    if (limits === undefined) return [skip('No cgroup on this system')];
-    return judgeLimits(limits, getHeapStatistics().heap_size_limit, availableParallelism());
+  deadlineMs: 4000,
+  run: async ({ root }, signal) => {
+    const before = await readLimits(root);
+    if (before === undefined) return [skip('No cgroup on this system')];
+    // Kills of long ago stay in the count: only those that go on are worth a word.
+    if (before.oomKills > 0) await sleep(AGAIN_MS, undefined, { signal });
+    const limits = (before.oomKills > 0 ? await readLimits(root) : undefined) ?? before;
+    const heapMax = getHeapStatistics().heap_size_limit;
+    const killedNow = limits.oomKills - before.oomKills;
+    return judgeLimits(limits, heapMax, availableParallelism(), killedNow);
   },
 };
 
@@ -75,15 +83,23 @@ export async function readLimits(root: string): Promise<Limits | undefined> {
   };
 }
 
-/** Pure. `heapMax`: how far this Node lets its heap grow, bytes. */
-export function judgeLimits(limits: Limits, heapMax: number, cores: number): Judged[] {
+/**
+ * Pure. `heapMax`: how far this Node lets its heap grow, bytes. `killedNow`: processes that were killed for
+ * lack of memory between two samples.
+ */
+export function judgeLimits(
+  limits: Limits,
+  heapMax: number,
+  cores: number,
+  killedNow: number,
+): Judged[] {
   const { memoryMax, memoryUsed, oomKills, cpus, throttledShare } = limits;
   const findings: Judged[] = [];
   const used = memoryUsed === undefined ? '' : `${bytesText(memoryUsed)} of `;
-  if (oomKills > 0) {
+  if (killedNow > 0) {
     findings.push(
       warn(
-        `Processes of this container were killed for lack of memory: ${oomKills}`,
+        `Processes of this container were killed for lack of memory: ${killedNow} just now`,
         memoryMax === undefined
           ? 'oom_kill'
           : `oom_kill ${oomKills}, limit ${bytesText(memoryMax)}`,
@@ -129,9 +145,10 @@ export function judgeLimits(limits: Limits, heapMax: number, cores: number): Jud
   if (findings.length > 0) return findings;
   const memory =
     memoryMax === undefined ? 'no memory limit' : `${used}${bytesText(memoryMax)} of memory`;
-  return [
-    pass('The limits of this container are enough', `${memory}, ${cpus ?? `all ${cores}`} CPUs`),
-  ];
+  const killed =
+    oomKills === 0 ? '' : `, ${countText(oomKills, 'kill')} for lack of memory since its start`;
+  const seen = `${memory}, ${cpus ?? `all ${cores}`} CPUs${killed}`;
+  return [pass('The limits of this container are enough', seen)];
 }
 
 function shareOf(stat: ReadonlyMap<string, string>): number {

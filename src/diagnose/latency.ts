@@ -1,4 +1,5 @@
 /** Round trip and jitter: a row of PINGs, one after the other, on the connection that is open. */
+import { findSlowness } from '../redis/warnings.ts';
 import { durationText } from './amounts.ts';
 import { fail, type Judged, pass, warn } from './finding.ts';
 import type { Check } from './scene.ts';
@@ -43,7 +44,7 @@ export function judgeLatency(samples: readonly number[], pulseTimeoutMs: number)
       'Answers take so long that the service would take Redis for frozen',
       evidence,
       `Bring this host nearer to Redis, or raise PULSE_TIMEOUT (now ${pulseTimeoutMs} ms) above twice the longest answer.`,
-      'timeout',
+      'slow',
     );
   }
   if (median >= SLOW_MS) {
@@ -51,6 +52,8 @@ export function judgeLatency(samples: readonly number[], pulseTimeoutMs: number)
       `The way to Redis is slow: ${durationText(median)} for each round trip`,
       evidence,
       'Run the workers in the region and network of Redis. Until then raise CONCURRENCY: each job costs some round trips.',
+      // The service has a word for it from a longer round trip on.
+      findSlowness(median, false)?.name,
     );
   }
   if (most - median >= STALL_MS) {

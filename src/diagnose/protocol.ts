@@ -121,7 +121,7 @@ function judgeStranger({ speaks, shown }: Speaker, label: string): Judged {
       `${label} speaks HTTP, not Redis`,
       said,
       'Correct host and port: Redis listens on 6379 by default; this is a web server or a REST API.',
-      'refused',
+      'not-redis',
     );
   }
   if (speaks === 'nothing') {
@@ -133,6 +133,6 @@ function judgeStranger({ speaks, shown }: Speaker, label: string): Judged {
     `${label} does not speak the protocol of Redis`,
     said,
     'Correct host and port: Redis listens on 6379 by default.',
-    'refused',
+    'not-redis',
   );
 }

@@ -52,20 +52,19 @@ export const resources: Check = {
         findings.push(skip('Not looked at: INFO is not allowed here'));
         continue;
       }
-      const later = isDeep
-        ? await link
-            .ask('INFO', client.info())
-            .then((text) => parseInfo(String(text)))
-            .catch((error: unknown) => {
-              if (isNotAllowed(error)) return undefined;
-              throw error;
-            })
-        : undefined;
+      const later = await link
+        .ask('INFO', client.info())
+        .then((text) => parseInfo(String(text)))
+        .catch((error: unknown) => {
+          if (isNotAllowed(error)) return info;
+          throw error;
+        });
       findings.push(
         ...[
-          ...judgeMemory(info, later, TREND_MS, findings),
-          ...judgeDisk(info, findings),
-          ...judgeClients(info),
+          // Two samples of one moment have no trend.
+          ...judgeMemory(info, isDeep ? later : undefined, TREND_MS, findings),
+          ...judgeDisk(info, later, findings),
+          ...judgeClients(info, later),
         ].map((finding) =>
           label === '' ? finding : { ...finding, title: `${label}: ${finding.title}` },
         ),
@@ -119,8 +118,13 @@ function trendText(perSecond: number, left: number): string {
   return `growing ${bytesText(perSecond)} each second${full}`;
 }
 
-/** Pure: saves, the append-only file, errors of the disk. */
-export function judgeDisk(info: Info, said: readonly Judged[] = []): Judged[] {
+/** By how much a count since the server's start grew between two samples: what is long past is no warning. */
+function grownBy(name: string, before: Info, later: Info): number {
+  return Math.max(0, (numberOf(later, name) ?? 0) - (numberOf(before, name) ?? 0));
+}
+
+/** Pure: saves, the append-only file, errors of the disk. `later` is a second sample. */
+export function judgeDisk(info: Info, later: Info, said: readonly Judged[] = []): Judged[] {
   const findings: Judged[] = [];
   if (info.get('aof_last_write_status') === 'err') {
     findings.push(ofCondition('cannot-persist', 'aof_last_write_status:err'));
@@ -133,11 +137,12 @@ export function judgeDisk(info: Info, said: readonly Judged[] = []): Judged[] {
     findings.push(ofCondition('save-failing', 'aof_last_bgrewrite_status:err', 'warn'));
   }
   const delayed = numberOf(info, 'aof_delayed_fsync') ?? 0;
-  if (delayed > 0) {
+  const delayedNow = grownBy('aof_delayed_fsync', info, later);
+  if (delayedNow > 0) {
     findings.push(
       warn(
-        'The disk of Redis is too slow for its append-only file at times',
-        `aof_delayed_fsync:${delayed} since its start`,
+        'The disk of Redis is too slow for its append-only file',
+        `aof_delayed_fsync grew by ${delayedNow} just now, ${delayed + delayedNow} since its start`,
         'Put the data folder of Redis on a faster disk, or keep others away from it.',
       ),
     );
@@ -150,12 +155,15 @@ export function judgeDisk(info: Info, said: readonly Judged[] = []): Judged[] {
     ...(saved === undefined || saved === 0 ? [] : [`at ${new Date(saved * 1000).toISOString()}`]),
     ...(info.get('aof_enabled') === '1' ? [`AOF ${info.get('aof_last_write_status')}`] : []),
     `${countText(changes, 'change')} since`,
+    ...(delayed > 0
+      ? [`${countText(delayed, 'delayed fsync')} since the start of the server`]
+      : []),
   ].join(', ');
   return info.has('rdb_last_bgsave_status') ? [pass('Saves to disk succeed', status)] : findings;
 }
 
-/** Pure. */
-export function judgeClients(info: Info): Judged[] {
+/** Pure. `later` is a second sample. */
+export function judgeClients(info: Info, later: Info): Judged[] {
   const connected = numberOf(info, 'connected_clients');
   const limit = numberOf(info, 'maxclients');
   if (connected === undefined) return [];
@@ -168,9 +176,10 @@ export function judgeClients(info: Info): Judged[] {
   if (limit !== undefined && connected / limit >= FILLING) {
     return [ofCondition('clients-near-limit', seen, 'warn')];
   }
-  if (rejected > 0) {
+  const rejectedNow = grownBy('rejected_connections', info, later);
+  if (rejectedNow > 0) {
     const finding = ofCondition('clients-near-limit', seen, 'warn');
-    finding.title = 'Redis has turned clients away since its start: maxclients was reached';
+    finding.title = `Redis turns clients away: ${rejectedNow} just now`;
     return [finding];
   }
   return [pass('Clients are far from the limit', seen)];

@@ -5,10 +5,10 @@
 import { isIP } from 'node:net';
 import type { PeerCertificate } from 'node:tls';
 import { SecretFileError } from '../errors.ts';
-import { fail, type Judged, pass, skip, warn } from './finding.ts';
+import { fail, type Judged, ofCondition, pass, skip, warn } from './finding.ts';
 import { judgePlainReply } from './protocol.ts';
 import type { Check } from './scene.ts';
-import { dial, exchange, shakeHands } from './socket.ts';
+import { DeadlineError, dial, exchange, shakeHands } from './socket.ts';
 import { tlsOf } from './target.ts';
 
 const STEP_MS = 2000;
@@ -95,6 +95,10 @@ async function explain(
 ): Promise<Judged> {
   const speaks = await plain();
   const evidence = error.message.replace(/^[0-9A-F]+:error:/, '').trim();
+  if (speaks === 'nothing' && error instanceof DeadlineError) {
+    const silent = ofCondition('frozen', `${evidence}; a plain PING is not answered either`);
+    return { ...silent, title: `${label} accepts connections and answers nothing` };
+  }
   if (speaks === 'redis') {
     return fail(
       `${label} speaks plain Redis, not TLS`,

@@ -18,6 +18,8 @@ const replyCodes: Readonly<Record<string, ConditionName>> = {
   OOM: 'out-of-memory',
   MISCONF: 'cannot-persist',
   NOAUTH: 'auth-required',
+  // Protected mode: a server without a password, asked from another host.
+  DENIED: 'auth-required',
   WRONGPASS: 'wrong-password',
   NOPERM: 'no-permission',
 };

@@ -12,8 +12,17 @@ import { systemClock } from '../../src/time.ts';
 import { examine, problems, skipped, theProblem } from '../support/doctor.ts';
 import { startProxy } from '../support/proxy.ts';
 import { freePort, startRedis } from '../support/redis-server.ts';
+import { startTarget } from '../support/target.ts';
 
 const BIN = fileURLToPath(new URL('../../src/bin.mjs', import.meta.url));
+
+/** What a service of the same address calls it. */
+async function wordOfService(url: string): Promise<string | undefined> {
+  const target = await startTarget(url);
+  onTestFinished(() => target.stop(systemClock.now() + 500));
+  await expect.poll(() => target.state().condition).not.toBe('connecting');
+  return target.state().condition;
+}
 
 describe('the way to Redis', () => {
   it('finds nothing wrong with a Redis that is as it should be', async () => {
@@ -66,6 +75,7 @@ describe('the way to Redis', () => {
       expect(theProblem(await examine(`${scheme}://127.0.0.1:${port}`))).toMatchObject({
         status: 'fail',
         title: `127.0.0.1:${port} speaks HTTP, not Redis`,
+        condition: await wordOfService(`${scheme}://127.0.0.1:${port}`),
         remedy: expect.stringMatching(/^Correct .*port/),
       });
     }
@@ -83,6 +93,7 @@ describe('the way to Redis', () => {
     expect(theProblem(await examine(`redis://127.0.0.1:${port}`))).toMatchObject({
       check: 'protocol',
       title: `127.0.0.1:${port} does not speak the protocol of Redis`,
+      condition: await wordOfService(`redis://127.0.0.1:${port}`),
       evidence: 'it says: SSH-2.0-OpenSSH_9.2',
     });
   });
@@ -91,8 +102,11 @@ describe('the way to Redis', () => {
     await using server = await startRedis();
     server.freeze();
     const report = await examine(server.url);
+    const secure = await examine(server.url.replace('redis:', 'rediss:'));
     server.thaw();
     expect(theProblem(report)).toMatchObject({ check: 'protocol', condition: 'frozen' });
+    // Silence is no mistake in the certificate.
+    expect(theProblem(secure)).toMatchObject({ check: 'tls', condition: 'frozen' });
   });
 
   it('a server that freezes in the middle of the run ends it in bounded time', async () => {

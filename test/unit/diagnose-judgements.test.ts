@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
+import { judgeLibrary, judgeQueues } from '../../src/diagnose/bullmq.ts';
 import { judgeSkew } from '../../src/diagnose/clock.ts';
 import { judgeReplication } from '../../src/diagnose/configuration.ts';
 import { judgeLimits, readLimits } from '../../src/diagnose/container.ts';
@@ -11,7 +12,11 @@ import { parseInfo } from '../../src/diagnose/info.ts';
 import { judgeDisk, judgeFolders } from '../../src/diagnose/journal.ts';
 import { judgeLatency } from '../../src/diagnose/latency.ts';
 import { judgePlainReply } from '../../src/diagnose/protocol.ts';
-import { judgeMemory } from '../../src/diagnose/resources.ts';
+import {
+  judgeClients,
+  judgeMemory,
+  judgeDisk as judgeSaves,
+} from '../../src/diagnose/resources.ts';
 import { hider } from '../../src/diagnose/secrets.ts';
 import { judgeHistory, judgeServer } from '../../src/diagnose/server.ts';
 
@@ -45,8 +50,8 @@ it('reads the limits of a container in both versions of cgroups', async () => {
     cpus: 0.5,
     throttledShare: 0.4,
   });
-  expect(judgeLimits(limits!, 4096 * MIB, 8).map(({ title }) => title)).toEqual([
-    'Processes of this container were killed for lack of memory: 2',
+  expect(judgeLimits(limits!, 4096 * MIB, 8, 1).map(({ title }) => title)).toEqual([
+    'Processes of this container were killed for lack of memory: 1 just now',
     'The memory of this container is 98 % used',
     'Node may grow beyond the memory limit before it collects garbage: it would be killed',
     'This container is held back for lack of CPU in 40 % of its time slices',
@@ -56,7 +61,7 @@ it('reads the limits of a container in both versions of cgroups', async () => {
     'sys/fs/cgroup/memory/memory.usage_in_bytes': `${MIB}\n`,
     'sys/fs/cgroup/cpu/cpu.cfs_quota_us': '-1\n',
   });
-  expect(judgeLimits((await readLimits(first))!, 4096 * MIB, 8)).toMatchObject([
+  expect(judgeLimits((await readLimits(first))!, 4096 * MIB, 8, 0)).toMatchObject([
     { status: 'pass', evidence: 'no memory limit, all 8 CPUs' },
   ]);
   expect(await readLimits(container({}))).toBeUndefined();
@@ -110,6 +115,67 @@ it('tells outages of the last day apart from a quiet one', () => {
   ]);
 });
 
+it('warns of what is counted since a start only while it grows', () => {
+  const info = (rejected: number, delayed: number) =>
+    new Map([
+      ['connected_clients', '5'],
+      ['maxclients', '10000'],
+      ['rejected_connections', `${rejected}`],
+      ['rdb_last_bgsave_status', 'ok'],
+      ['aof_delayed_fsync', `${delayed}`],
+    ]);
+  expect(judgeClients(info(3, 0), info(3, 0))).toMatchObject([
+    { status: 'pass', evidence: expect.stringContaining('3 rejected since the start') },
+  ]);
+  expect(judgeClients(info(3, 0), info(5, 0))).toMatchObject([
+    { status: 'warn', title: 'Redis turns clients away: 2 just now' },
+  ]);
+  expect(judgeSaves(info(0, 7), info(0, 7))).toMatchObject([
+    {
+      status: 'pass',
+      evidence: expect.stringContaining('7 delayed fsyncs since the start of the server'),
+    },
+  ]);
+  expect(judgeSaves(info(0, 7), info(0, 8))).toMatchObject([
+    { status: 'warn', evidence: expect.stringContaining('aof_delayed_fsync grew by 1') },
+  ]);
+  const limits = { memoryMax: 512 * MIB, memoryUsed: MIB, cpus: undefined, throttledShare: 0 };
+  expect(judgeLimits({ ...limits, oomKills: 2 }, 256 * MIB, 8, 0)).toMatchObject([
+    { status: 'pass', evidence: expect.stringContaining('2 kills for lack of memory') },
+  ]);
+});
+
+it.each([
+  ['5.81.2', 'warn', 'bullmq#4378'],
+  ['bullmq:6.0.0', 'fail', 'bullmq#4585'],
+  ['6.3.2', 'fail', 'bullmq#4585'],
+])('names BullMQ %s as one that falls silent', (version, status, thread) => {
+  expect(judgeLibrary(version, 'here')).toMatchObject([
+    { status, evidence: expect.stringContaining(thread) },
+  ]);
+});
+
+it.each(['5.81.3', '5.99.0', '6.3.3', '6.7.0', undefined])(
+  'has nothing to say of BullMQ %s',
+  (version) => {
+    expect(judgeLibrary(version, 'here')).toEqual([]);
+  },
+);
+
+it('says of one job that it waits', () => {
+  const queue = {
+    ...{ name: 'mail', waiting: 1, active: 0, delayed: 0, failed: 0, isPaused: false },
+    ...{ oldestWaitMs: 3_600_000, unlocked: [], version: undefined, stalledOut: 0 },
+    ...{ failedLastHour: 0, completedLastHour: 0 },
+  };
+  const said = (waiting: number) =>
+    judgeQueues([{ ...queue, waiting }], new Set(), 30_000).map(({ evidence }) => evidence);
+  expect(said(1)[0]).toMatch(/^1 waits, 0 active/);
+  expect(said(1)[1]).toMatch(/^1 job waits;/);
+  expect(said(2)[0]).toMatch(/^2 wait, 0 active/);
+  expect(said(2)[1]).toMatch(/^2 jobs wait;/);
+});
+
 it('takes a clock for right that differs by no more than the answer was on its way', () => {
   expect(judgeSkew(1500, 1000).status).toBe('pass');
   expect(judgeSkew(-5000, 1)).toMatchObject({ status: 'warn' });
@@ -117,8 +183,11 @@ it('takes a clock for right that differs by no more than the answer was on its w
 });
 
 it('fails answers that the service would take for a frozen server', () => {
-  expect(judgeLatency([5, 1200, 5], 2000)).toMatchObject({ status: 'fail', condition: 'timeout' });
+  expect(judgeLatency([5, 1200, 5], 2000)).toMatchObject({ status: 'fail', condition: 'slow' });
+  // The service calls it so from 500 ms on.
+  expect(judgeLatency([600, 600, 600], 2000)).toMatchObject({ status: 'warn', condition: 'slow' });
   expect(judgeLatency([1, 1, 400], 2000)).toMatchObject({ status: 'warn' });
+  expect(judgeLatency([100, 100, 100], 2000)).not.toHaveProperty('condition');
   expect(judgeLatency([1, 1, 2], 2000).status).toBe('pass');
 });
 
