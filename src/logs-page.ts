@@ -18,8 +18,10 @@ and to alert on: names and fields are kept, texts may change. Every line has \`t
 \`{ type, message, code, stack }\`. Payloads, results and secrets are never written. A JSON schema is in
 [logs.schema.json](logs.schema.json).
 
-One line for each outcome of a job; about an outage one line at its start, one after 30 s and then one a
-minute, one at its end.
+One line for each outcome of a job; about an outage one line at its start, one when its cause is another
+(\`outage.cause\`), one after 30 s and then one a minute, one at its end: 8 a minute at the most. \`condition\`,
+\`cause\`, \`remedy\` and \`docs\` are those of [conditions.md](conditions.md); \`outage.closed\` has the condition that
+lasted longest.
 
 | event | level | when | fields |
 |---|---|---|---|
