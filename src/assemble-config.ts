@@ -82,6 +82,7 @@ export function assemble({ values, perQueue, given, cwd, version }: Values): Con
       writeToken: get('HTTP_WRITE_TOKEN'),
       readToken: get('HTTP_READ_TOKEN'),
       publicUrl: get('HTTP_PUBLIC_URL'),
+      allowedHosts: get('HTTP_ALLOWED_HOSTS'),
       ratePerSecondMax: get('HTTP_RATE_MAX'),
     },
     metrics: { host: get('METRICS_HOST'), port: get('METRICS_PORT') },

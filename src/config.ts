@@ -73,6 +73,8 @@ export interface Config {
     readToken: string | undefined;
     /** The origin under which a proxy serves this service, e.g. `https://jobs.example`. */
     publicUrl: string | undefined;
+    /** Names, beside loopback and `publicUrl`, under which browsers may ask. */
+    allowedHosts: readonly string[];
     /** Requests of one address in a second. */
     ratePerSecondMax: number;
   };

@@ -87,6 +87,8 @@ const hosts = z.string().transform((text, context) => {
   return found;
 });
 
+const names = list.pipe(z.array(z.string().regex(/^[a-z0-9_.-]+$/i)));
+
 /** Scheme, host and port, as browsers send it in `Origin`. */
 const origin = z.string().transform((text, context) => {
   const url = URL.canParse(text) ? new URL(text) : undefined;
@@ -280,7 +282,7 @@ export const settings: Readonly<Record<string, Setting>> = {
     HTTP_TOKEN: {
       ...kinds.text,
       secret: true,
-      text: 'Bearer token that may do everything; required when HTTP_HOST is not a loopback address.',
+      text: 'Bearer token that may do everything; required when HTTP_HOST is not a loopback address, and then at least 16 characters, as the others.',
     },
     HTTP_WRITE_TOKEN: {
       ...kinds.text,
@@ -296,6 +298,12 @@ export const settings: Readonly<Record<string, Setting>> = {
       parse: origin,
       allowed: 'an origin such as https://jobs.example.com',
       text: 'How browsers reach the service through a proxy; https makes cookies `Secure`.',
+    },
+    HTTP_ALLOWED_HOSTS: {
+      parse: names,
+      allowed: 'names without a port, separated by commas',
+      default: '',
+      text: 'Names under which browsers may ask, beside `localhost`, addresses and HTTP_PUBLIC_URL; of these a DNS rebinding is feared. Other programs may use any name.',
     },
     HTTP_RATE_MAX: {
       ...kinds.count(1, 1_000_000),

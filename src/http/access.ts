@@ -1,7 +1,8 @@
 /**
  * Who may ask. On loopback: only what was addressed to a loopback name, so that a web page which
  * rebinds its DNS name to 127.0.0.1, or posts across origins, cannot enqueue. Elsewhere: only who
- * has a token, or the cookie that a browser got for it. Never compares secrets in a time that
+ * has a token, or the cookie that a browser got for it; and from a browser only what was addressed to
+ * a name of ours, for a port that a container publishes on loopback can be rebound to as well. Never compares secrets in a time that
  * depends on them.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
@@ -19,6 +20,8 @@ export interface AccessRequest {
 export interface AccessOptions {
   /** The address that the server is bound to. */
   host: string;
+  /** Names, beside loopback, under which browsers may ask. */
+  allowedHosts?: readonly string[];
   /** Asked for wherever one is set. */
   tokens?: Tokens;
   /** The origin under which a proxy serves this service, e.g. `https://jobs.example`. */
@@ -71,14 +74,17 @@ export function accessRules(options: AccessOptions): Access {
 class AccessRules implements Access {
   readonly #onLoopback: boolean;
   readonly #publicOrigin: string | undefined;
+  readonly #allowedHosts: ReadonlySet<string>;
   readonly #cookie: string;
   readonly #wall: () => number;
   #tokens: Tokens = {};
   #digests: [Scope, Buffer][] = [];
 
-  constructor({ host, tokens = {}, publicOrigin, wall = Date.now }: AccessOptions) {
+  constructor(options: AccessOptions) {
+    const { host, allowedHosts = [], tokens = {}, publicOrigin, wall = Date.now } = options;
     this.#onLoopback = isLoopback(host);
     this.#publicOrigin = publicOrigin;
+    this.#allowedHosts = new Set(allowedHosts.map((name) => name.toLowerCase()));
     this.#cookie = cookieNameOf(publicOrigin);
     this.#wall = wall;
     this.renew(tokens);
@@ -102,7 +108,7 @@ class AccessRules implements Access {
 
   check(request: AccessRequest, need: Need): void {
     const { headers, method } = request;
-    if (this.#onLoopback) this.#checkAddressee(headers);
+    if (this.#onLoopback || isOfBrowser(headers)) this.#checkAddressee(headers);
     this.#checkOrigin(method, headers);
     if (need === 'open' || need === 'probe') return;
     const scope = this.scopeOf(headers);
@@ -154,12 +160,19 @@ class AccessRules implements Access {
 
   #checkAddressee({ host }: IncomingHttpHeaders): void {
     const name = host === undefined ? undefined : hostNameOf(host);
-    if (name !== undefined && isLoopback(name)) return;
+    if (name !== undefined && (isLoopback(name) || this.#allowedHosts.has(name))) return;
     if (this.#publicOrigin !== undefined && host === new URL(this.#publicOrigin).host) return;
+    // An address cannot be rebound: what was asked for is what answers.
+    if (!this.#onLoopback && name !== undefined && isAddress(name)) return;
+    const addressee = JSON.stringify(host ?? '');
     throw new AccessDeniedError(
       'forbidden',
-      `The request is addressed to ${JSON.stringify(host ?? '')}, but this service listens on loopback only.`,
-      'Ask http://127.0.0.1 or http://localhost; to serve other names set HTTP_HOST and HTTP_TOKEN, or HTTP_PUBLIC_URL for a proxy.',
+      this.#onLoopback
+        ? `The request is addressed to ${addressee}, but this service listens on loopback only.`
+        : `A browser asks for ${addressee}, which is no name that this service knows as its own.`,
+      this.#onLoopback
+        ? 'Ask http://127.0.0.1 or http://localhost; to serve other names set HTTP_HOST and HTTP_TOKEN, or HTTP_PUBLIC_URL for a proxy.'
+        : 'Ask for its address, or set HTTP_PUBLIC_URL (behind a proxy) or HTTP_ALLOWED_HOSTS.',
     );
   }
 
@@ -219,6 +232,22 @@ function isSameOrigin(origin: string, host: string | undefined): boolean {
   if (!URL.canParse(origin)) return false;
   const url = new URL(origin);
   return host !== undefined && /^https?:$/.test(url.protocol) && url.host === host.toLowerCase();
+}
+
+/**
+ * Whether a browser sends this: each request of one has a language, and most where they come from.
+ * Node's `fetch` says `*`, and `cors` for a mode. A program that sends such headers is taken for one.
+ */
+function isOfBrowser(headers: IncomingHttpHeaders): boolean {
+  const { origin, referer, 'accept-language': language } = headers;
+  if (origin !== undefined || referer !== undefined) return true;
+  if (headers['sec-fetch-site'] !== undefined || headers['sec-fetch-dest'] !== undefined)
+    return true;
+  return language !== undefined && language !== '*';
+}
+
+function isAddress(name: string): boolean {
+  return ipaddr.isValid(name.replace(/^\[|\]$/g, ''));
 }
 
 function hostNameOf(host: string): string | undefined {

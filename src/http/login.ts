@@ -44,10 +44,11 @@ export async function registerLogin(
   });
 
   app.post('/login', async (request, reply) => {
+    if (limits.wrongTokens.isSpent(request.ip)) throw limits.tooManyWrongTokens(request.ip);
     const token = request.body instanceof URLSearchParams ? request.body.get('token')?.trim() : '';
     const granted = token ? access.scopeOfToken(token) : undefined;
     if (granted === undefined) {
-      await limits.countWrongToken(request);
+      limits.wrongTokens.count(request.ip);
       return sendPage(reply, 'login-refused.html', 401);
     }
     const value = sessionOf(granted, access.tokens, Date.now());

@@ -8,10 +8,10 @@ import type { AddressInfo, Socket } from 'node:net';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
-import { AccessDeniedError, ConfigError, InvalidInputError, ServiceBusyError } from '../errors.ts';
+import { AccessDeniedError, InvalidInputError, ServiceBusyError } from '../errors.ts';
 import type { Part } from '../part.ts';
 import type { Client } from '../queue/client.ts';
-import { accessRules, isLoopback, isTls } from './access.ts';
+import { accessRules, isTls } from './access.ts';
 import { BOARD_PATH, registerBoard } from './board.ts';
 import type { Consumption, HttpContext, Keeping } from './context.ts';
 import { registerDocument } from './document.ts';
@@ -27,6 +27,7 @@ import { registerMetrics } from './metrics.ts';
 import { registerOutages } from './outages.ts';
 import { registerPages } from './pages.ts';
 import { PROBLEM_TYPE, toProblem } from './problem.ts';
+import { assertProtected } from './protection.ts';
 import { endpoints, type Need, needOf } from './routes.ts';
 import type { Tokens } from './session.ts';
 import { registerStatus } from './status.ts';
@@ -87,12 +88,12 @@ export interface HttpServer extends Part {
 }
 
 /**
- * @throws ConfigError when it would listen beyond loopback without a token
+ * @throws ConfigError when it would listen beyond loopback without a token that nobody guesses
  */
 export function createHttpServer(options: HttpServerOptions): HttpServer {
   const { config, log } = options;
-  const { host, port, token, publicUrl } = config.http;
-  if (config.http.enabled) assertProtected(host, token, publicUrl);
+  const { host, port, publicUrl, allowedHosts } = config.http;
+  if (config.http.enabled) assertProtected(config.http);
   const stopping = new AbortController();
   const context: HttpContext = {
     ...options,
@@ -101,7 +102,12 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     replicas: options.replicas ?? (async () => ({ replicas: [], isComplete: false })),
     traced: options.traced,
     metrics: options.metrics ?? (async () => ({ contentType: 'text/plain', body: '' })),
-    access: accessRules({ host, tokens: tokensOf(config), publicOrigin: publicUrl }),
+    access: accessRules({
+      host,
+      allowedHosts,
+      tokens: tokensOf(config),
+      publicOrigin: publicUrl,
+    }),
     outages: options.outages ?? (async () => []),
     fleetOutages: options.fleetOutages ?? (async () => ({ outages: [] })),
     warnings: options.warnings ?? (() => []),
@@ -121,7 +127,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     name: 'http server',
     routes,
     renewTokens(renewed) {
-      if (config.http.enabled) assertProtected(host, renewed.http.token, publicUrl);
+      if (config.http.enabled) assertProtected({ ...renewed.http, host, publicUrl });
       context.access.renew(tokensOf(renewed));
     },
     get address() {
@@ -255,11 +261,11 @@ function build(
 function guard(app: FastifyInstance, { access, stopping }: HttpContext, limits: Limits): void {
   app.addHook('onRequest', async (request, reply) => {
     const need = needOfRequest(request);
+    if (request.headers.authorization !== undefined) checkToken(request, access, limits, need);
     try {
       access.check(request, need);
     } catch (error) {
       if (!(error instanceof AccessDeniedError) || error.kind !== 'unauthenticated') throw error;
-      if (request.headers.authorization !== undefined) await limits.countWrongToken(request);
       if (wantsForm(request)) return sendToForm(reply);
       throw error;
     }
@@ -271,26 +277,26 @@ function guard(app: FastifyInstance, { access, stopping }: HttpContext, limits: 
   });
 }
 
-function needOfRequest({ method, routeOptions }: FastifyRequest): Need {
-  return needOf(method, routeOptions.url);
+/**
+ * Counts a wrong token, wherever it is shown: each route would tell a right one by its answer. Who has
+ * shown too many gets no answer that depends on one; a probe then tells what it tells to anybody.
+ */
+function checkToken(
+  request: FastifyRequest,
+  access: HttpContext['access'],
+  limits: Limits,
+  need: Need,
+): void {
+  if (!access.isLocked) return;
+  const { headers, ip } = request;
+  if (limits.wrongTokens.isSpent(ip)) {
+    if (need !== 'probe') throw limits.tooManyWrongTokens(ip);
+    delete headers.authorization;
+  } else if (access.scopeOf(headers) === undefined) limits.wrongTokens.count(ip);
 }
 
-/** An open door to the network needs a lock: refuse to start rather than serve strangers. */
-function assertProtected(
-  host: string,
-  token: string | undefined,
-  publicUrl: string | undefined,
-): void {
-  if (token !== undefined && token !== '') return;
-  if (isLoopback(host) && publicUrl === undefined) return;
-  const where = isLoopback(host) ? `HTTP_PUBLIC_URL=${publicUrl}` : `HTTP_HOST=${host}`;
-  throw new ConfigError([
-    {
-      where: 'HTTP_TOKEN',
-      value: 'not set',
-      allowed: `${where} can be reached from other machines: set HTTP_TOKEN (or HTTP_TOKEN_FILE), or only HTTP_HOST=127.0.0.1`,
-    },
-  ]);
+function needOfRequest({ method, routeOptions }: FastifyRequest): Need {
+  return needOf(method, routeOptions.url);
 }
 
 /** Graceful until shortly before `deadline`, then every connection is cut. */

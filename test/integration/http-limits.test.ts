@@ -103,8 +103,27 @@ describe('one address', () => {
     }
     expect(new Set(statuses)).toEqual(new Set([401]));
     expect((await signIn(guessed, 'one more')).status).toBe(429);
+    // The right one is not told from a wrong one any more, by no route.
     const headers = { authorization: `Bearer ${TOKENS.administer}` };
-    expect((await fetch(`${guessed.url}/v1/queues`, { headers })).status).toBe(200);
+    for (const path of ['/v1/queues', '/login', '/pages/page.css']) {
+      const answer = await fetch(guessed.url + path, { headers, redirect: 'manual' });
+      expect([path, answer.status]).toEqual([path, 429]);
+      expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(1);
+    }
+    expect((await signIn(guessed, TOKENS.administer)).status).toBe(429);
+    const probe = await fetch(`${guessed.url}/readyz`, { headers });
+    expect(await probe.json()).toEqual({ service: 'holdfast', status: 'ok' });
+  });
+
+  it('that tries tokens at a probe has as many tries, and one with a cookie goes on', async () => {
+    await using guessed = await start({ token: TOKENS.administer });
+    const cookie = cookieOf(await signIn(guessed, TOKENS.administer)).split(';')[0]!;
+    for (let i = 0; i < WRONG_TOKENS_PER_MINUTE_MAX; i++) {
+      const headers = { authorization: `Bearer guess-${i}` };
+      expect((await fetch(`${guessed.url}/livez`, { headers })).status).toBe(200);
+    }
+    expect((await signIn(guessed, TOKENS.administer)).status).toBe(429);
+    expect((await fetch(`${guessed.url}/v1/queues`, { headers: { cookie } })).status).toBe(200);
   });
 });
 

@@ -11,7 +11,7 @@ import { type HttpService, rawRequest, startHttpService } from '../support/http-
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 
 const FAST: EventsTiming = { pollIntervalMs: 20, heartbeatMs: 60, streamsMax: 2 };
-const TOKEN = 'test-token';
+const TOKEN = 'a-token-of-the-tests';
 
 let redis: RedisServer;
 beforeAll(async () => {

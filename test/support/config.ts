@@ -72,6 +72,7 @@ export function testConfig(overrides: Partial<Config> = {}): Config {
       writeToken: undefined,
       readToken: undefined,
       publicUrl: undefined,
+      allowedHosts: [],
       ratePerSecondMax: 100_000,
     },
     metrics: { host: '127.0.0.1', port: undefined },

@@ -110,3 +110,52 @@ describe('a service with a token', () => {
     expect(accessRules({ host: '0.0.0.0' }).maySeeDetail({})).toBe(false);
   });
 });
+
+describe('a service that listens elsewhere, asked by a browser', () => {
+  const rules = accessRules({
+    host: '0.0.0.0',
+    tokens: { administer: 'correct-horse-battery-staple' },
+    publicOrigin: 'https://jobs.example',
+    allowedHosts: ['Jobs.Internal'],
+  });
+  const authorization = 'Bearer correct-horse-battery-staple';
+  const port = ':18765';
+
+  it.each([
+    { origin: `http://evil.example${port}` },
+    { referer: `http://evil.example${port}/page` },
+    { 'sec-fetch-site': 'same-origin' },
+    { 'sec-fetch-dest': 'empty' },
+    { 'accept-language': 'en-GB,en;q=0.5' },
+  ])('refuses a name that is not its own, whatever shows the browser: %o', (shown) => {
+    const headers = { host: `evil.example${port}`, authorization, ...shown };
+    for (const request of [get(headers), post(headers)]) {
+      expect(() => rules.check(request, 'administer')).toThrow(/no name that this service knows/);
+      expect(() => rules.check(request, 'open')).toThrow(/HTTP_ALLOWED_HOSTS/);
+    }
+  });
+
+  it.each([
+    'localhost:8080',
+    '127.0.0.1:8080',
+    '192.168.1.20:8080',
+    '[fd00::5]:8080',
+    'jobs.example',
+    'jobs.internal:8080',
+  ])('serves it under %s', (host) => {
+    const origin = host === 'jobs.example' ? 'https://jobs.example' : `http://${host}`;
+    const headers = { host, authorization, origin, 'accept-language': 'de' };
+    expect(() => rules.check(post(headers), 'write')).not.toThrow();
+  });
+
+  it.each([
+    {},
+    { 'sec-fetch-mode': 'cors', 'accept-language': '*', 'user-agent': 'node' },
+    { 'user-agent': 'curl/8.5.0', accept: '*/*' },
+    { 'user-agent': 'kube-probe/1.33' },
+  ])('serves programs under any name: %o', (headers) => {
+    expect(() =>
+      rules.check(post({ host: 'worker:8080', authorization, ...headers }), 'write'),
+    ).not.toThrow();
+  });
+});
