@@ -30,14 +30,14 @@ RUN apt-get update \
 # What /app does not have itself (zod, bullmq, undici …) its handlers find in Holdfast's packages.
 # Named volumes take over the owner that they find here: so the first start can write.
 RUN install -d -o 1000 -g 1000 /app \
- && install -d -o 1000 -g 1000 -m 0700 /data /data/journal \
+ && install -d -o 1000 -g 1000 -m 0700 /data /data/journal /data/outages /data/secrets \
  && install -d -o 1000 -g 1000 /data/output \
  && ln -s /holdfast/node_modules /node_modules \
  && ln -s /holdfast/src/bin.mjs /usr/local/bin/holdfast
 COPY --from=dependencies /holdfast/node_modules /holdfast/node_modules
 COPY package.json LICENSE /holdfast/
 COPY src/bin.mjs /holdfast/src/bin.mjs
-COPY deploy/container/healthcheck.mjs /holdfast/healthcheck.mjs
+COPY deploy/container/*.mjs /holdfast/
 COPY --from=build /holdfast/dist /holdfast/dist
 COPY docs /app/docs
 COPY config /app/config

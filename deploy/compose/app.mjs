@@ -3,10 +3,12 @@
  * that asking again after a missing answer adds nothing twice. Gives up no question: what is not
  * accepted is sent again until it is.
  */
+
 import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 
-const { HOLDFAST_URL = 'http://127.0.0.1:8080', HTTP_TOKEN = '', EVERY_MS = '5000' } = process.env;
+const { HOLDFAST_URL = 'http://127.0.0.1:8080', EVERY_MS = '5000' } = process.env;
 const ANSWER_MS = 3000;
 const AGAIN_MS = 1000;
 const QUESTIONS = [
@@ -41,7 +43,7 @@ async function post(question, key) {
       method: 'POST',
       headers: {
         'content-type': 'application/json',
-        authorization: `Bearer ${HTTP_TOKEN}`,
+        authorization: `Bearer ${token()}`,
         'idempotency-key': key,
       },
       body: JSON.stringify({ data: { question } }),
@@ -52,6 +54,12 @@ async function post(question, key) {
   } catch (error) {
     return { error: error.cause?.code ?? error.name };
   }
+}
+
+/** From the file it is read each time: the first start of the service makes it, and it may be changed. */
+function token() {
+  const { HTTP_TOKEN, HTTP_TOKEN_FILE } = process.env;
+  return HTTP_TOKEN || readFileSync(HTTP_TOKEN_FILE, 'utf8').trim();
 }
 
 function rest(ms) {

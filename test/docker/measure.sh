@@ -22,7 +22,7 @@ docker network create "$network" >/dev/null
 trap 'docker rm -f -v holdfast-measure >/dev/null 2>&1 || true; docker network rm "$network" >/dev/null' EXIT
 for _ in $(seq "$runs"); do
   docker create --name holdfast-measure --network "$network" -p "127.0.0.1:$port:8080" \
-    -e REDIS_URL=redis://nobody:6379 -e HTTP_HOST=0.0.0.0 -e HTTP_TOKEN=measure holdfast:measure >/dev/null
+    -e REDIS_URL=redis://nobody:6379 -e HTTP_HOST=0.0.0.0 -e HTTP_TOKEN=measured-by-the-tests holdfast:measure >/dev/null
   began=$(date +%s%3N)
   docker start holdfast-measure >/dev/null
   until curl -sf -o /dev/null "127.0.0.1:$port/startupz"; do sleep 0.01; done

@@ -127,8 +127,24 @@ describe('the compose file', () => {
   });
 
   it('sets only what Holdfast knows', () => {
-    const unknown = Object.keys(worker!.environment ?? {}).filter((name) => !(name in settings));
-    expect(unknown).toEqual([]);
+    const names = Object.keys(worker!.environment ?? {}).map((name) => name.replace(/_FILE$/, ''));
+    expect(names.filter((name) => !(name in settings))).toEqual([]);
+  });
+
+  it('has no token that is the same everywhere', () => {
+    for (const { environment } of [worker!, services.app!]) {
+      expect(environment).toMatchObject({
+        HTTP_TOKEN: expect.stringMatching(/^\$\{HTTP_TOKEN:-\}$/),
+      });
+      expect(environment?.HTTP_TOKEN_FILE).toMatch(/^\/data\/secrets\//);
+    }
+  });
+
+  it('keeps on volumes what must outlive a container', () => {
+    const mounted = worker!.volumes?.map((volume) => volume.split(':')[1]);
+    expect(mounted).toEqual(
+      expect.arrayContaining(['/data/journal', '/data/outages', '/data/output', '/data/secrets']),
+    );
   });
 });
 
@@ -161,5 +177,6 @@ interface PodOwner {
 interface ComposeService {
   environment?: Record<string, string>;
   ports?: string[];
+  volumes?: string[];
   stop_grace_period?: string;
 }
