@@ -249,7 +249,8 @@ export class ServiceMetrics implements Part {
     this.#collectJournal(followed.journal.stats());
     for (const state of followed.queues()) {
       const { levels } = this.#seriesOf(state.queue);
-      levels.consuming.set(state.isConsuming ? 1 : 0);
+      const isPaused = followed.figures.isPaused(state.queue);
+      levels.consuming.set(state.isConsuming && !isPaused ? 1 : 0);
       levels.concurrency.set(state.concurrency);
       levels.allowed.set(followed.target.allowedConcurrency(state.queue));
       levels.running.set(state.running);
@@ -320,14 +321,22 @@ export class ServiceMetrics implements Part {
     );
     metrics.replace(
       'holdfast_queue_backlog_jobs',
-      current.map(({ queue, counts: { waiting = 0, prioritized = 0 } }) => ({
+      // Nobody is to begin what is paused: not late, and no reason for more replicas.
+      current.map(({ queue, isPaused, counts: { waiting = 0, prioritized = 0 } }) => ({
         labels: { queue },
-        value: waiting + prioritized,
+        value: isPaused ? 0 : waiting + prioritized,
       })),
     );
     metrics.replace(
+      'holdfast_queue_paused',
+      current.map(({ queue, isPaused }) => ({ labels: { queue }, value: isPaused ? 1 : 0 })),
+    );
+    metrics.replace(
       'holdfast_queue_oldest_job_age_seconds',
-      current.map(({ queue, oldestAgeMs }) => ({ labels: { queue }, value: oldestAgeMs / 1000 })),
+      current.map(({ queue, isPaused, oldestAgeMs }) => ({
+        labels: { queue },
+        value: isPaused ? 0 : oldestAgeMs / 1000,
+      })),
     );
   }
 }

@@ -4,11 +4,14 @@
  */
 import type { Logger } from 'pino';
 import type { Config } from './config.ts';
+import type { QueueConsumption } from './http/context.ts';
 import { type Journal, openJournal } from './journal/journal.ts';
+import type { QueueFigures } from './queue/queue-figures.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from './redis/embedded.ts';
 import type { RunningParts } from './running-parts.ts';
 import { startTracing, type Tracing } from './telemetry/tracing.ts';
 import { systemClock } from './time.ts';
+import type { QueueState } from './worker/runtime.ts';
 
 interface Surroundings {
   config: Config;
@@ -59,4 +62,10 @@ export async function openServiceJournal(
     );
   });
   return journal;
+}
+
+/** A queue as its worker and Redis see it: the worker of a paused one asks for jobs and is given none. */
+export function withPause(state: QueueState, figures: QueueFigures): QueueConsumption {
+  if (!state.isConsuming || !figures.isPaused(state.queue)) return state;
+  return { ...state, isConsuming: false, reason: 'paused' };
 }

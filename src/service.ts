@@ -33,7 +33,7 @@ import { drained } from './service-burst.ts';
 import type { Service, ServiceOptions } from './service-contract.ts';
 import { ServiceMetrics } from './service-metrics.ts';
 import { ServiceNote } from './service-note.ts';
-import { openEmbedded, openServiceJournal, openTracing } from './service-parts.ts';
+import { openEmbedded, openServiceJournal, openTracing, withPause } from './service-parts.ts';
 import { createLogger } from './telemetry/log.ts';
 import { systemClock } from './time.ts';
 import { loadHooks } from './worker/hooks.ts';
@@ -196,6 +196,7 @@ class HoldfastService implements Service {
       clock: systemClock,
       queues: runtime.state().queues.map(({ queue }) => queue),
       prefix: config.redis.prefix,
+      backoffOf: (queue) => workers.find((worker) => worker.queue === queue)?.backoff,
       counts: (queue) => client.counts(queue),
       redis: () => target.generation(),
     });
@@ -225,8 +226,10 @@ class HoldfastService implements Service {
       consumption: () => ({
         isStarted: this.#isStarted,
         isStopping: this.#stopping !== undefined,
-        queues: runtime.state().queues,
+        queues: runtime.state().queues.map((state) => withPause(state, figures)),
       }),
+      redis: () => target.generation()?.client,
+      look: () => figures.look(),
       keeping: () => keepingOf(journal.stats()),
       replicas: () => fleet.view(),
       journal: () => journal.stats(),

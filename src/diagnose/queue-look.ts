@@ -1,5 +1,6 @@
 /** Reads what a queue of BullMQ is like from its keys, without BullMQ: quick, bounded, changes nothing. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { lookAtQueue } from '../queue/next-job.ts';
 import { isNotAllowed, type Link } from './link.ts';
 
 const QUEUES_MAX = 200;
@@ -21,7 +22,7 @@ export interface QueueSeen {
   delayed: number;
   failed: number;
   isPaused: boolean;
-  /** How long the job has waited that is to run next, ms. */
+  /** For how long the job that is next has been due, ms. */
   oldestWaitMs: number | undefined;
   /** Ids of active jobs whose lock is gone, twice looked at. */
   unlocked: readonly string[];
@@ -63,34 +64,35 @@ export async function lookAt(
 ): Promise<QueueSeen> {
   const key = (part: string): string => `${prefix}:${name}:${part}`;
   const { client } = link;
-  const [wait, paused, active, delayed, failed, meta, failedHour, completedHour] = await link.ask(
-    name,
-    Promise.all([
-      client.llen(key('wait')),
-      client.llen(key('paused')),
-      client.lrange(key('active'), 0, ACTIVE_MAX - 1),
-      client.zcard(key('delayed')),
-      client.zcard(key('failed')),
-      client.hmget(key('meta'), 'paused', 'version'),
-      client.zcount(key('failed'), now - HOUR_MS, '+inf'),
-      client.zcount(key('completed'), now - HOUR_MS, '+inf'),
-    ]),
-  );
-  const list = paused > 0 ? 'paused' : 'wait';
-  const [oldest] = await link.ask(name, client.lrange(key(list), -1, -1));
+  const [wait, prioritized, paused, active, delayed, failed, version, failedHour, completedHour] =
+    await link.ask(
+      name,
+      Promise.all([
+        client.llen(key('wait')),
+        client.zcard(key('prioritized')),
+        client.llen(key('paused')),
+        client.lrange(key('active'), 0, ACTIVE_MAX - 1),
+        client.zcard(key('delayed')),
+        client.zcard(key('failed')),
+        client.hget(key('meta'), 'version'),
+        client.zcount(key('failed'), now - HOUR_MS, '+inf'),
+        client.zcount(key('completed'), now - HOUR_MS, '+inf'),
+      ]),
+    );
+  const { isPaused, dueAt } = await link.ask(name, lookAtQueue(client, prefix, name));
   return {
     name,
-    waiting: wait + paused,
+    waiting: wait + prioritized + paused,
     active: active.length,
     delayed,
     failed,
-    isPaused: meta[0] !== null,
-    oldestWaitMs: await ageOf(link, oldest, key, now),
+    isPaused,
+    oldestWaitMs: dueAt === undefined ? undefined : Math.max(0, now - dueAt),
     unlocked: await unlockedOf(link, active, key),
     failedLastHour: failedHour,
     completedLastHour: completedHour,
     stalledOut: failedHour === 0 ? 0 : await stalledOutOf(link, key),
-    version: meta[1] ?? undefined,
+    version: version ?? undefined,
   };
 }
 
@@ -107,18 +109,6 @@ export async function lockNames(
     const [queue, ...id] = key.slice(prefix.length + 1, -':lock'.length).split(':');
     return names.has(queue!) && id.length > 0 ? [{ key, queue: queue!, id: id.join(':') }] : [];
   });
-}
-
-async function ageOf(
-  link: Link,
-  id: string | undefined,
-  key: (part: string) => string,
-  now: number,
-): Promise<number | undefined> {
-  if (id === undefined) return undefined;
-  const text = await link.ask('HGET', link.client.hget(key(id), 'timestamp'));
-  const at = Number(text);
-  return text === null || !Number.isFinite(at) ? undefined : Math.max(0, now - at);
 }
 
 async function unlockedOf(

@@ -1,6 +1,7 @@
 /**
  * What the routes are given: the parts of the service that HTTP shows or feeds. Types only.
  */
+import type { Cluster, Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
 import type { JournalStats } from '../journal/contract.ts';
@@ -18,7 +19,7 @@ export interface QueueConsumption {
   queue: string;
   /** This replica takes jobs of it now. */
   isConsuming: boolean;
-  /** Why not, when it does not: `not in QUEUES`, `quiet`, `redis away` … */
+  /** Why not, when it does not: `not in QUEUES`, `quiet`, `paused`, `redis away` … */
   reason?: string | undefined;
   /** It takes nothing although it should, and only a new process helps. */
   isStuck?: boolean | undefined;
@@ -51,6 +52,10 @@ export interface HttpContext {
   /** Its state, and an operator's way to open and release its breaker by hand. */
   target: Pick<RedisTarget, 'state' | 'isolate' | 'release'>;
   consumption: () => Consumption;
+  /** The connection, for small reads; undefined while Redis is away. */
+  redis: () => Redis | Cluster | undefined;
+  /** Has what only Redis knows of the queues looked at, if that is long ago. Never fails, never waits long. */
+  look: () => Promise<void>;
   /** The journal's side of readiness; absent: jobs are kept in Redis only. */
   keeping: () => Keeping;
   /** This replica and the others. Never waits long, never fails because Redis is away. */

@@ -19,10 +19,11 @@ interface Health {
 }
 
 export function registerHealth(app: FastifyInstance, context: HttpContext): void {
-  const route = (path: string, health: (params: { queue?: string }) => Health): void => {
+  type Question = (params: { queue?: string }) => Health | Promise<Health>;
+  const route = (path: string, health: Question): void => {
     // Reachable without a token; then it tells a status and nothing else.
-    app.get(path, (request: FastifyRequest, reply) => {
-      const { status, isGreen, detail } = health(request.params as { queue?: string });
+    app.get(path, async (request: FastifyRequest, reply) => {
+      const { status, isGreen, detail } = await health(request.params as { queue?: string });
       const body = { service: SERVICE, status };
       const isFull = context.access.maySeeDetail(request.headers);
       return reply.code(isGreen ? 200 : 503).send(isFull ? { ...body, ...detail } : body);
@@ -47,7 +48,11 @@ function liveness({ config, consumption }: HttpContext): Health {
 }
 
 /** Whether this replica takes jobs: of the queue, or of any. */
-function consuming({ config, consumption }: HttpContext, queue?: string): Health {
+async function consuming(
+  { config, consumption, look }: HttpContext,
+  queue?: string,
+): Promise<Health> {
+  await look();
   const { queues } = consumption();
   const asked = queue === undefined ? queues : queues.filter((one) => one.queue === queue);
   const isGreen = asked.some(({ isConsuming }) => isConsuming);

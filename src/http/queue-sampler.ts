@@ -1,10 +1,11 @@
 /**
- * What the status page shows of the queues: counts and the oldest waiting job from Redis, and how many
+ * What the status page shows of the queues: counts, the oldest job that could begin and whether it is paused from Redis, and how many
  * jobs end here per minute. Many watchers share one reading. While Redis is away the last reading stays,
  * with its time: unknown is not zero.
  */
 import type { Client } from '../queue/client.ts';
-import type { QueueConsumption } from './context.ts';
+import { lookAtQueue, type QueueLook } from '../queue/next-job.ts';
+import type { HttpContext, QueueConsumption } from './context.ts';
 import { within } from './deadline.ts';
 
 export interface QueueReading {
@@ -12,8 +13,9 @@ export interface QueueReading {
   active: number;
   delayed: number;
   failed: number;
-  /** When the job that waits longest was added, ms since the epoch. */
+  /** Since when the job that is next has been due, ms since the epoch. */
   oldestAt: number | null;
+  isPaused: boolean;
   /** ms since the epoch */
   readAt: number;
 }
@@ -28,6 +30,8 @@ const RATE_STEP_MS = 5000;
 
 export class QueueSampler {
   readonly #client: Client;
+  readonly #redis: HttpContext['redis'];
+  readonly #prefix: string;
   readonly #queues: () => readonly QueueConsumption[];
   readonly #readings = new Map<string, QueueReading>();
   /** Jobs that had ended by an instant of the monotonic clock, oldest first. */
@@ -36,9 +40,11 @@ export class QueueSampler {
   #readAt = Number.NEGATIVE_INFINITY;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(client: Client, queues: () => readonly QueueConsumption[]) {
-    this.#client = client;
-    this.#queues = queues;
+  constructor(context: Pick<HttpContext, 'client' | 'redis' | 'config' | 'consumption'>) {
+    this.#client = context.client;
+    this.#redis = context.redis;
+    this.#prefix = context.config.redis.prefix;
+    this.#queues = () => context.consumption().queues;
   }
 
   /** Begins to count what ends here, until `signal` aborts. */
@@ -85,22 +91,23 @@ export class QueueSampler {
   }
 
   async #read(queue: string): Promise<void> {
-    const found = Promise.all([this.#client.counts(queue), this.#oldestAt(queue)]);
-    const [counts, oldestAt] = await within(found, READ_WITHIN_MS, 'reading the queue');
+    const found = Promise.all([this.#client.counts(queue), this.#look(queue)]);
+    const [counts, { isPaused, dueAt }] = await within(found, READ_WITHIN_MS, 'reading the queue');
     const { waiting = 0, prioritized = 0, active = 0, delayed = 0, failed = 0 } = counts;
     this.#readings.set(queue, {
       waiting: waiting + prioritized,
       active,
       delayed,
       failed,
-      oldestAt,
+      oldestAt: dueAt ?? null,
+      isPaused,
       readAt: Date.now(),
     });
   }
 
-  async #oldestAt(queue: string): Promise<number | null> {
-    const jobs = await this.#client.queue(queue).getJobs(['waiting'], 0, 0, true);
-    const times = jobs.map((job) => job?.timestamp).filter((time) => time !== undefined);
-    return times.length === 0 ? null : Math.min(...times);
+  async #look(queue: string): Promise<QueueLook> {
+    const client = this.#redis();
+    if (client === undefined) return { isPaused: false, dueAt: undefined };
+    return await lookAtQueue(client, this.#prefix, queue);
   }
 }

@@ -57,6 +57,10 @@ export interface HttpServerOptions {
   client: Client;
   target: HttpContext['target'];
   consumption: () => Consumption;
+  /** The connection; default: there is none. */
+  redis?: HttpContext['redis'];
+  /** Looks at the queues, for `consumption`; default: does nothing. */
+  look?: HttpContext['look'];
   /** Whether jobs can be kept without Redis; default: they cannot. */
   keeping?: () => Keeping;
   /** The replicas of the fleet; default: none is known. */
@@ -97,6 +101,8 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   const stopping = new AbortController();
   const context: HttpContext = {
     ...options,
+    redis: options.redis ?? (() => undefined),
+    look: options.look ?? (async () => {}),
     keeping: options.keeping ?? (() => ({ canKeep: false, reason: 'no journal' })),
     journal: options.journal,
     replicas: options.replicas ?? (async () => ({ replicas: [], isComplete: false })),

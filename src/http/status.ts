@@ -25,7 +25,7 @@ const STREAM_MS_MAX = 10 * 60_000;
 const PROCESS_STARTED_AT = Math.round(Date.now() - process.uptime() * 1000);
 
 export function registerStatus(app: FastifyInstance, context: HttpContext): void {
-  const sampler = new QueueSampler(context.client, () => context.consumption().queues);
+  const sampler = new QueueSampler(context);
   app.addHook('onListen', async () => sampler.start(context.stopping));
   const timeline = new OutageTimeline(context);
   let streams = 0;
@@ -74,7 +74,7 @@ async function statusOf(context: HttpContext, sampler: QueueSampler, timeline: O
   const { config, target, consumption, journal } = context;
   const state = target.state();
   // While it is known to be away, asking would only tell so again.
-  if (state.breaker === 'closed') await sampler.refresh();
+  if (state.breaker === 'closed') await Promise.all([sampler.refresh(), context.look()]);
   const { queues, isStarted, isStopping } = consumption();
   const stats = journal?.();
   const shown = queues.map(

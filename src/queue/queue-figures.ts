@@ -6,11 +6,14 @@
  */
 import type { Cluster, Redis } from 'ioredis';
 import type { Clock, Instant } from '../time.ts';
+import { lookAtQueue } from './next-job.ts';
 
 export interface QueueFigure {
   queue: string;
   /** By BullMQ's state. */
   counts: Readonly<Record<string, number>>;
+  /** An operator paused it: nobody takes jobs of it, and they wait where they are. */
+  isPaused: boolean;
   /** For how long the next job has been due, ms; 0 without one. */
   oldestAgeMs: number;
 }
@@ -20,6 +23,8 @@ export interface QueueFiguresOptions {
   queues: readonly string[];
   /** BullMQ's key prefix. */
   prefix: string;
+  /** The pause before another try where a job says none: that of the queue's handler. */
+  backoffOf?(queue: string): unknown;
   counts(queue: string): Promise<Record<string, number>>;
   /** The connection, and the server's wall clock (ms since the epoch); undefined while Redis is away. */
   redis(): { client: Redis | Cluster; serverNow(): number } | undefined;
@@ -72,6 +77,11 @@ export class QueueFigures {
     return clock.now() - this.#answeredAt > limitMs ? [] : this.#figures;
   }
 
+  /** Whether the queue was paused when it was last looked at. */
+  isPaused(queue: string): boolean {
+    return this.current.some((figure) => figure.queue === queue && figure.isPaused);
+  }
+
   /** Every request under way is rejected when an outage begins, so this always ends. */
   async #ask(): Promise<void> {
     const { clock, queues } = this.#options;
@@ -84,47 +94,14 @@ export class QueueFigures {
   }
 
   async #figure(queue: string): Promise<QueueFigure> {
-    const [counts, oldestAgeMs] = await Promise.all([
-      this.#options.counts(queue),
-      this.#oldestAgeMs(queue),
-    ]);
-    return { queue, counts, oldestAgeMs };
-  }
-
-  /** Of the job that is next in either of BullMQ's two lists of jobs that could begin. */
-  async #oldestAgeMs(queue: string): Promise<number> {
-    const { prefix, redis } = this.#options;
+    const { prefix, redis, backoffOf } = this.#options;
     const connection = redis();
     if (!connection) throw new Error('Redis is away');
-    const { client } = connection;
-    const key = (name: string): string => `${prefix}:${queue}:${name}`;
-    const [waiting, prioritized] = await Promise.all([
-      client.lindex(key('wait'), -1),
-      client.zrange(key('prioritized'), '0', '0'),
+    const [counts, { isPaused, dueAt }] = await Promise.all([
+      this.#options.counts(queue),
+      lookAtQueue(connection.client, prefix, queue, backoffOf?.(queue)),
     ]);
-    const next = [waiting, ...prioritized].filter((id) => typeof id === 'string');
-    const jobs = await Promise.all(
-      next.map((id) => client.hmget(key(id), 'timestamp', 'opts', 'processedOn')),
-    );
-    const serverNow = connection.serverNow();
-    return Math.max(0, ...jobs.map((job) => serverNow - dueAt(job, serverNow)));
-  }
-}
-
-/** When a job could first begin, or began last if that is later: a retry is not as old as its job. */
-function dueAt(
-  [timestamp, options, processedOn]: readonly (string | null)[],
-  otherwise: number,
-): number {
-  if (timestamp === null || timestamp === undefined) return otherwise;
-  return Math.max(Number(timestamp) + delayOf(options), Number(processedOn ?? 0));
-}
-
-function delayOf(options: string | null | undefined): number {
-  try {
-    const { delay } = JSON.parse(options ?? '{}') as { delay?: unknown };
-    return typeof delay === 'number' ? delay : 0;
-  } catch {
-    return 0;
+    const oldestAgeMs = dueAt === undefined ? 0 : Math.max(0, connection.serverNow() - dueAt);
+    return { queue, counts, isPaused, oldestAgeMs };
   }
 }

@@ -131,7 +131,10 @@ export const metricTable = {
     'Workers rebuilt because nothing was taken although jobs waited.',
     'queue',
   ),
-  holdfast_queue_consuming: gauge('1 while this replica takes jobs of the queue.', 'queue'),
+  holdfast_queue_consuming: gauge(
+    '1 while this replica takes jobs of the queue; 0 also while that is paused.',
+    'queue',
+  ),
   holdfast_queue_concurrency: gauge(
     'Jobs of the queue that may run here by configuration.',
     'queue',
@@ -149,11 +152,15 @@ export const metricTable = {
   // Queues as Redis has them: every replica tells the same
   holdfast_queue_jobs: gauge('Jobs of the queue in Redis, by BullMQ’s state.', 'queue', 'state'),
   holdfast_queue_backlog_jobs: gauge(
-    'Jobs of the queue in Redis that could begin now: waiting and prioritized.',
+    'Jobs of the queue in Redis that could begin now: waiting and prioritized; 0 while it is paused.',
+    'queue',
+  ),
+  holdfast_queue_paused: gauge(
+    '1 while the queue is paused (`holdfast pause`); no series while Redis is away.',
     'queue',
   ),
   holdfast_queue_oldest_job_age_seconds: gauge(
-    'For how long the job that is next has been due; 0 without one, no series while Redis is away.',
+    'For how long the job that is next has been due; 0 without one and while the queue is paused, no series while Redis is away.',
     'queue',
   ),
   holdfast_queue_figures_failed_total: counter(

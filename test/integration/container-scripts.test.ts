@@ -1,22 +1,16 @@
 /** The scripts that the image brings along, run as the container runs them. */
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { ServiceNote } from '../../src/service-note.ts';
 import { testConfig } from '../support/config.ts';
 import { freePort } from '../support/redis-server.ts';
-
-function folder(): string {
-  const path = mkdtempSync(join(tmpdir(), 'holdfast-test-container-'));
-  onTestFinished(() => rmSync(path, { recursive: true, force: true }));
-  return path;
-}
+import { temporaryFolder } from '../support/temporary-folder.ts';
 
 interface Ended {
   code: number;
@@ -37,7 +31,7 @@ async function run(script: string, env: Record<string, string>): Promise<Ended> 
 describe('the health check', () => {
   /** A service whose port only its note tells, as when it stands in `.env`. */
   async function noted(status: number, host = '127.0.0.1') {
-    const dataDir = folder();
+    const dataDir = temporaryFolder();
     const server = createServer((request, response) => {
       response.writeHead(request.url === '/livez' ? status : 404).end();
     }).listen(0, host);
@@ -77,7 +71,7 @@ describe('the health check', () => {
 
 describe('the first token', () => {
   it('is made once, by one of the replicas that start together, and for its owner only', async () => {
-    const file = join(folder(), 'http-token');
+    const file = join(temporaryFolder(), 'http-token');
     const env = { HTTP_TOKEN_FILE: file };
     const runs = await Promise.all([1, 2, 3].map(() => run('first-token', env)));
     expect(runs.map(({ code }) => code)).toEqual([0, 0, 0]);
@@ -90,7 +84,7 @@ describe('the first token', () => {
   });
 
   it('is not made where one is given', async () => {
-    const file = join(folder(), 'http-token');
+    const file = join(temporaryFolder(), 'http-token');
     const given = { HTTP_TOKEN_FILE: file, HTTP_TOKEN: 'one-of-the-operator' };
     expect((await run('first-token', given)).code).toBe(0);
     expect(() => statSync(file)).toThrow('ENOENT');

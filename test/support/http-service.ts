@@ -1,6 +1,7 @@
 /** The service's HTTP side over a real Redis and plain BullMQ, in this process, on a free port. */
 import { once } from 'node:events';
 import { request } from 'node:http';
+import { Redis } from 'ioredis';
 import pino from 'pino';
 import type { Config } from '../../src/config.ts';
 import type { Consumption, Keeping } from '../../src/http/context.ts';
@@ -37,6 +38,8 @@ export async function startHttpService(
   options: HttpServiceOptions = {},
 ): Promise<HttpService> {
   const client = plainClient(redisUrl);
+  const redis = new Redis(redisUrl, { lazyConnect: true, maxRetriesPerRequest: 0 });
+  redis.on('error', () => {});
   const log: string[] = [];
   const seen: HttpService['seen'] = {
     state: { breaker: 'closed', condition: undefined, outageId: undefined, since: Date.now() },
@@ -58,6 +61,7 @@ export async function startHttpService(
       isolate: () => Object.assign(seen.state, { breaker: 'isolated', condition: 'isolated' }),
       release: () => Object.assign(seen.state, { breaker: 'open' }),
     },
+    redis: () => redis,
     consumption: () => seen.consumption,
     keeping: () => seen.keeping,
     log: pino({ level: 'debug' }, { write: (line: string) => void log.push(line) }),
@@ -75,6 +79,7 @@ export async function startHttpService(
     async [Symbol.asyncDispose]() {
       await server.stop(performance.now() + 2000);
       await client.close();
+      redis.disconnect();
     },
   };
 }

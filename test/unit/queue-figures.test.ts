@@ -12,7 +12,8 @@ function figuresOver(options: { answers?: boolean } = {}) {
   const client = {
     lindex: async () => 'job-1',
     zrange: async () => [],
-    hmget: async () => ['0', '{"delay":5000}', null],
+    hmget: async (key: string) =>
+      key.endsWith(':meta') ? [null] : ['0', '{"delay":5000}', null, null],
   };
   const figures = new QueueFigures({
     clock,
@@ -43,7 +44,9 @@ describe('figures of queues', () => {
     const { figures, clock } = figuresOver();
     await clock.pass(8000);
     await figures.look();
-    expect(figures.current).toEqual([{ queue: 'q', counts: { waiting: 2 }, oldestAgeMs: 3000 }]);
+    expect(figures.current).toEqual([
+      { queue: 'q', counts: { waiting: 2 }, isPaused: false, oldestAgeMs: 3000 },
+    ]);
   });
 
   it('keep nobody waiting for a Redis that does not answer, and ask it nothing more', async () => {

@@ -93,8 +93,10 @@ function showQueues() {
     const known = (name) => (reading === null ? '–' : reading[name].toLocaleString('en'));
     const oldest = reading?.oldestAt ? age(reading.oldestAt) : '–';
     const runs = `${running} of ${concurrency ?? '?'} running`;
-    const why = isAway ? 'takes no more' : (rest.reason ?? 'not consumed');
-    const here = rest.isConsuming ? runs : element('span', {}, `${runs}, `, mark('notice', why));
+    const isPaused = reading?.isPaused;
+    const why = isAway ? 'takes no more' : isPaused ? 'paused' : (rest.reason ?? 'not consumed');
+    const here =
+      rest.isConsuming && !isPaused ? runs : element('span', {}, `${runs}, `, mark('notice', why));
     const rate = perMinute === undefined ? '–' : perMinute.toLocaleString('en');
     const cells = [
       queue,
