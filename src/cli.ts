@@ -3,7 +3,7 @@
  * asked for.
  */
 import { Command } from 'commander';
-import { type ConfigSource, exitsAsDocumented } from './cli/run.ts';
+import { answerAsJson, type ConfigSource, exitsAsDocumented } from './cli/run.ts';
 import { loadConfig, packageVersion } from './load-config.ts';
 
 interface CommandFile {
@@ -48,7 +48,7 @@ export async function main(argv: string[]): Promise<void> {
  * For the bin and for tests, which bring a configuration of their own.
  */
 export async function createProgram(
-  source: ConfigSource = () => loadConfig().config,
+  source: ConfigSource = () => loadConfig({ isCaller: true }).config,
   only?: string,
 ): Promise<Command> {
   const program = exitsAsDocumented(
@@ -72,6 +72,9 @@ Each command has examples of its own: holdfast retry --help. Results go to stdou
 Settings are environment variables: see \`holdfast config\` and docs/configuration.md.`,
       ),
   );
+  program.hook('preAction', (_program, command) => {
+    answerAsJson(command.optsWithGlobals<{ json?: boolean }>().json === true);
+  });
   const isOne = Object.values(commands).some((group) => only !== undefined && only in group);
   for (const [heading, group] of Object.entries(commands)) {
     program.commandsGroup(heading);

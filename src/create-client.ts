@@ -91,5 +91,5 @@ function configOf(options: ClientOptions): Config {
   if (durability !== undefined) overrides.DURABILITY = durability;
   if (enqueueTimeout !== undefined) overrides.ENQUEUE_TIMEOUT = `${enqueueTimeout}ms`;
   if (prefix !== undefined) overrides.QUEUE_PREFIX = prefix;
-  return loadConfig({ overrides }).config;
+  return loadConfig({ overrides, isCaller: true }).config;
 }

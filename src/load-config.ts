@@ -41,6 +41,8 @@ export interface LoadOptions {
   overrides?: Readonly<Record<string, string | undefined>>;
   /** Also check what only a service needs: a producer or the command line may run elsewhere. */
   isForService?: boolean;
+  /** For who asks a service and is none: any one token will do then. */
+  isCaller?: boolean;
 }
 
 const HIDDEN = '***';
@@ -80,7 +82,7 @@ export function loadConfig(options: LoadOptions = {}): LoadedConfig {
   }
   const perQueue = concurrencyPerQueue(given, effective, problems);
   checkRedis(values, problems);
-  checkTokens(values, problems);
+  if (!options.isCaller) checkTokens(values, problems);
   checkPauses(values, problems);
   checkFiles(given, problems);
   if (options.isForService) {

@@ -8,17 +8,16 @@ import { NothingReachableError } from '../errors.ts';
 import { readEmbeddedAddress } from '../redis/embedded.ts';
 import { HttpRoute } from './http-route.ts';
 import type { Route } from './route.ts';
-import { runningServices } from './services.ts';
+import { bestToken, runningServices } from './services.ts';
 
 /**
  * The best route there is. `url` names a service and then nothing else is tried.
  * @throws NothingReachableError with everything that was tried and why it is not there
  */
 export async function findRoute(config: Config, url: string | undefined): Promise<Route> {
-  const { token } = config.http;
   const { services, tried } = await runningServices(config, url);
   const [service] = services;
-  if (service !== undefined) return new HttpRoute(service.url, token);
+  if (service !== undefined) return new HttpRoute(service.url, bestToken(config));
   if (url !== undefined) throw new NothingReachableError(tried);
 
   const redis = redisOf(config);

@@ -6,7 +6,7 @@ import { servicesHere } from '../service-note.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
 import { HttpRoute, type IsolationView } from './http-route.ts';
 import { type ConfigSource, exitsAsDocumented, run } from './run.ts';
-import { runningServices } from './services.ts';
+import { bestToken, runningServices } from './services.ts';
 import { complain, note, print } from './terminal.ts';
 
 export interface IsolationOptions {
@@ -51,7 +51,7 @@ export async function setIsolated(
   let exitCode: number = EXIT.done;
   for (const service of services) {
     try {
-      const route = new HttpRoute(service.url, config.http.token);
+      const route = new HttpRoute(service.url, bestToken(config));
       const { replica, breaker } = await route.setIsolated(isIsolated, reason);
       told.push({ replica, url: service.url, breaker });
       if (!json) print(sentence(replica, isIsolated));
@@ -67,10 +67,10 @@ export async function setIsolated(
     note(`${replica} (process ${pid}) runs without HTTP and cannot be told.`);
     exitCode = EXIT.unavailable;
   }
-  if (json) print(JSON.stringify({ told }, null, 2));
   if (services.length === 0 && mute.every(({ http }) => http !== null)) {
     throw new NothingReachableError(tried);
   }
+  if (json) print(JSON.stringify({ told }, null, 2));
   return exitCode;
 }
 

@@ -13,7 +13,7 @@ import { systemClock } from '../time.ts';
 import { EXIT } from './exit-codes.ts';
 import { redisOf } from './find-route.ts';
 import { many } from './moments.ts';
-import { note } from './terminal.ts';
+import { note, print } from './terminal.ts';
 
 const LOOK_MS = 100;
 const STOP_MS = 1_500;
@@ -21,11 +21,15 @@ const STOP_MS = 1_500;
 export async function replay(
   config: Config,
   folders: readonly FolderStatus[],
-  { refused, timeout }: { refused?: boolean; timeout: number },
+  { refused, timeout, json }: { refused?: boolean; timeout: number; json?: boolean },
 ): Promise<number> {
   const { dir } = config.resilience.journal;
   const isLiving = ({ owner }: FolderStatus): boolean => owner !== 'none';
-  for (const { replica } of folders.filter(isLiving)) {
+  const living = folders.filter(isLiving).map(({ replica }) => replica);
+  const tell = (found: object): void => {
+    if (json) print(JSON.stringify({ ...found, living }, null, 2));
+  };
+  for (const replica of living) {
     note(`${replica} has a living owner, which replays it itself; left alone.`);
   }
   const orphans = folders.filter((folder) => !isLiving(folder));
@@ -37,6 +41,7 @@ export async function replay(
   }
   if (orphans.length === 0) {
     note('There is nothing to replay.');
+    tell({ written: 0, left: 0, refused: 0 });
     return EXIT.done;
   }
   const redis = redisOf(config);
@@ -73,9 +78,14 @@ export async function replay(
           `Redis: ${target.state().condition ?? 'no answer'}; ${many(entries, 'entry')} kept in ${journal.path}`,
         ]);
       }
+      tell({ written: count - entries - kept, left: entries, refused: kept, path: journal.path });
       note(`After ${timeout} ms not in Redis, kept in ${journal.path}: ${many(entries, 'entry')}.`);
       return EXIT.jobFailed;
     }
+    tell({
+      ...{ written: count - kept, left: 0, refused: kept },
+      ...(kept > 0 ? { path: journal.path } : {}),
+    });
     note(`Written to Redis: ${many(count - kept, 'entry')}.`);
     if (kept > 0) {
       note(`Redis refuses ${kept}, kept in ${journal.path}: holdfast journal list --refused`);

@@ -17,6 +17,35 @@ import { note, plainLine, print, styled } from './terminal.ts';
 const LIST_DEFAULT = 50;
 const REPLAY_DEFAULT = '60s';
 
+/** Examples and exit codes of each. */
+const HELP: Readonly<Record<string, string>> = {
+  status: help(
+    ['status', 'status --json | jq \'.journals[] | select(.owner == "none") | .path\''],
+    '0 told',
+  ),
+  list: help(
+    ['list --type job --queue mail', 'list --refused', 'list --job-id 0190f3b2 --json'],
+    '0 told · 2 wrong arguments, or no such journal',
+  ),
+  export: help(
+    ['export --output journal.ndjson', 'export --queue mail | wc -l'],
+    '0 all is written · 2 wrong arguments, or no such journal',
+  ),
+  verify: help(
+    ['verify', 'verify --replica web-1 --json'],
+    '0 all are sound · 1 damage was found · 2 no such journal',
+  ),
+  replay: help(
+    ['replay', 'replay --refused --timeout 5m', 'replay --json'],
+    '0 all is in Redis, or there was nothing · 1 Redis refuses entries, or the time is over · 69 Redis did\nnot answer; everything is kept',
+  ),
+};
+
+function help(examples: readonly string[], codes: string): string {
+  const lines = examples.map((example) => `  $ holdfast journal ${example}`);
+  return `\nExamples:\n${lines.join('\n')}\n\nExit codes: ${codes}`;
+}
+
 export function register(program: Command, source: ConfigSource): void {
   const journal = exitsAsDocumented(
     program
@@ -28,7 +57,12 @@ export function register(program: Command, source: ConfigSource): void {
       ),
   );
   const add = (name: string, description: string): Command =>
-    exitsAsDocumented(journal.command(name).description(description));
+    exitsAsDocumented(
+      journal
+        .command(name)
+        .description(description)
+        .addHelpText('after', HELP[name] ?? ''),
+    );
   const filtered = (command: Command): Command =>
     command
       .option('--replica <name>', 'only the journal of this replica')
@@ -60,7 +94,8 @@ export function register(program: Command, source: ConfigSource): void {
   add('replay', 'take over what no living process owns and write it to Redis')
     .option('--refused', 'also what Redis refused before')
     .option('--timeout <time>', 'wait no longer than', duration, duration(REPLAY_DEFAULT))
-    .action((options: { refused?: boolean; timeout: number }) =>
+    .option('--json', 'print JSON: written, left, refused, path, living')
+    .action((options: { refused?: boolean; timeout: number; json?: boolean }) =>
       run(source, async (c) => {
         // Only now: BullMQ takes longer to load than all that the others do.
         const { replay } = await import('./journal-replay.ts');

@@ -78,6 +78,16 @@ Exit codes: 0 done · 2 no such outage`,
       .option('--fleet', 'the outage of the whole fleet: all records in this folder and in Redis')
       .option('--json', 'print JSON')
       .option('--markdown', 'print a post-mortem')
+      .addHelpText(
+        'after',
+        `
+Examples:
+  $ holdfast outages show 3f2a91c0
+  $ holdfast outages show 3f2a91c0 --json | jq .counts
+  $ holdfast outages show --fleet 77b0e4d1 --markdown > post-mortem.md
+
+Exit codes: 0 done · 2 no such outage, or several whose id begins so`,
+      )
       .action((id: string, _own: ShowOptions, command: Command) => {
         // --json is an option of the list too, and commander gives it to whichever reads it first.
         const options = command.optsWithGlobals<ShowOptions>();

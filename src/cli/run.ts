@@ -1,12 +1,12 @@
 /**
  * How every command that is not a service runs: configuration in, exit code out. A typed error is
- * told in its own words on stderr, without a stack; an unforeseen one is left to the caller.
+ * told in its own words on stderr, without a stack, and with `--json` on stdout too; an unforeseen one is left to the caller.
  */
 import { type Command, InvalidArgumentError } from 'commander';
 import type { Config } from '../config.ts';
 import { HoldfastError } from '../errors.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
-import { complain, outliveReader } from './terminal.ts';
+import { complain, hasPrinted, outliveReader, print } from './terminal.ts';
 
 /** Reads the configuration of this process. @throws ConfigError */
 export type ConfigSource = () => Config | Promise<Config>;
@@ -22,8 +22,23 @@ export async function run(
   } catch (error) {
     if (!(error instanceof HoldfastError)) throw error;
     complain(error);
+    // One document: an error in the middle of an answer is told on stderr only.
+    if (isJsonWanted && !hasPrinted())
+      print(JSON.stringify({ error: viewOfError(error) }, null, 2));
     process.exitCode = exitCodeOf(error);
   }
+}
+
+let isJsonWanted = false;
+
+/** For the command that is about to run: whether `--json` was given, so that errors are JSON too. */
+export function answerAsJson(wanted: boolean): void {
+  isJsonWanted = wanted;
+}
+
+/** What `--json` tells of an error; the text of the remedy stands at the end of the message as well. */
+export function viewOfError({ code, message, remedy }: HoldfastError): object {
+  return { code, message, remedy };
 }
 
 /** Wrong arguments end with the code for usage; commander's own is 1, which means a failed job. */

@@ -21,6 +21,11 @@ const noteSchema = z.object({
   version: z.string().optional(),
 });
 
+/** The token that may do most; undefined: none is set. */
+export function bestToken({ http }: Config): string | undefined {
+  return http.token ?? http.writeToken ?? http.readToken;
+}
+
 export interface RunningService {
   url: string;
   /** The body of its `/readyz`. */
@@ -50,7 +55,7 @@ export async function runningServices(
   url: string | undefined,
 ): Promise<{ services: RunningService[]; tried: string[] }> {
   const urls = url === undefined ? await candidates(config) : [url.replace(/\/+$/, '')];
-  const answers = await Promise.all(urls.map((candidate) => ask(candidate, config.http.token)));
+  const answers = await Promise.all(urls.map((candidate) => ask(candidate, bestToken(config))));
   return {
     services: answers.filter((answer) => typeof answer !== 'string'),
     tried: answers.filter((answer) => typeof answer === 'string'),

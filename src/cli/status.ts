@@ -12,8 +12,8 @@ import { EXIT, exitCodeOf } from './exit-codes.ts';
 import { findRoute } from './find-route.ts';
 import { HttpRoute } from './http-route.ts';
 import type { QueueCounts, Route } from './route.ts';
-import { type ConfigSource, exitsAsDocumented, run } from './run.ts';
-import { type RunningService, runningServices } from './services.ts';
+import { type ConfigSource, exitsAsDocumented, run, viewOfError } from './run.ts';
+import { bestToken, type RunningService, runningServices } from './services.ts';
 import { drawStatus, type Status } from './status-screen.ts';
 import { note, print } from './terminal.ts';
 
@@ -53,7 +53,7 @@ async function status(config: Config, options: StatusOptions): Promise<number> {
     route =
       first === undefined
         ? await findRoute(config, options.url)
-        : new HttpRoute(first.url, config.http.token);
+        : new HttpRoute(first.url, bestToken(config));
   } catch (error) {
     if (!(error instanceof NothingReachableError)) throw error;
     return tellNothing(error, mute, options);
@@ -84,8 +84,10 @@ function tellNothing(
   { json }: StatusOptions,
 ): number {
   const { tried } = error.data;
-  if (json) print(JSON.stringify({ services: [], mute, replicas: [], queues: [], tried }, null, 2));
-  else for (const line of mute) note(line);
+  if (json) {
+    const found = { services: [], mute, replicas: [], queues: [], tried };
+    print(JSON.stringify({ ...found, error: viewOfError(error) }, null, 2));
+  } else for (const line of mute) note(line);
   if (!json) throw error;
   return EXIT.unavailable;
 }

@@ -17,8 +17,16 @@ export function styled(style: Style, text: string, stream: NodeJS.WriteStream): 
   return styleText(style, text, { stream, validateStream: true });
 }
 
+let isPrinted = false;
+
+/** Whether there is a result on stdout. */
+export function hasPrinted(): boolean {
+  return isPrinted;
+}
+
 /** A result, for the next program or the screen. */
 export function print(text: string): void {
+  isPrinted = true;
   process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
 }
 

@@ -40,6 +40,21 @@ describe('the command line', () => {
     expect(help).toMatch(/Exit codes: 0 /);
   });
 
+  const nested = program.commands.flatMap((command) =>
+    command.commands.map((one) => [`${command.name()} ${one.name()}`, one] as const),
+  );
+
+  it.each(nested)('%s --help has examples and exit codes, and it prints JSON', (name, command) => {
+    const help = helpOf(command);
+    expect(help).toMatch(new RegExp(`Examples:\\n(.*\\n)*?.*\\$ .*holdfast ${name}\\b`));
+    expect(help).toMatch(/Exit codes: 0 /);
+    const hasJson = [command, command.parent!].some(({ options }) =>
+      options.some(({ long }) => long === '--json'),
+    );
+    // What it prints is NDJSON already.
+    expect(hasJson || name === 'journal export').toBe(true);
+  });
+
   it.each(commands.filter(([name]) => name !== 'start'))('%s prints JSON', (_name, command) => {
     const all = [command, ...command.commands];
     expect(all.some(({ options }) => options.some(({ long }) => long === '--json'))).toBe(true);

@@ -245,3 +245,18 @@ describe('the configuration', () => {
     expect(readFileSync('docs/configuration.md', 'utf8')).toBe(configurationPage());
   });
 });
+
+describe('the tokens', () => {
+  const onlyWrite = { HTTP_WRITE_TOKEN: 'for-producers-only' };
+
+  it('of a service must let somebody administer it', () => {
+    expect(problemsOf(onlyWrite)).toContain('nobody could administer');
+  });
+
+  it('of a caller need be no more than one', () => {
+    expect(loadConfig({ env: onlyWrite, cwd, isCaller: true }).config.http).toMatchObject({
+      token: undefined,
+      writeToken: 'for-producers-only',
+    });
+  });
+});
