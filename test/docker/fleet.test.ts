@@ -80,6 +80,19 @@ describe('two replicas whose Redis is killed for 20 s', () => {
     expect(asked.slice(0, -1).filter((id) => !answered.has(id))).toEqual([]);
   });
 
+  it('still has its records of the outage when its containers were started again', async () => {
+    await fleet.compose('restart', '--timeout', '30', 'worker');
+    const { outages } = JSON.parse(await fleet.exec('holdfast', 'outages', '--json')) as {
+      outages: { replica: string; fate: string }[];
+    };
+    expect(new Set(outages.map(({ replica }) => replica)).size).toBe(2);
+    expect(outages.map(({ fate }) => fate)).toContain('ended');
+    await until(
+      async () => (await fleet.exec('holdfast', 'status', '--json')).includes('"ok"'),
+      'a replica is ready again',
+    );
+  });
+
   it('shows its state through docker compose exec', async () => {
     const status = JSON.parse(await fleet.exec('holdfast', 'status', '--json'));
     expect(status.services).toEqual([expect.objectContaining({ status: 'ok' })]);
@@ -119,8 +132,13 @@ describe('four replicas with 10,000 jobs', () => {
   it('loses nothing and runs nothing twice when three replicas are taken away in the middle', async () => {
     const ids = await fleet.enqueue(2000, 200);
     await until(async () => ((await fleet.counts())?.completed ?? 0) > done + 200, 'work goes on');
+    const traffic = new Traffic(await fleet.replicas(), 100);
     await fleet.scaleWorkersOnly(1);
     expect(await fleet.replicas()).toHaveLength(1);
+    await traffic.stop();
+    expect(traffic.refused).toEqual([]);
+    expect(traffic.accepted.length).toBeGreaterThan(10);
+    ids.push(...traffic.accepted.map(({ id }) => id));
     done += ids.length;
     await fleet.finished(done);
     expect(perJob(await fleet.runs())).toEqual({ jobs: done, runTwice: [] });
@@ -133,9 +151,15 @@ describe('four replicas with 10,000 jobs', () => {
     await fleet.stopRedis();
     for (const replica of await fleet.replicas())
       ids.push(...(await fleet.enqueue(50, 100, replica)));
+    const traffic = new Traffic(await fleet.replicas(), 100);
     await fleet.scaleWorkersOnly(1);
     expect(await fleet.journals()).toHaveLength(4);
     await fleet.startRedis();
+    await until(async () => (await fleet.counts()) !== null, 'Redis is back');
+    await traffic.stop();
+    expect(traffic.refused).toEqual([]);
+    expect(traffic.accepted.length).toBeGreaterThan(10);
+    ids.push(...traffic.accepted.map(({ id }) => id));
     done += ids.length;
     await fleet.finished(done);
     expect(perJob(await fleet.runs())).toEqual({ jobs: done, runTwice: [] });

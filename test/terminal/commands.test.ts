@@ -102,6 +102,22 @@ describe('with Redis', () => {
     expect(wrong.code).toBe(2);
   });
 
+  it('isolate keeps the service from Redis, as status says, until release', async () => {
+    const isolated = await shell.run("holdfast isolate --reason 'moving house'");
+    expect(isolated.code, isolated.screen).toBe(0);
+    expect(isolated.screen).toMatch(/^web-1 leaves Redis alone[\s\S]*holdfast release/m);
+    const { screen } = await shell.run('holdfast status');
+    expect(screen).toMatch(/breaker isolated/);
+    const released = await shell.run('holdfast release');
+    expect(released).toMatchObject({
+      code: 0,
+      screen: expect.stringContaining('web-1 connects to Redis again.'),
+    });
+    await expect
+      .poll(async () => (await shell.run('holdfast status')).screen, { timeout: 20_000 })
+      .toMatch(/breaker closed/);
+  });
+
   it('schedules, config, journal and outages have something to say', async () => {
     const schedules = await shell.run('holdfast schedules');
     expect(schedules.screen).toMatch(/^mail +holdfast\/nightly +0 3 \* \* \* .* in \d+ /m);
@@ -153,6 +169,30 @@ describe('without Redis', () => {
     expect(screen).not.toMatch(/^ +at /m);
     expect(code).toBe(69);
     expect(ms).toBeLessThan(ANSWER_MS);
+  });
+
+  it('isolate and release are obeyed', async () => {
+    expect((await shell.run('holdfast isolate')).screen).toMatch(/^web-1 leaves Redis alone/m);
+    expect((await shell.run('holdfast status')).screen).toMatch(/breaker isolated/);
+    expect(await shell.run('holdfast release')).toMatchObject({ code: 0 });
+    await expect
+      .poll(async () => (await shell.run('holdfast status')).screen, { timeout: 20_000 })
+      .toMatch(/breaker (open|half-open) \(refused\)/);
+  });
+
+  it('quiet is obeyed by a service that has never seen Redis', async () => {
+    const quietEnv = { REPLICA: 'web-9', DATA_DIR: `${env.DATA_DIR}-q`, HTTP_PORT: '0' };
+    using lonely = new Terminal({ ...env, ...quietEnv });
+    using beside = new Terminal({ ...env, ...quietEnv });
+    lonely.type('holdfast start; echo "code=$?"');
+    lonely.press('Enter');
+    await lonely.until(/Holdfast is running/);
+    const { screen, code } = await beside.run('holdfast quiet');
+    expect(screen).toMatch(/^web-9 \(process \d+\) takes no more jobs$/m);
+    expect(code).toBe(0);
+    await lonely.until(/no more jobs are taken/);
+    lonely.press('C-c');
+    await lonely.until(/^code=0$/m);
   });
 
   it('enqueue keeps the job in the journal; config, journal and outages work as always', async () => {
