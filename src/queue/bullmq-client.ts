@@ -5,6 +5,7 @@
  * What it must never do: return an id of a job that is not kept.
  */
 import {
+  type BackendFactory,
   type FlowJob,
   FlowProducer,
   type JobsOptions,
@@ -19,13 +20,12 @@ import { withReceipts } from './accepting-backend.ts';
 import type { Accepted, Client, FlowInput, JobView, Left } from './client.ts';
 import { newJobId } from './job-id.ts';
 import { journaledView, viewOf } from './job-view.ts';
+import { OpenQueues, type OwnQueue } from './open-queues.ts';
 import { payloadBytes } from './payload.ts';
 import { checkedData, type QueueDefinition } from './queue-definition.ts';
 import { assertQueueName } from './queue-name.ts';
 import type { RedisTarget } from './target.ts';
 
-/** Queue objects kept open; more than this many names in use is a producer that makes them up. */
-const QUEUES_MAX = 256;
 /** Jobs of one flow: BullMQ writes them in one transaction, during which Redis serves nobody else. */
 const FLOW_JOBS_MAX = 1000;
 /** Closing waits this long for Redis at most, ms. */
@@ -34,7 +34,10 @@ const CLOSE_MS = 1000;
 const PRIORITY_MAX = 2_097_152;
 
 export interface BullmqClientOptions {
-  target: Pick<RedisTarget, 'producerFactory' | 'connection' | 'journal' | 'state'>;
+  target: Pick<
+    RedisTarget,
+    'producerFactory' | 'readerFactory' | 'connection' | 'journal' | 'state'
+  >;
   /** BullMQ's key prefix. */
   prefix: string;
   jobBytesMax: number;
@@ -47,26 +50,22 @@ export interface BullmqClientOptions {
   onAccepted?: (accepted: Accepted) => void;
 }
 
-type OwnQueue = Queue<unknown, unknown, string, unknown, unknown, string, RedisQueueBackend>;
-
-interface OpenQueue {
-  queue: OwnQueue;
-  /** Calls under way: a queue in use is never closed to make room. */
-  calls: number;
-}
-
 export function createClient(options: BullmqClientOptions): Client {
   return new BullmqClient(options);
 }
 
 class BullmqClient implements Client {
   readonly #options: BullmqClientOptions;
-  /** Least recently used first. */
-  readonly #queues = new Map<string, OpenQueue>();
+  readonly #queues: OpenQueues;
+  /** For queues that are only asked about: nothing is written for them. */
+  readonly #readers: OpenQueues;
   #flows: FlowProducer<RedisQueueBackend> | undefined;
 
   constructor(options: BullmqClientOptions) {
     this.#options = options;
+    const { target, log } = options;
+    this.#queues = new OpenQueues((name) => this.#newQueue(name, target.producerFactory), log);
+    this.#readers = new OpenQueues((name) => this.#newQueue(name, target.readerFactory), log);
   }
 
   async enqueue(queue: string | QueueDefinition, ...rest: readonly unknown[]): Promise<Accepted> {
@@ -121,10 +120,7 @@ class BullmqClient implements Client {
 
   queue(name: string): Queue {
     assertQueueName(name);
-    const open = this.#open(name);
-    // Whoever holds it may call it at any time: it is never closed to make room.
-    open.calls = Number.POSITIVE_INFINITY;
-    return open.queue as unknown as Queue;
+    return this.#queues.keep(name) as unknown as Queue;
   }
 
   async job(queue: string, id: string): Promise<JobView | undefined> {
@@ -148,7 +144,7 @@ class BullmqClient implements Client {
   }
 
   async #jobInRedis(queue: string, id: string): Promise<JobView | undefined> {
-    return await this.#with(queue, async (q) => {
+    return await this.#reading(queue, async (q) => {
       // The state first: read after the hash, it would show a finished job without its result.
       const state = await q.getJobState(id);
       if (state === 'unknown') return undefined;
@@ -159,13 +155,14 @@ class BullmqClient implements Client {
 
   async counts(queue: string): Promise<Record<string, number>> {
     assertQueueName(queue);
-    return await this.#with(queue, (q) => q.getJobCounts());
+    return await this.#reading(queue, (q) => q.getJobCounts());
   }
 
   async close(): Promise<Left> {
-    const parts: { close(): Promise<unknown> }[] = [...this.#queues.values()].map((o) => o.queue);
+    const parts: { close(): Promise<unknown> }[] = [this.#queues, this.#readers].flatMap((open) =>
+      open.takeAll(),
+    );
     if (this.#flows) parts.push(this.#flows);
-    this.#queues.clear();
     this.#flows = undefined;
     const closed = Promise.allSettled(parts.map((part) => part.close()));
     let cancel: (() => void) | undefined;
@@ -222,57 +219,28 @@ class BullmqClient implements Client {
     return build(root, '');
   }
 
-  async #with<T>(name: string, call: (queue: OpenQueue['queue']) => Promise<T>): Promise<T> {
-    const open = this.#open(name);
-    open.calls += 1;
-    try {
-      return await translated(call(open.queue));
-    } finally {
-      open.calls -= 1;
-    }
+  async #with<T>(name: string, call: (queue: OwnQueue) => Promise<T>): Promise<T> {
+    return await this.#queues.use(name, (queue) => translated(call(queue)));
   }
 
-  #open(name: string): OpenQueue {
-    const known = this.#queues.get(name);
-    if (known) {
-      // Last in the order of the map: most recently used.
-      this.#queues.delete(name);
-      this.#queues.set(name, known);
-      return known;
-    }
-    this.#makeRoom();
+  async #reading<T>(name: string, call: (queue: OwnQueue) => Promise<T>): Promise<T> {
+    const open = this.#queues.has(name) ? this.#queues : this.#readers;
+    return await open.use(name, (queue) => translated(call(queue)));
+  }
+
+  #newQueue(name: string, factory: BackendFactory<RedisQueueBackend>): OwnQueue {
     const { target, prefix, telemetry, eventsMax } = this.#options;
-    const queue = new Queue(
+    return new Queue(
       name,
       {
         connection: target.connection,
         prefix,
+        skipMetasUpdate: factory === target.readerFactory,
         ...(telemetry ? { telemetry } : {}),
         ...(eventsMax ? { streams: { events: { maxLen: eventsMax } } } : {}),
       },
-      target.producerFactory,
+      factory,
     ) as unknown as OwnQueue;
-    // A failed call rejects; what is only emitted concerns the connection, which the target tells.
-    queue.on('error', (error) =>
-      this.#options.log.debug({ event: 'client.error', queue: name, error: error.message }),
-    );
-    const open = { queue, calls: 0 };
-    this.#queues.set(name, open);
-    return open;
-  }
-
-  #makeRoom(): void {
-    if (this.#queues.size < QUEUES_MAX) return;
-    for (const [name, { queue, calls }] of this.#queues) {
-      if (calls > 0) continue;
-      this.#queues.delete(name);
-      queue
-        .close()
-        .catch((error: Error) =>
-          this.#options.log.debug({ event: 'client.error', queue: name, error: error.message }),
-        );
-      return;
-    }
   }
 
   #flowProducer(): FlowProducer<RedisQueueBackend> {

@@ -20,7 +20,7 @@ import { callerSignal } from './caller.ts';
 import { keyCount } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
 import type { Marker } from './idle-read.ts';
-import type { QueueLedger } from './ledger.ts';
+import { QueueLedger } from './ledger.ts';
 import { LockKeeper } from './lock-keeper.ts';
 import { kindOf, withoutFetch } from './policy.ts';
 import { type FlowEntries, Sender } from './sender.ts';
@@ -28,8 +28,11 @@ import { Settler } from './settler.ts';
 import { BLOCK_SECONDS_MIN, blockingReply, overdueError, Taker } from './taker.ts';
 import type { TargetCore } from './target-core.ts';
 
-/** Who the backend serves: a worker or a listener waits for Redis, a producer wants an answer. */
-export type BackendRole = 'worker' | 'listener' | 'producer';
+/**
+ * Who the backend serves: a worker or a listener waits for Redis, a producer wants an answer, and so does a
+ * reader, to whose queue this process owes nothing.
+ */
+export type BackendRole = 'worker' | 'listener' | 'producer' | 'reader';
 
 /** What Worker, Queue and FlowProducer pass to their backend, as far as it matters here. */
 export type BackendOptions = QueueBaseOptions & {
@@ -72,6 +75,8 @@ type MaybeClient = { __bullmq_iredis?: boolean };
 export class ResilientBackend extends RedisQueueBackend {
   readonly #core: TargetCore;
   readonly #role: BackendRole;
+  /** Gets an error by the deadline instead of waiting. */
+  readonly #wantsAnswer: boolean;
   readonly #ledger: QueueLedger;
   readonly #options: BackendOptions;
   readonly #sender: Sender;
@@ -94,8 +99,10 @@ export class ResilientBackend extends RedisQueueBackend {
     );
     this.#core = core;
     this.#role = role;
+    this.#wantsAnswer = role === 'producer' || role === 'reader';
     this.#options = options;
-    this.#ledger = core.ledger(options.prefix ?? 'bull', name);
+    const prefix = options.prefix ?? 'bull';
+    this.#ledger = role === 'reader' ? new QueueLedger(prefix, name) : core.ledger(prefix, name);
     this.#sender = new Sender(core, this.#ledger);
     this.#taker = new Taker(core, this.#ledger, this.#sender, this.toKey('marker'));
     this.#settler = new Settler(core, this.#ledger, this.#sender, this.#taker);
@@ -225,7 +232,7 @@ export class ResilientBackend extends RedisQueueBackend {
         if (parent && outcome.reply === 0) this.#ledger.held.delete(parent.id);
         return outcome.reply;
       }
-      if (this.#role === 'producer') throw this.#core.unavailable(name);
+      if (this.#wantsAnswer) throw this.#core.unavailable(name);
     }
   }
 
@@ -259,7 +266,7 @@ export class ResilientBackend extends RedisQueueBackend {
     const present = this.#core.generation();
     if (present) return present;
     const ends = [this.#open.signal];
-    if (this.#role === 'producer') ends.push(AbortSignal.timeout(this.#core.answerMs));
+    if (this.#wantsAnswer) ends.push(AbortSignal.timeout(this.#core.answerMs));
     const caller = this.#role === 'worker' ? callerSignal() : undefined;
     if (caller) ends.push(caller);
     const admitted = await this.#core.admitted(AbortSignal.any(ends));
@@ -342,7 +349,7 @@ export class ResilientBackend extends RedisQueueBackend {
       const generation = await this.#admittedOrThrow(operation);
       const outcome = await this.#sender.attempt(generation, work);
       if (outcome) return outcome.reply;
-      if (this.#role === 'producer') throw this.#core.unavailable(operation);
+      if (this.#wantsAnswer) throw this.#core.unavailable(operation);
     }
   }
 

@@ -35,7 +35,7 @@ import { Ledgers } from './ledgers.ts';
 import { LockRenewal } from './lock-renewal.ts';
 import { Producing } from './producing.ts';
 import { QueueCare } from './queue-care.ts';
-import { type BackendOptions, ResilientBackend } from './resilient-backend.ts';
+import { type BackendOptions, type BackendRole, ResilientBackend } from './resilient-backend.ts';
 import { guardMs, lifeOf } from './retake.ts';
 import { Settlements } from './settlements.ts';
 import type { LockEvent, RedisTarget, TargetState } from './target.ts';
@@ -71,6 +71,7 @@ export class ResilientTarget implements RedisTarget {
   readonly connection: ConnectionOptions = {};
   readonly backendFactory: BackendFactory<RedisQueueBackend>;
   readonly producerFactory: BackendFactory<RedisQueueBackend>;
+  readonly readerFactory: BackendFactory<RedisQueueBackend>;
   readonly journal: Journal;
   readonly outages: OutageRecorder;
 
@@ -275,16 +276,17 @@ export class ResilientTarget implements RedisTarget {
       onReplayed: (jobs) => options.onCount?.('jobsReplayed', jobs),
     });
     this.producerFactory = this.#producing.factory(resilience.durability);
-    this.backendFactory = ((name: string, opts: BackendOptions, wants: Wants = {}) => {
-      const backend = new ResilientBackend(
-        this.#core,
-        name,
-        { ...opts, prefix: opts.prefix ?? redis.prefix },
-        wants.withBlockingConnection ? 'worker' : wants.blocking ? 'listener' : 'producer',
-      );
-      if (wants.withBlockingConnection) this.#locks.watch();
-      return backend;
-    }) as unknown as BackendFactory<RedisQueueBackend>;
+    const factory = (roleOf: (wants: Wants) => BackendRole) =>
+      ((name: string, opts: BackendOptions, wants: Wants = {}) => {
+        const role = roleOf(wants);
+        if (role === 'worker') this.#locks.watch();
+        const prefix = opts.prefix ?? redis.prefix;
+        return new ResilientBackend(this.#core, name, { ...opts, prefix }, role);
+      }) as unknown as BackendFactory<RedisQueueBackend>;
+    this.readerFactory = factory(() => 'reader');
+    this.backendFactory = factory((wants) =>
+      wants.withBlockingConnection ? 'worker' : wants.blocking ? 'listener' : 'producer',
+    );
   }
 
   // Life ---------------------------------------------------------------------------------------------

@@ -31,7 +31,8 @@ export class Sender {
   ): Promise<unknown> {
     if (!generation) return Promise.reject(this.#core.unavailable(script));
     const timely = onServerClock(script, args, generation);
-    if (this.#ledger.readyIn === generation) {
+    // A script that only reads needs no epoch, and begins none.
+    if (this.#ledger.readyIn === generation || !isFenced(script)) {
       return this.#core.send(generation, this.#ledger, script, timely);
     }
     return this.#core

@@ -36,6 +36,8 @@ export interface RedisTarget {
    * journal while it is away; with DURABILITY=strict in the journal first, always.
    */
   readonly producerFactory: BackendFactory<RedisQueueBackend>;
+  /** As `backendFactory`, for a Queue that only asks: the queue leaves no trace here or in Redis. */
+  readonly readerFactory: BackendFactory<RedisQueueBackend>;
   /** Where accepted jobs wait for Redis. */
   readonly journal: Pick<Journal, 'find' | 'stats' | 'path'>;
   /** BullMQ's `connection` option; an opaque value that only `backendFactory` reads. */

@@ -131,6 +131,27 @@ describe('the client', () => {
     await away.stop(systemClock.now() + 1000);
   });
 
+  it('leaves no key in Redis for queues that it was only asked about, nor does a recovery', async () => {
+    const own = await startRedis({ aof: 'always' });
+    const asked = await startTarget(own.url);
+    const asking = createClient({ target: asked, ...options });
+    await asking.enqueue('known', 'a', {}, { jobId: 'there' });
+    const names = Array.from({ length: 200 }, (_, i) => `made-up-${i}`);
+    const found = await Promise.all(names.map((name) => asking.job(name, 'x')));
+    expect(found.every((job) => job === undefined)).toBe(true);
+    expect(await asking.counts('made-up-0')).toMatchObject({ waiting: 0 });
+    expect(await own.command('KEYS', '*made-up*')).toEqual([]);
+    await own.kill();
+    await expect.poll(() => asked.state().breaker).not.toBe('closed');
+    await own.restart();
+    await expect.poll(() => asked.state().breaker).toBe('closed');
+    expect(await asking.job('known', 'there')).toMatchObject({ state: 'waiting' });
+    expect(await own.command('KEYS', '*made-up*')).toEqual([]);
+    await asking.close();
+    await asked.stop(systemClock.now() + 1000);
+    await own.stop();
+  });
+
   it('serves more queues than it keeps open', async () => {
     const names = Array.from({ length: 300 }, (_, i) => `${queueName}-${i}`);
     await Promise.all(names.map((name) => client.enqueue(name, 'a', {})));

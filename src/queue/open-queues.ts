@@ -1,0 +1,88 @@
+/**
+ * BullMQ's Queue objects that a client has open, by name: bounded, the least recently used goes first, and
+ * never one that is in use.
+ */
+import type { Queue, RedisQueueBackend } from 'bullmq';
+import type { Logger } from 'pino';
+
+/** More than this many names in use is a producer that makes them up. */
+const QUEUES_MAX = 256;
+
+export type OwnQueue = Queue<unknown, unknown, string, unknown, unknown, string, RedisQueueBackend>;
+
+interface OpenQueue {
+  queue: OwnQueue;
+  /** Calls under way: a queue in use is never closed to make room. */
+  calls: number;
+}
+
+export class OpenQueues {
+  readonly #make: (name: string) => OwnQueue;
+  readonly #log: Logger;
+  /** Least recently used first. */
+  readonly #open = new Map<string, OpenQueue>();
+
+  constructor(make: (name: string) => OwnQueue, log: Logger) {
+    this.#make = make;
+    this.#log = log;
+  }
+
+  has(name: string): boolean {
+    return this.#open.has(name);
+  }
+
+  /** For whoever may call it at any time: it is never closed to make room. */
+  keep(name: string): OwnQueue {
+    const open = this.#of(name);
+    open.calls = Number.POSITIVE_INFINITY;
+    return open.queue;
+  }
+
+  async use<T>(name: string, call: (queue: OwnQueue) => Promise<T>): Promise<T> {
+    const open = this.#of(name);
+    open.calls += 1;
+    try {
+      return await call(open.queue);
+    } finally {
+      open.calls -= 1;
+    }
+  }
+
+  /** Forgets all of them, for the caller to close. */
+  takeAll(): OwnQueue[] {
+    const queues = [...this.#open.values()].map(({ queue }) => queue);
+    this.#open.clear();
+    return queues;
+  }
+
+  #of(name: string): OpenQueue {
+    const known = this.#open.get(name);
+    if (known) {
+      // Last in the order of the map: most recently used.
+      this.#open.delete(name);
+      this.#open.set(name, known);
+      return known;
+    }
+    this.#makeRoom();
+    const queue = this.#make(name);
+    // A failed call rejects; what is only emitted concerns the connection, which the target tells.
+    queue.on('error', (error) => this.#tell(name, error));
+    const open = { queue, calls: 0 };
+    this.#open.set(name, open);
+    return open;
+  }
+
+  #makeRoom(): void {
+    if (this.#open.size < QUEUES_MAX) return;
+    for (const [name, { queue, calls }] of this.#open) {
+      if (calls > 0) continue;
+      this.#open.delete(name);
+      queue.close().catch((error: Error) => this.#tell(name, error));
+      return;
+    }
+  }
+
+  #tell(queue: string, error: Error): void {
+    this.#log.debug({ event: 'client.error', queue, error: error.message });
+  }
+}
