@@ -158,7 +158,7 @@ async function retakeQueue(
   function* jobs(): Generator<RetakeEntry> {
     yield* entries;
     for (const [job, { at }] of window) {
-      if (at < survivedAt) return;
+      if (at < survivedAt && !ledger.undone.has(job.id)) continue;
       const settled = entry(job, 'settled');
       entries.push(settled);
       yield settled;
@@ -203,12 +203,18 @@ async function retakeQueue(
     const ours = verdict === 'kept' || verdict === 'pulled';
     // Of an outcome that the dataset had: its job was removed since, as it is done with what is old.
     const isRemoved = mode === 'settled' && window.get(job)!.at < survivedAt;
-    if (verdict === 'missing' && identityChanged && !isRemoved) {
+    if (verdict === 'missing' && identityChanged && (!isRemoved || ledger.undone.has(job.id))) {
       const outcome = ledger.unsettled.get(job.id) ?? window.get(job);
       ledger.undone.set(job.id, { job, outcome, until: now + RAN_MS });
     }
     if (mode === 'settled') {
-      if (ours) reverted.push(window.get(job)!);
+      if (ours) {
+        const outcome = window.get(job)!;
+        reverted.push(outcome);
+        // Given back meanwhile, and owed also if an outage comes before it is healed: no window has it.
+        if (ledger.undone.delete(job.id)) ledger.unsettled.set(job.id, outcome);
+        job.isGone = false;
+      }
       continue;
     }
     if (ours) {
@@ -307,11 +313,15 @@ function handBackUnstarted(ledger: QueueLedger, now: number): void {
   }
 }
 
-/** The window's last outcome of each job that nothing newer here speaks for, by what ran, newest first. */
+/**
+ * The last outcome of each job that nothing newer here speaks for, by what ran, newest first: of the window, and
+ * of jobs that an earlier rollback undid and that were not given back yet.
+ */
 function newestPerJob(ledger: QueueLedger, unsettled: readonly Outcome[]): Map<HeldJob, Outcome> {
   const spokenFor = new Set(unsettled.map(({ job }) => job.id));
   const newest = new Map<string, Outcome>();
-  for (const outcome of ledger.window) {
+  const undone = [...ledger.undone.values()].flatMap(({ outcome }) => outcome ?? []);
+  for (const outcome of [...undone, ...ledger.window]) {
     if (!ledger.held.has(outcome.job.id) && !spokenFor.has(outcome.job.id)) {
       newest.delete(outcome.job.id);
       newest.set(outcome.job.id, outcome);

@@ -140,3 +140,11 @@ it('asks for what a rollback undid once, and then waits until it is given back',
   ledger.undone.clear();
   await watching;
 });
+
+it('is still given back what a rollback undid when a second one forgets that it waits', async () => {
+  await endMany(false);
+  await restarted();
+  await client.del(ledger.key('ran'));
+  await restarted();
+  expect(await client.hlen(ledger.key('ran'))).toBe(COUNT);
+});
