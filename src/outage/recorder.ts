@@ -102,7 +102,7 @@ export class OutageRecorder {
     return this.#ended;
   }
 
-  /** Hears of each outage at its start and at its end. */
+  /** Hears of each outage at its start, when the line does that opens it, and at its end. */
   on(listener: (record: OutageRecord) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -127,8 +127,8 @@ export class OutageRecorder {
     this.#summariseAt(nextSummaryMs(0));
     this.#evidence =
       evidence === undefined ? undefined : noteEvidence(record, evidence, record.startedAt);
+    this.#options.changed?.(record);
     this.#cause.opened(condition);
-    this.#tell(record);
     return record;
   }
 
@@ -165,6 +165,7 @@ export class OutageRecorder {
         fields: { event: 'outage.opened', ...known, held: record.counts.held, detectMs },
         message: `Redis is away: ${meaning}. ${remedy}`,
       });
+      this.#tell(record);
       return;
     }
     const durationMs = Math.round(clock.now() - this.#openedAt);

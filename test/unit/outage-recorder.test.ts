@@ -201,6 +201,28 @@ describe('the cause of an outage', () => {
     expect(clock.pending).toBe(0);
   });
 
+  it('is what listeners hear with the beginning, and they hear of each end', async () => {
+    const { clock, recorder } = rig();
+    const heard: unknown[] = [];
+    recorder.on(({ conditions, endedAt }) =>
+      heard.push([conditions[0]!.name, endedAt !== undefined]),
+    );
+    recorder.opened('disconnected', 0);
+    expect(heard).toEqual([]);
+    await clock.pass(20);
+    recorder.saw('wrong-password', 'WRONGPASS');
+    recorder.closed('same', {});
+    recorder.opened('disconnected', 0);
+    recorder.closed('same', {});
+    recorder.stop();
+    expect(heard).toEqual([
+      ['wrong-password', false],
+      ['wrong-password', true],
+      ['disconnected', false],
+      ['disconnected', true],
+    ]);
+  });
+
   it('is told as unknown where no probe has an answer within 300 ms, and when it is known', async () => {
     const { clock, lines, recorder } = rig();
     recorder.opened('disconnected', 0);
