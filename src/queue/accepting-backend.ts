@@ -86,7 +86,7 @@ export class AcceptingBackend extends ResilientBackend {
     return this.#intake.accept({
       ledger: this.#own,
       job: { jobId, name: job.name, single: { job, parent } },
-      work: () => jobWork(this.#core, this.#own, job, jobId, parent),
+      work: () => jobWork(this.#own, job, jobId, parent),
       isStrict: this.#isStrict,
       refusal: (code) => this.#refusal(code, parent),
     });

@@ -7,6 +7,8 @@ import type { AddWork } from './add-series.ts';
 import type { StoredAdd } from './add-window.ts';
 import {
   claimArgs,
+  claimedArgs,
+  claimedName,
   commandName,
   fenceArgs,
   isFenced,
@@ -82,14 +84,12 @@ function recorderOf(ledger: QueueLedger): Recorder {
 /** One job's add. Made once for each, hence a class: its methods cost no memory. */
 class JobWork implements AddWork {
   readonly bytes: number;
-  readonly #core: TargetCore;
   readonly #ledger: QueueLedger;
   readonly #jobId: string;
   readonly #call: Call;
 
-  constructor(core: TargetCore, ledger: QueueLedger, jobId: string, call: Call, bytes: number) {
+  constructor(ledger: QueueLedger, jobId: string, call: Call, bytes: number) {
     this.bytes = bytes;
-    this.#core = core;
     this.#ledger = ledger;
     this.#jobId = jobId;
     this.#call = call;
@@ -108,21 +108,22 @@ class JobWork implements AddWork {
   }
 
   sendAgain(generation: Generation, number: NumberArgs): Promise<unknown> {
-    const { prefix, queue: queueName } = this.#ledger;
-    const entries = [{ prefix, queueName, jobId: this.#jobId }];
-    return sendTogether(this.#core, generation, entries, [this.#call], number, true);
+    const { script, args } = this.#call;
+    return generation.script(
+      claimedName(script),
+      claimedArgs(this.#ledger, this.#jobId, script, args, number),
+    );
   }
 }
 
 /** Synchronous: the order of calls is the order on the wire. */
 export function jobWork(
-  core: TargetCore,
   ledger: QueueLedger,
   job: JobJson,
   jobId: string,
   parent: ParentKeyOpts,
 ): AddWork {
-  return new JobWork(core, ledger, jobId, addCall(ledger, job, jobId, parent), bytesOf(job.data));
+  return new JobWork(ledger, jobId, addCall(ledger, job, jobId, parent), bytesOf(job.data));
 }
 
 /** The script that adds a job, and its arguments. Synchronous. */
@@ -145,10 +146,10 @@ export interface Multi {
 }
 
 /** An add that the rollback window kept. */
-export function storedWork(core: TargetCore, ledger: QueueLedger, stored: StoredAdd): AddWork {
+export function storedWork(ledger: QueueLedger, stored: StoredAdd): AddWork {
   const { script, jobId, args, data, options } = stored;
   const call = { script, args: [...recorderOf(ledger).keysOf(script), args, data, options] };
-  return new JobWork(core, ledger, jobId, call, bytesOf(data));
+  return new JobWork(ledger, jobId, call, bytesOf(data));
 }
 
 /** Rough size of an add in memory, bytes: what it carries, and what carries it. */
@@ -172,7 +173,7 @@ export async function flowWork(core: TargetCore, entries: FlowEntries): Promise<
 export function workOf(core: TargetCore, ledger: QueueLedger, job: AcceptedJob): Promise<AddWork> {
   if (job.flow) return flowWork(core, job.flow);
   const { job: json, parent } = job.single!;
-  return Promise.resolve(jobWork(core, ledger, json, job.jobId, parent));
+  return Promise.resolve(jobWork(ledger, json, job.jobId, parent));
 }
 
 /** Whose job a call adds. */

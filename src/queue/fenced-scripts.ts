@@ -9,7 +9,7 @@ import { createRequire } from 'node:module';
 import type { Cluster, Redis } from 'ioredis';
 import type { Fence, QueueLedger } from './ledger.ts';
 import { BEGIN_KEYS } from './lua/begin.ts';
-import { CLAIM, CLAIM_KEY_COUNT } from './lua/claim.ts';
+import { CLAIM, CLAIM_KEY_COUNT, numberedAndClaimed } from './lua/claim.ts';
 import { FENCE_PRELUDE, NUMBERED_PRELUDE } from './lua/fence.ts';
 import { HEARTBEAT } from './lua/heartbeat.ts';
 import { ISLAND_CLAIM, ISLAND_CLAIM_KEY_COUNT } from './lua/island-claim.ts';
@@ -79,6 +79,11 @@ export function numberedName(command: string): string | undefined {
   return NUMBERED.get(command);
 }
 
+/** As `numberedName`, for a job that a living worker may have run already: it is given back to it. */
+export function claimedName(command: string): string {
+  return `claimed:${command}`;
+}
+
 /** Number of KEYS of BullMQ's script, which precede its ARGV in `args`. */
 export function keyCount(command: string): number {
   const count = keyCounts.get(command);
@@ -94,7 +99,12 @@ const all: ReadonlyMap<string, Script> = new Map([
   ]),
   ...Object.values(scripts).flatMap(({ name, content, keys }): [string, Script][] => {
     const numbered = NUMBERED.get(name);
-    return numbered ? [[numbered, new Script(NUMBERED_PRELUDE + content, keys + 1)]] : [];
+    if (!numbered) return [];
+    const claimed = numberedAndClaimed(NUMBERED_PRELUDE, content);
+    return [
+      [numbered, new Script(NUMBERED_PRELUDE + content, keys + 1)],
+      [claimedName(name), new Script(claimed, keys + 1 + CLAIM_KEY_COUNT)],
+    ];
   }),
   ['retake', new Script(RETAKE, RETAKE_KEY_COUNT)],
   ['claim', new Script(CLAIM, CLAIM_KEY_COUNT)],
@@ -140,6 +150,25 @@ export function numberedArgs(
   numbered[args.length + 1] = String(number.before);
   numbered[args.length + 2] = String(number.number);
   return numbered;
+}
+
+/** As `numberedArgs`, for the form of the script that gives the job back to a living worker. */
+export function claimedArgs(
+  ledger: QueueLedger,
+  jobId: string,
+  command: string,
+  args: readonly unknown[],
+  number: NumberArgs,
+): unknown[] {
+  const numbered = numberedArgs(command, args, number);
+  const claim = claimArgs(ledger, [jobId]);
+  const keys = keyCount(command) + 1;
+  return [
+    ...numbered.slice(0, keys),
+    ...claim.slice(0, CLAIM_KEY_COUNT),
+    ...numbered.slice(keys),
+    ...claim.slice(CLAIM_KEY_COUNT),
+  ];
 }
 
 /** Arguments of `claim`; without ids it looks at every forgotten run of a schedule. */

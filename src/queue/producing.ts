@@ -87,7 +87,7 @@ export class Producing {
             `${count} jobs that Redis had acknowledged and lost were added again`,
           );
         },
-        restore: (ledger, stored) => storedWork(core, ledger, stored),
+        restore: storedWork,
         onWindowFull: (ledger) => this.#windowFull(ledger),
       },
       journal,

@@ -96,11 +96,9 @@ export class PageSender {
     this.#hasSent = true;
     try {
       const place = { key, before, number };
-      // What ran here from the journal may be in flight here, or its outcome known: it goes back to its run.
-      const reply =
-        isAgain || step.entry.mark === 'running'
-          ? await step.work.sendAgain(generation, place)
-          : await step.work.send(generation, place);
+      const reply = await (isAgain || this.#mayHaveRun(step)
+        ? step.work.sendAgain(generation, place)
+        : step.work.send(generation, place));
       if (typeof reply === 'number' && reply < 0) return { refused: `BullMQ answered ${reply}` };
       return 'acted';
     } catch (error) {
@@ -109,5 +107,13 @@ export class PageSender {
       if (this.#deps.isOutage(error, generation)) throw error;
       return { refused: error instanceof Error ? error.message : String(error) };
     }
+  }
+
+  /**
+   * Whether a living worker may know the job although the dataset does not: it ran here from the journal,
+   * or another life had sent it, and a rollback took both the job and that life's memory of it.
+   */
+  #mayHaveRun({ entry, place }: Step): boolean {
+    return entry.mark === 'running' || !place.key.endsWith(`:${this.#deps.processId}`);
   }
 }

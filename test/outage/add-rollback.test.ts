@@ -2,7 +2,12 @@
  * Jobs that Redis acknowledged and then lost, with a restart from an older copy of its data: the client
  * adds them again, each once, and a living worker does not run again what it has run.
  */
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { FlowProducer, type Job, Queue, Worker } from 'bullmq';
 import pino from 'pino';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -14,6 +19,7 @@ import { type RedisServer, startRedis } from '../support/redis-server.ts';
 import { startTarget, type TestTarget } from '../support/target.ts';
 
 const PATIENCE = { timeout: 15_000, interval: 50 };
+const STRICT_PRODUCER = fileURLToPath(new URL('./sut/strict-producer.ts', import.meta.url));
 
 let server: RedisServer;
 let door: TcpProxy;
@@ -121,4 +127,31 @@ it('runs none again whose run ended between the rollback and its second add', as
   await expect.poll(() => queue.getCompletedCount(), PATIENCE).toBe(1);
   expect(runs).toEqual([id]);
   expect((await queue.getJob(id))?.returnvalue).toBe('long');
+});
+
+it('runs none again that a strict producer added which was killed with the rollback', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'holdfast-strict-'));
+  const copy = server.snapshotAof();
+  const child = spawn(process.execPath, [STRICT_PRODUCER, server.url, folder], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const [line] = (await once(child.stdout, 'data')) as [Buffer];
+  const id = line.toString().trim();
+  await expect.poll(() => queue.getCompletedCount(), PATIENCE).toBe(1);
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  await server.restartFrom(copy);
+  const ran = 'bull:orders:holdfast:ran';
+  await expect.poll(() => server.command('HEXISTS', ran, id).catch(() => 0), PATIENCE).toBe(1);
+  const log = pino({ level: 'silent' });
+  const next = await createClient({
+    redis: server.url,
+    journal: folder,
+    durability: 'strict',
+    log,
+  });
+  await expect.poll(() => queue.getCompletedCount(), PATIENCE).toBe(1);
+  expect(runs).toEqual([id]);
+  await next.close();
+  rmSync(folder, { recursive: true });
 });

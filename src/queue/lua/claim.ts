@@ -1,7 +1,7 @@
 /**
  * Gives jobs that are added again after a rollback to the workers that ran them: the dataset forgot the
- * add, the run and perhaps the outcome, but the worker lives and knows. Runs in one transaction with the
- * add, so that nobody else takes the job between the two.
+ * add, the run and perhaps the outcome, but the worker lives and knows. Runs in one transaction or in one
+ * script with the add, so that nobody else takes the job between the two.
  *
  *   KEYS  1 to 6 of `begin.ts`  7 ran
  *   ARGV  1 key prefix of the queue ("bull:q:")  2… job ids; none: every forgotten run of a schedule
@@ -41,3 +41,30 @@ return 0
 `;
 
 export const CLAIM_KEY_COUNT = BEGIN_KEYS.length + 1;
+
+/**
+ * A numbered script of BullMQ's that adds one job, and the claim of that job, as one script.
+ *
+ *   KEYS[last-7…]  the series' key, then those of {@link CLAIM}
+ *   ARGV[last-3…]  the two of `NUMBERED_PRELUDE`, then key prefix and job id
+ */
+export function numberedAndClaimed(numberedPrelude: string, script: string): string {
+  return `local claimKeys, claimArgs = {}, { ARGV[#ARGV - 1], ARGV[#ARGV] }
+ARGV[#ARGV] = nil
+ARGV[#ARGV] = nil
+for i = ${CLAIM_KEY_COUNT}, 1, -1 do
+  claimKeys[i] = KEYS[#KEYS]
+  KEYS[#KEYS] = nil
+end
+${numberedPrelude}
+local function add()
+${script}
+end
+local function claim(KEYS, ARGV)
+${CLAIM}
+end
+local reply = add()
+claim(claimKeys, claimArgs)
+return reply
+`;
+}
