@@ -9,13 +9,14 @@ import {
   claimArgs,
   claimedArgs,
   claimedName,
-  commandName,
   fenceArgs,
   isFenced,
   keyCount,
   type NumberArgs,
   numberedArgs,
   numberedName,
+  queueScript,
+  type Transaction,
 } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
 import type { AcceptedJob } from './job-store.ts';
@@ -140,11 +141,6 @@ export function addCall(
   return call;
 }
 
-export interface Multi {
-  runCommand(name: string, args: unknown[]): unknown;
-  exec(): Promise<[Error | null, unknown][]>;
-}
-
 /** An add that the rollback window kept. */
 export function storedWork(ledger: QueueLedger, stored: StoredAdd): AddWork {
   const { script, jobId, args, data, options } = stored;
@@ -196,21 +192,21 @@ async function sendTogether(
     const ledger = core.ledger(prefix, queueName);
     if (ledger.readyIn !== generation) await core.ready(ledger, generation);
   }
-  const multi = generation.adapted.multi() as unknown as Multi;
+  const multi = generation.client.multi() as Transaction;
   for (const [i, { script, args }] of calls.entries()) {
     if (i < entries.length) {
       const own = i === 0 ? number : { ...number, before: number.number };
-      multi.runCommand(commandName(numberedName(script)!), numberedArgs(script, args, own));
+      queueScript(multi, numberedName(script)!, numberedArgs(script, args, own));
     } else {
       const root = rootOf(core, entries);
       const fence = root.fence(core.processId, generation.serverNow() + core.fenceMs());
       const sent = isFenced(script) ? fenceArgs(script, args, fence) : args;
-      multi.runCommand(commandName(script), sent);
+      queueScript(multi, script, sent);
     }
   }
   if (isAgain) {
     for (const { prefix, queueName, jobId } of entries) {
-      multi.runCommand(commandName('claim'), claimArgs(core.ledger(prefix, queueName), [jobId]));
+      queueScript(multi, 'claim', claimArgs(core.ledger(prefix, queueName), [jobId]));
     }
   }
   const replies = await multi.exec();

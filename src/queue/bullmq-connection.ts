@@ -45,7 +45,8 @@ function offlineClient(error: () => Error): unknown {
         if (property === '__bullmq_iredis') return true;
         if (property === 'pipeline' || property === 'multi') {
           return () => ({
-            runCommand: () => undefined,
+            eval: () => undefined,
+            evalsha: () => undefined,
             exec: () => Promise.reject(error()),
           });
         }

@@ -119,7 +119,7 @@ export function scriptOf(name: string): Script {
   return script;
 }
 
-/** Defines every script for pipelines and transactions. */
+/** Defines every script for BullMQ's adapter. */
 export function defineScripts(client: Redis | Cluster): void {
   for (const [name, { lua, keys }] of all) {
     client.defineCommand(commandName(name), {
@@ -127,6 +127,37 @@ export function defineScripts(client: Redis | Cluster): void {
       ...(keys === undefined ? {} : { numberOfKeys: keys }),
     });
   }
+}
+
+/** A pipeline or transaction of ioredis, behind BullMQ's adapter or not. */
+export interface Transaction {
+  eval(lua: string, keys: number, ...args: unknown[]): unknown;
+  evalsha(sha: string, keys: number, ...args: unknown[]): unknown;
+  exec(): Promise<[Error | null, unknown][]>;
+}
+
+/** The scripts that each transaction brings along already. */
+const broughtBy = new WeakMap<object, Set<Script>>();
+
+/**
+ * Queues a script on a transaction that brings its text along, once each: Redis may forget a script at any
+ * time (SCRIPT FLUSH; since 7.4 it also evicts the least used), and in a transaction that would be known
+ * when the others have acted.
+ */
+export function queueScript(
+  transaction: Transaction,
+  command: string,
+  args: readonly unknown[],
+): void {
+  const script = scriptOf(command);
+  let brought = broughtBy.get(transaction);
+  if (!brought) {
+    brought = new Set();
+    broughtBy.set(transaction, brought);
+  }
+  if (brought.has(script)) transaction.evalsha(script.sha, script.keys!, ...args);
+  else transaction.eval(script.lua, script.keys!, ...args);
+  brought.add(script);
 }
 
 /** A request's number in its series. */

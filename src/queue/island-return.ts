@@ -8,8 +8,8 @@
 import type { Logger } from 'pino';
 import type { JobEntry, Kept, Position } from '../journal/entry.ts';
 import type { Journal } from '../journal/journal.ts';
-import { addCall, type Multi } from './add-work.ts';
-import { commandName, numberedArgs, numberedName } from './fenced-scripts.ts';
+import { addCall } from './add-work.ts';
+import { numberedArgs, numberedName, queueScript, type Transaction } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
 import { runPlace } from './island-job.ts';
 import { type AcceptedJob, storedJob } from './job-store.ts';
@@ -112,10 +112,10 @@ async function add(
 ): Promise<void> {
   const { job, parent } = accepted.single!;
   const { script, args } = addCall(ledger, job, accepted.jobId, parent);
-  const multi = generation.adapted.multi() as unknown as Multi;
+  const multi = generation.client.multi() as Transaction;
   const number = { key, before: 0, number: 1 };
-  multi.runCommand(commandName(numberedName(script)!), numberedArgs(script, args, number));
-  multi.runCommand(commandName('island-claim'), [
+  queueScript(multi, numberedName(script)!, numberedArgs(script, args, number));
+  queueScript(multi, 'island-claim', [
     ...BEGIN_KEYS.map((type) => ledger.toKey(type)),
     ledger.toKey(''),
     held.id,

@@ -4,7 +4,7 @@
  * would stand still for ever. The run that is made again may be one that another worker has run already:
  * in the same transaction it goes to that worker (`lua/claim.ts`).
  */
-import { claimArgs, commandName, fenceArgs } from './fenced-scripts.ts';
+import { claimArgs, fenceArgs, queueScript, type Transaction } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
 import type { QueueLedger } from './ledger.ts';
 import { fencedReason } from './lua/fence.ts';
@@ -30,13 +30,10 @@ export async function makeNextRun(
 ): Promise<void> {
   for (let left = TRIES; ; left -= 1) {
     const fence = ledger.fence(deps.processId, generation.serverNow() + deps.fenceMs());
-    const multi = generation.adapted.multi() as unknown as {
-      runCommand(name: string, args: unknown[]): unknown;
-      exec(): Promise<[Error | null, unknown][]>;
-    };
+    const multi = generation.client.multi() as Transaction;
     const script = 'updateJobScheduler';
-    multi.runCommand(commandName(script), fenceArgs(script, update, fence));
-    multi.runCommand(commandName('claim'), claimArgs(ledger, []));
+    queueScript(multi, script, fenceArgs(script, update, fence));
+    queueScript(multi, 'claim', claimArgs(ledger, []));
     const failed = (await multi.exec()).find(([error]) => error !== null)?.[0];
     if (!failed) return;
     if (left <= 1 || fencedReason(failed) !== 'late') throw failed;

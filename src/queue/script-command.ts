@@ -3,7 +3,7 @@
  * call by `defineCommand` (each argument a piece of its own, two promises more) is a tenth of what a job
  * costs this process; this is what pays for the fence. Knows nothing of what a script does.
  *
- * Scripts of pipelines and transactions go through `defineCommand`, which can queue them.
+ * Scripts of pipelines and transactions go through `queueScript`.
  */
 import { createHash } from 'node:crypto';
 import { type Cluster, Command, type Redis } from 'ioredis';

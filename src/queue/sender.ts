@@ -3,7 +3,7 @@
  * is an outage. Knows nothing of what an operation means.
  */
 import type { RedisQueueBackend } from 'bullmq';
-import { commandName, fenceArgs, isFenced } from './fenced-scripts.ts';
+import { fenceArgs, isFenced, queueScript, type Transaction } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
 import type { QueueLedger } from './ledger.ts';
 import { onServerClock } from './server-clock.ts';
@@ -55,15 +55,11 @@ export class Sender {
   }
 
   /** Queues a script on a pipeline or a transaction, synchronously, as BullMQ expects it. */
-  queueOn(
-    pipeline: { runCommand(name: string, args: unknown[]): unknown },
-    script: string,
-    args: readonly unknown[],
-  ): unknown {
+  queueOn(pipeline: Transaction, script: string, args: readonly unknown[]): void {
     const generation = this.#core.generation();
-    const sent =
-      isFenced(script) && generation ? this.#fenced(script, args, generation) : [...args];
-    return pipeline.runCommand(commandName(script), sent);
+    // Without a generation it rejects when it is executed: its connection has ended.
+    const sent = isFenced(script) && generation ? this.#fenced(script, args, generation) : args;
+    queueScript(pipeline, script, sent);
   }
 
   #fenced(script: string, args: readonly unknown[], generation: Generation): unknown[] {
