@@ -14,6 +14,7 @@ import type { NumberArgs } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
 import type { QueueLedger } from './ledger.ts';
 import { fencedReason } from './lua/fence.ts';
+import { RENEW_MS, renew } from './series-keys.ts';
 
 /** An add that can be sent under a number, and again under the same one. */
 export interface AddWork {
@@ -86,6 +87,7 @@ export class AddSeries {
   #lastGiven = 0;
   /** What the key holds once all that was sent has acted. */
   #lastSent = 0;
+  #renewedAt: Instant = 0;
   #openIn: Generation | undefined;
   #stuckIn: Generation | undefined;
   #settling: { generation: Generation; done: Promise<void> } | undefined;
@@ -142,7 +144,13 @@ export class AddSeries {
     };
     this.#records.push(record);
     void this.#send(record, generation);
+    if (now - this.#renewedAt >= RENEW_MS) this.#renew(generation);
     return record;
+  }
+
+  #renew(generation: Generation): void {
+    this.#renewedAt = this.#deps.clock.now();
+    renew(generation, this.key);
   }
 
   /** Whether anything is remembered for the rollback window. */
@@ -194,6 +202,7 @@ export class AddSeries {
         const last = Number((await generation.client.get(this.key)) ?? 0);
         const lost = this.#decide(last);
         this.#lastSent = last;
+        this.#renew(generation);
         if (lost.length === 0) {
           if (generation.alive) this.#openIn = generation;
           return;

@@ -4,15 +4,18 @@
  * replayer's business.
  */
 import type { JobEntry, Kept, Position } from '../journal/entry.ts';
+import type { Clock } from '../time.ts';
 import type { AddWork } from './add-series.ts';
 import type { Generation } from './generation.ts';
 import { runPlace } from './island-job.ts';
 import { type AcceptedJob, type Place, storedJob } from './job-store.ts';
 import type { QueueLedger } from './ledger.ts';
 import { fencedReason } from './lua/fence.ts';
+import { Renewals } from './series-keys.ts';
 
 export interface PageDeps {
   processId: string;
+  clock: Clock;
   ledger(prefix: string, queue: string): QueueLedger;
   ready(ledger: QueueLedger, generation: Generation): Promise<void>;
   workOf(ledger: QueueLedger, job: AcceptedJob): Promise<AddWork>;
@@ -33,11 +36,13 @@ export type Fate = 'acted' | 'again' | { refused: string };
 
 export class PageSender {
   readonly #deps: PageDeps;
+  readonly #renewals: Renewals;
   #touched: Position = Number.MIN_SAFE_INTEGER;
   #hasSent = false;
 
   constructor(deps: PageDeps) {
     this.#deps = deps;
+    this.#renewals = new Renewals(deps.clock);
   }
 
   /** Nothing behind this entry was written to a socket in this life. */
@@ -79,7 +84,10 @@ export class PageSender {
     isAgain: boolean,
   ): Promise<Fate[]> {
     const unknown = new Set(steps.map(({ place }) => place.key).filter((key) => !last.has(key)));
-    for (const key of unknown) last.set(key, Number((await generation.client.get(key)) ?? 0));
+    for (const key of unknown) {
+      last.set(key, Number((await generation.client.get(key)) ?? 0));
+      this.#renewals.keep(generation, key);
+    }
     return await Promise.all(steps.map((step) => this.#sendOne(step, generation, last, isAgain)));
   }
 

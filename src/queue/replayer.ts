@@ -9,7 +9,6 @@
  */
 import type { JobEntry, Kept, Position } from '../journal/entry.ts';
 import type { Journal } from '../journal/journal.ts';
-import type { Clock } from '../time.ts';
 import type { Generation } from './generation.ts';
 import type { Place } from './job-store.ts';
 import type { QueueLedger } from './ledger.ts';
@@ -17,7 +16,6 @@ import { Lingering } from './lingering.ts';
 import { type Fate, type PageDeps, PageSender, type Step } from './replay-page.ts';
 
 export interface ReplayerDeps extends PageDeps {
-  clock: Clock;
   rollbackWindowMs: number;
   generation(): Generation | undefined;
   compareClocks(generation: Generation): Promise<void>;

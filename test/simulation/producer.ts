@@ -255,7 +255,10 @@ class Producer {
       get alive() {
         return connection.isAlive;
       },
-      client: { get: (key: string) => connection.request(() => `${dataset.last(key)}`) },
+      client: {
+        get: (key: string) => connection.request(() => `${dataset.last(key)}`),
+        expire: async () => 1,
+      },
     } as unknown as Generation;
     connections.set(generation, connection);
     this.#connection = connection;

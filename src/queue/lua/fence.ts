@@ -29,8 +29,8 @@ end
 `;
 
 /** A number's key outlives every outage worth waiting for, seconds: a week. */
-const NUMBER_SECONDS = 7 * 24 * 3600;
-/** Its life is made longer once in so many adds: for each of them it would cost a command. */
+export const NUMBER_SECONDS = 7 * 24 * 3600;
+/** Its life is made longer once in so many adds, for each of them it would cost a command; and see `series-keys.ts`. */
 const NUMBER_RENEWED_EVERY = 1000;
 
 /**
