@@ -70,9 +70,9 @@ export async function createClient(options: ClientOptions = {}): Promise<Client>
   const close = async (): Promise<Left> => {
     await closeClient();
     await target.stop(systemClock.now() + CLOSING_MS);
-    const left = { jobs: journal.stats().jobs, path: journal.path };
-    await journal.close();
-    return left;
+    // Closing writes what is on its way.
+    const { left } = await journal.close();
+    return { jobs: left - journal.stats().outcomes, path: journal.path };
   };
   return Object.assign(client, {
     close: () => {

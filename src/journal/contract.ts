@@ -86,7 +86,7 @@ export interface Journal {
   find(queue: string, jobId: string): Promise<Kept<JobEntry> | undefined>;
   /** Removes entries that Redis has. Unknown positions are fine. */
   settle(positions: readonly Position[]): Promise<void>;
-  /** Notes on disk how far jobs are on their way to Redis. */
+  /** Notes on disk how far jobs are on their way to Redis. Those that linger are no longer counted as `left`. */
   mark(positions: readonly Position[], mark: JobMark): Promise<void>;
   /** Keeps an entry that Redis refuses for good apart: not replayed, never dropped, reported. */
   refuse(position: Position, reason: string): Promise<void>;
@@ -98,6 +98,6 @@ export interface Journal {
    */
   adoptOrphans(): Promise<Adopted[]>;
   stats(): JournalStats;
-  /** Ends after what was asked before; idempotent. `left`: entries that the next start replays. */
+  /** Ends after what was asked before; idempotent. `left`: entries that Redis may not have. */
   close(): Promise<{ left: number }>;
 }

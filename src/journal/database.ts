@@ -54,6 +54,7 @@ export class Database {
   readonly #db: DatabaseSync;
   readonly #insert: StatementSync;
   readonly #delete: StatementSync;
+  readonly #alter: StatementSync;
   readonly #tally: StatementSync;
   readonly #counts: Counts;
   /** Removed for the callers, but the disk was too full to write that down. */
@@ -76,6 +77,9 @@ export class Database {
       `INSERT OR IGNORE INTO entry (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     );
     this.#delete = this.#db.prepare('DELETE FROM entry WHERE position BETWEEN ? AND ?');
+    this.#alter = this.#db.prepare(
+      'UPDATE entry SET mark = ?, refusal = ?, crc = ? WHERE position = ?',
+    );
     this.#tally = this.#db.prepare(
       `SELECT type, iif(refusal = '', '', 'refused') AS refusal, sum(bytes) AS bytes, count(*) AS entries
          FROM entry WHERE position BETWEEN ? AND ? GROUP BY 1, 2`,
@@ -191,8 +195,14 @@ export class Database {
     return positions.length;
   }
 
+  /** All in one transaction. */
   mark(positions: readonly Position[], mark: string): void {
-    for (const position of positions) this.#change(position, { mark });
+    this.#freeing(() => {
+      for (const position of positions) {
+        const row = this.rows.at(position);
+        if (row !== undefined) this.#update({ ...row, mark });
+      }
+    });
   }
 
   close(): void {
@@ -203,13 +213,14 @@ export class Database {
     const row = this.rows.at(position);
     if (row === undefined) return;
     const changed = { ...row, ...change };
-    this.#freeing(() => {
-      this.#db
-        .prepare('UPDATE entry SET mark = ?, refusal = ?, crc = ? WHERE position = ?')
-        .run(changed.mark, changed.refusal, checksum(changed), position);
-    });
+    this.#freeing(() => this.#update(changed));
     this.#count(row, -1);
     this.#count(changed, 1);
+  }
+
+  #update(changed: Row): void {
+    const { mark, refusal, position } = changed;
+    this.#alter.run(mark, refusal, checksum(changed), position);
   }
 
   /** @returns whether the row was new */

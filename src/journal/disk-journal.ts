@@ -86,6 +86,8 @@ class DiskJournal implements Journal {
   #underWay = 0;
   /** Set while commits are due or under way; resolves when nothing is pending. */
   #commits: Promise<void> | undefined;
+  /** Jobs that Redis has and that are not owed any more, although they stay. */
+  #lingering = 0;
   #closing: Promise<{ left: number }> | undefined;
   /** Orphans that the last look left as they are, and why. */
   #left: ReadonlyMap<string, Error> = new Map();
@@ -171,6 +173,7 @@ class DiskJournal implements Journal {
   async mark(positions: readonly Position[], mark: JobMark): Promise<void> {
     this.#assertOpen();
     if (positions.length > 0) await this.#link.ask('mark', [positions, mark]);
+    if (mark === 'lingering') this.#lingering += positions.length;
   }
 
   async refuse(position: Position, reason: string): Promise<void> {
@@ -230,7 +233,7 @@ class DiskJournal implements Journal {
       await this.#link.terminate();
     }
     const { outcomes, jobs } = this.#link.snapshot;
-    return { left: outcomes + jobs };
+    return { left: outcomes + jobs - this.#lingering };
   }
 
   #overBounds(bytes: number): JournalFullError | undefined {

@@ -135,7 +135,11 @@ export class MemoryJournal implements Journal {
 
   async close(): Promise<{ left: number }> {
     this.#isClosed = true;
-    return { left: this.#entries.size };
+    let left = 0;
+    for (const entry of this.#entries.values()) {
+      if (entry.type === 'outcome' || entry.mark !== 'lingering') left += 1;
+    }
+    return { left };
   }
 
   #assertOpen(): void {

@@ -1,6 +1,7 @@
 /**
  * Entries that Redis has and that stay on disk for the rollback window: a restart that loses its last
- * moments loses the numbers too, and then they are sent again.
+ * moments loses the numbers too, and then they are sent again. A stop does not shorten the window: what is
+ * younger stays, marked, for the next life or an adopter.
  */
 import type { Position } from '../journal/entry.ts';
 import type { Journal } from '../journal/journal.ts';
@@ -14,15 +15,20 @@ export interface LingeringDeps {
   onTrouble(ledger: undefined, error: unknown): void;
 }
 
+/** Marked in one transaction: 20 ms. */
+const MARKED_AT_ONCE = 1000;
+/** A stop takes no longer for it, ms. */
+const MARKING_MS = 1000;
+
 export class Lingering {
   readonly #deps: LingeringDeps;
-  readonly #journal: Pick<Journal, 'settle'>;
+  readonly #journal: Pick<Journal, 'settle' | 'mark'>;
   /** Oldest first. */
-  #batches: { positions: Position[]; at: Instant }[] = [];
+  #batches: { positions: Position[]; at: Instant; isRun: boolean }[] = [];
   #cancelSweep: (() => void) | undefined;
   #isStopped = false;
 
-  constructor(deps: LingeringDeps, journal: Pick<Journal, 'settle'>) {
+  constructor(deps: LingeringDeps, journal: Pick<Journal, 'settle' | 'mark'>) {
     this.#deps = deps;
     this.#journal = journal;
   }
@@ -31,9 +37,10 @@ export class Lingering {
     return this.#batches.length === 0;
   }
 
-  /** Redis has these since now. */
-  add(positions: Position[]): void {
-    this.#batches.push({ positions, at: this.#deps.clock.now() });
+  /** Redis has these since now. `isRun`: their mark says that they ran from the journal, and has to stay. */
+  add(positions: Position[], isRun: boolean): void {
+    if (positions.length === 0) return;
+    this.#batches.push({ positions, at: this.#deps.clock.now(), isRun });
     this.#sweepLater();
   }
 
@@ -42,11 +49,29 @@ export class Lingering {
     this.#batches = [];
   }
 
-  /** Takes what Redis has out of the journal. */
+  /** Takes what the window need not keep any more out of the journal, and marks the rest. */
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#cancelSweep?.();
-    await this.#settle(Number.POSITIVE_INFINITY);
+    await this.#settle(this.#windowStart());
+    const marked = this.#batches.flatMap(({ positions, isRun }) => (isRun ? [] : positions));
+    this.#batches = [];
+    const giveUpAt = this.#deps.clock.now() + MARKING_MS;
+    try {
+      for (let from = 0; from < marked.length; from += MARKED_AT_ONCE) {
+        // Unmarked ones are told by their numbers as well, only not for ever.
+        if (this.#deps.clock.now() > giveUpAt) return;
+        await this.#journal.mark(marked.slice(from, from + MARKED_AT_ONCE), 'lingering');
+      }
+    } catch (error) {
+      this.#deps.onTrouble(undefined, error);
+    }
+  }
+
+  /** The window stands still while Redis is away. */
+  #windowStart(): Instant {
+    const { clock, rollbackWindowMs } = this.#deps;
+    return this.#deps.generation() ? clock.now() - rollbackWindowMs : 0;
   }
 
   #sweepLater(): void {
@@ -54,9 +79,7 @@ export class Lingering {
     if (this.#isStopped) return;
     this.#cancelSweep ??= clock.after(Math.max(1, rollbackWindowMs), () => {
       this.#cancelSweep = undefined;
-      // The window stands still while Redis is away.
-      const until = this.#deps.generation() ? clock.now() - rollbackWindowMs : 0;
-      void this.#settle(until).finally(() => {
+      void this.#settle(this.#windowStart()).finally(() => {
         if (!this.isEmpty) this.#sweepLater();
       });
     });

@@ -11,7 +11,7 @@ import { runPlace } from './island-job.ts';
 import { type AcceptedJob, type Place, storedJob } from './job-store.ts';
 import type { QueueLedger } from './ledger.ts';
 import { fencedReason } from './lua/fence.ts';
-import { Renewals } from './series-keys.ts';
+import { NUMBER_LIVES_MS, Renewals } from './series-keys.ts';
 
 export interface PageDeps {
   processId: string;
@@ -99,7 +99,7 @@ export class PageSender {
   ): Promise<Fate> {
     const { key, number } = step.place;
     const before = last.get(key)!;
-    if (number <= before) return 'acted';
+    if (number <= before || this.#hasOutlivedNumber(step)) return 'acted';
     last.set(key, number);
     this.#hasSent = true;
     try {
@@ -115,6 +115,11 @@ export class PageSender {
       if (this.#deps.isOutage(error, generation)) throw error;
       return { refused: error instanceof Error ? error.message : String(error) };
     }
+  }
+
+  /** Redis had it, so long ago that its number may be forgotten: what that says is no rollback. */
+  #hasOutlivedNumber({ entry }: Step): boolean {
+    return entry.mark === 'lingering' && this.#deps.clock.wall() - entry.at > NUMBER_LIVES_MS;
   }
 
   /**

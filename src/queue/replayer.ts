@@ -161,7 +161,7 @@ export class Replayer {
     this.#wakeUp();
   }
 
-  /** Takes what Redis has out of the journal; what it does not have stays. */
+  /** What Redis does not have stays in the journal, and for the rollback window what it has. */
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#cancelRetry?.();
@@ -288,15 +288,18 @@ export class Replayer {
   /** @returns what is to be sent again */
   async #settled(steps: readonly Step[], fates: readonly Fate[], rewinds: number): Promise<Step[]> {
     const again: Step[] = [];
-    const acted: number[] = [];
+    const acted: Step[] = [];
     for (const [i, fate] of fates.entries()) {
       const step = steps[i]!;
       if (fate === 'again') again.push(step);
-      else if (fate === 'acted') acted.push(step.entry.position);
+      else if (fate === 'acted') acted.push(step);
       else await this.#journal.refuse(step.entry.position, fate.refused);
     }
     if (acted.length > 0 && rewinds === this.#rewinds) {
-      this.#lingering.add(acted);
+      for (const isRun of [false, true]) {
+        const same = acted.filter(({ entry }) => (entry.mark === 'running') === isRun);
+        this.#lingering.add(positionsOf(same), isRun);
+      }
       this.#replayed += acted.length;
     }
     return again;
@@ -322,6 +325,10 @@ export class Replayer {
     this.#setAtEnd(false);
     this.#wake?.();
   }
+}
+
+function positionsOf(steps: readonly Step[]): Position[] {
+  return steps.map(({ entry }) => entry.position);
 }
 
 async function take<T>(entries: AsyncIterator<T>, count: number): Promise<T[]> {

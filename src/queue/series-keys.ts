@@ -9,6 +9,8 @@ import { NUMBER_SECONDS } from './lua/fence.ts';
 
 /** A key that is in use is renewed this often, ms: so it lives for a week, less an hour, from its last use. */
 export const RENEW_MS = 3_600_000;
+/** For so long after its use a number is surely known, ms; the second hour is for clocks that differ. */
+export const NUMBER_LIVES_MS = NUMBER_SECONDS * 1000 - 2 * RENEW_MS;
 /** Keys whose renewal is remembered; beyond that all are renewed once more. */
 const KEYS_MAX = 10_000;
 

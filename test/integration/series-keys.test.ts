@@ -57,6 +57,17 @@ function series(): AddSeries {
   });
 }
 
+const sender = () =>
+  new PageSender({
+    processId: 'me',
+    clock,
+    ledger: () => ledger,
+    ready: async () => undefined,
+    workOf: never,
+    isRunning: () => false,
+    isOutage: () => false,
+  });
+
 const add = (to: AddSeries) =>
   new Promise((acted, refused) => to.add(generation, work(), { acted, refused, doubted: never }));
 
@@ -85,24 +96,34 @@ it('a series is renewed when an outage ends', async () => {
   await expect.poll(() => lifeOf(adds.key)).toBeGreaterThan(6 * DAY_SECONDS);
 });
 
+it('what Redis had taken before it outlived its number is not added again', async () => {
+  const number = { key: ledger.key('replay:other'), number: 1 };
+  const send = (days: number) => {
+    const at = clock.wall() - days * DAY_SECONDS * 1000;
+    const entry = { mark: 'lingering', at } as never;
+    return sender().send(
+      [{ entry, ledger, work: work(), place: number }],
+      generation,
+      new Map(),
+      false,
+    );
+  };
+  expect(await send(8)).toEqual(['acted']);
+  expect(await client.get(number.key)).toBeNull();
+  expect(await send(1)).toEqual(['acted']);
+  expect(await client.get(number.key)).toBe('1');
+});
+
 it('the series of another life is renewed by who replays its entries, by the hour', async () => {
   const key = ledger.key('replay:other');
-  const sender = new PageSender({
-    processId: 'me',
-    clock,
-    ledger: () => ledger,
-    ready: async () => undefined,
-    workOf: never,
-    isRunning: () => false,
-    isOutage: () => false,
-  });
+  const pages = sender();
   const step = (number: number) => ({
     entry: { mark: 'unsent' } as never,
     ledger,
     work: work(),
     place: { key, number } satisfies StoredJob['place'],
   });
-  const send = (number: number) => sender.send([step(number)], generation, new Map(), false);
+  const send = (number: number) => pages.send([step(number)], generation, new Map(), false);
   await send(1);
   await client.expire(key, 100);
   await send(2);

@@ -155,3 +155,28 @@ it('runs none again that a strict producer added which was killed with the rollb
   await next.close();
   rmSync(folder, { recursive: true });
 });
+
+it('adds again what a strict client had added right before it was closed', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'holdfast-strict-'));
+  const log = pino({ level: 'silent' });
+  const open = () =>
+    createClient({ redis: server.url, journal: folder, durability: 'strict', log });
+  const copy = server.snapshotAof();
+  const first = await open();
+  const ids = (
+    await first.enqueueMany('orders', [
+      { name: 'plain', data: {} },
+      { name: 'late', data: {}, options: { delay: 60_000 } },
+    ])
+  ).map(({ id }) => id);
+  await expect.poll(() => queue.getCompletedCount(), PATIENCE).toBe(1);
+  await expect.poll(() => queue.getDelayedCount(), PATIENCE).toBe(1);
+  expect((await first.close()).jobs).toBe(0);
+  await server.restartFrom(copy);
+  const next = await open();
+  await expect.poll(() => queue.getDelayedCount(), PATIENCE).toBe(1);
+  await expect.poll(() => queue.getCompletedCount(), PATIENCE).toBe(1);
+  expect(runs).toEqual([ids[0]]);
+  expect((await next.close()).jobs).toBe(0);
+  rmSync(folder, { recursive: true });
+});

@@ -28,7 +28,7 @@ export const anyEntry: fc.Arbitrary<Entry> = fc.oneof(
     ...common,
     type: fc.constant('job' as const),
     name: text,
-    mark: fc.constantFrom('unsent' as const, 'sent' as const, 'running' as const),
+    mark: fc.constantFrom('unsent', 'sent', 'running', 'lingering'),
     args: fc.oneof(fc.json(), fc.string({ size: 'large' })),
   }),
 );
