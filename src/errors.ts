@@ -220,13 +220,18 @@ export class ShutdownError extends HoldfastError {
 
 /** The journal is full (bytes, entries or disk); what it took before stays. */
 export class JournalFullError extends HoldfastError {
-  constructor(path: string, limit: string, cause?: unknown) {
+  /** `jobIds`: what was refused for it. */
+  constructor(path: string, limit: string, cause?: unknown, jobIds?: readonly string[]) {
     super(
       'HOLDFAST_JOURNAL_FULL',
-      `The journal at ${path} is full (${limit}).`,
+      `The journal at ${path} is full (${limit})${notKept(jobIds)}.`,
       'Free disk space or raise the limit; entries already accepted are kept.',
-      { data: { path, limit }, cause },
+      { data: { path, limit, ...namedIds(jobIds) }, cause },
     );
+  }
+
+  of(jobIds: readonly string[]): JournalFullError {
+    return new JournalFullError(`${this.data.path}`, `${this.data.limit}`, this.cause, jobIds);
   }
 }
 
@@ -244,12 +249,37 @@ export class IdempotencyKeyError extends HoldfastError {
 
 /** The journal cannot be opened or written. */
 export class JournalError extends HoldfastError {
-  constructor(path: string, what: string, remedy: string, cause?: unknown) {
-    super('HOLDFAST_JOURNAL_UNUSABLE', `The journal at ${path} ${what}.`, remedy, {
-      data: { path },
-      cause,
-    });
+  readonly #what: string;
+  /** `jobIds`: what was refused for it. */
+  constructor(
+    path: string,
+    what: string,
+    remedy: string,
+    cause?: unknown,
+    jobIds?: readonly string[],
+  ) {
+    super(
+      'HOLDFAST_JOURNAL_UNUSABLE',
+      `The journal at ${path} ${what}${notKept(jobIds)}.`,
+      remedy,
+      { data: { path, ...namedIds(jobIds) }, cause },
+    );
+    this.#what = what;
   }
+
+  of(jobIds: readonly string[]): JournalError {
+    return new JournalError(`${this.data.path}`, this.#what, this.remedy, this.cause, jobIds);
+  }
+}
+
+function notKept(jobIds: readonly string[] = []): string {
+  if (jobIds.length === 0) return '';
+  return jobIds.length === 1 ? `; job ${jobIds[0]} is not kept` : '; none of the jobs is kept';
+}
+
+function namedIds(jobIds: readonly string[] = []): { jobId?: string; jobIds?: readonly string[] } {
+  if (jobIds.length === 0) return {};
+  return jobIds.length === 1 ? { jobId: jobIds[0]! } : { jobIds };
 }
 
 /** A request or a command line input that cannot be used; `field` says where. */
@@ -423,7 +453,7 @@ export class OutcomeUnknownError extends HoldfastError {
       'HOLDFAST_OUTCOME_UNKNOWN',
       `No answer from ${asked}: whether ${isOne ? `job ${first} was` : `${jobIds.length} jobs were`} added is not known.`,
       isOne
-        ? `Run the command again with --job-id ${first}: then it is not added twice.`
+        ? `Add it again with this id (jobId, --job-id): then it is not added twice.`
         : 'Look at the queue before you send them again.',
       { data: { jobIds }, cause },
     );

@@ -161,6 +161,9 @@ async function refusalOf(response: Response): Promise<HoldfastError> {
     const outageId = typeof problem.outageId === 'string' ? problem.outageId : undefined;
     return new RedisUnavailableError(`${problem.operation}`, `${problem.condition}`, outageId);
   }
+  if (code === 'HOLDFAST_OUTCOME_UNKNOWN' && Array.isArray(problem.jobIds)) {
+    return new OutcomeUnknownError('the service', problem.jobIds.map(String));
+  }
   // The detail ends with the remedy already.
   const what = typeof remedy === 'string' ? detail.replace(remedy, '').trim() : detail;
   return new HoldfastError(code, what, typeof remedy === 'string' ? remedy : '', { data: problem });

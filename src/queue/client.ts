@@ -35,7 +35,8 @@ export interface Client {
    * Adds a job and resolves once it is kept, in Redis or, while Redis is away or slow, in the journal.
    * The id is the caller's `options.jobId`, else a UUIDv7. Of a deduplicated job that Redis took it is
    * the id of the job that was there.
-   * @throws JobTooLargeError, QueueNameError, InvalidInputError, JournalFullError, JournalError
+   * @throws JobTooLargeError, QueueNameError, InvalidInputError, JournalFullError, JournalError,
+   *   OutcomeUnknownError
    */
   enqueue(queue: string, name: string, data: unknown, options?: JobsOptions): Promise<Accepted>;
   /** A queue of `defineQueue`: its data is checked, by type and against its schema. */

@@ -7,7 +7,7 @@
  *
  * What it must never do: acknowledge a job that neither Redis nor the journal has.
  */
-import { JournalError } from '../errors.ts';
+import { JournalError, JournalFullError, OutcomeUnknownError } from '../errors.ts';
 import type { Position } from '../journal/entry.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Clock, Instant } from '../time.ts';
@@ -88,7 +88,7 @@ export class Intake {
 
   /**
    * Resolves once the job is kept.
-   * @throws JournalFullError, JournalError, or BullMQ's refusal
+   * @throws JournalFullError, JournalError, OutcomeUnknownError, or BullMQ's refusal
    */
   accept(arrival: Arrival): Promise<Receipt> {
     const by = this.#deps.clock.now() + this.#deps.enqueueTimeoutMs;
@@ -209,13 +209,30 @@ export class Intake {
       const entry = jobEntry(ledger, job, this.#deps.clock.wall(), place, 'sent');
       takeover.position = await this.#append(entry, by);
     } catch (error) {
-      series.giveUp(record);
-      takeover.abandon();
-      throw error;
+      return await this.#answered(takeover, job.jobId, by, series, record, error);
     }
     takeover.settleIfDecided();
     this.#deps.onJournaled();
     return { id: job.jobId, stored: 'journal' };
+  }
+
+  /** The journal could not take it over: Redis may answer yet, and it alone knows whether the job is kept. */
+  async #answered(
+    takeover: Takeover,
+    jobId: string,
+    by: Instant,
+    series: AddSeries,
+    record: AddRecord,
+    cause: unknown,
+  ): Promise<Receipt> {
+    const fate = await this.#within(takeover.fate, Math.max(0, by - this.#deps.clock.now()));
+    takeover.abandon();
+    if (fate === undefined) {
+      series.giveUp(record);
+      throw new OutcomeUnknownError('Redis, and the journal did not take the job', [jobId], cause);
+    }
+    if ('error' in fate) throw fate.error;
+    return { id: fate.id, stored: 'redis' };
   }
 
   /** One timer for all series, only while something is unanswered. */
@@ -254,12 +271,14 @@ export class Intake {
     // What came before it and has no answer yet stands before it in the journal too.
     this.#series.get(ledger)?.doubtUnanswered();
     const arrived = this.#replayer.expect();
+    let position: Position | undefined;
     try {
       const place = this.#replayer.nextPlace(ledger);
       const entry = jobEntry(ledger, job, this.#deps.clock.wall(), place, 'unsent');
-      this.#deps.onUnsent(ledger, await this.#append(entry, by));
+      position = await this.#append(entry, by);
+      this.#deps.onUnsent(ledger, position);
     } finally {
-      arrived();
+      arrived(position !== undefined);
     }
     this.#deps.onJournaled();
     return { id: job.jobId, stored: 'journal' };
@@ -268,7 +287,10 @@ export class Intake {
   /** In time or not at all: an entry that is written after its caller was told is taken out again. */
   async #append(entry: ReturnType<typeof jobEntry>, by: Instant): Promise<number> {
     const { clock, enqueueTimeoutMs } = this.#deps;
-    const appended = this.#journal.append(entry);
+    const appended = this.#journal.append(entry).catch((error: unknown) => {
+      const isOurs = error instanceof JournalFullError || error instanceof JournalError;
+      throw isOurs ? error.of([entry.jobId]) : error;
+    });
     const position = await this.#within(appended, Math.max(APPEND_MIN_MS, by - clock.now()));
     if (position !== undefined) return position;
     appended.then(
@@ -279,6 +301,8 @@ export class Intake {
       this.#journal.path ?? '(memory)',
       `did not answer within ${enqueueTimeoutMs} ms`,
       'Look at the disk; enqueue the job again with the same id.',
+      undefined,
+      [entry.jobId],
     );
   }
 

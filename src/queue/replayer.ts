@@ -96,12 +96,12 @@ export class Replayer {
   }
 
   /** An entry is being written; call what is returned when it is, or is not. */
-  expect(): () => void {
+  expect(): (isWritten: boolean) => void {
     this.#isClear = false;
     this.#expected += 1;
-    return () => {
+    return (isWritten) => {
       this.#expected -= 1;
-      this.#hasNews = true;
+      this.#hasNews ||= isWritten;
       this.#wakeUp();
     };
   }
@@ -205,8 +205,8 @@ export class Replayer {
     /** What the series' keys hold. */
     const last = new Map<string, number>();
     while (generation.alive && !this.#isStopped) {
-      this.#hasNews = false;
-      if (!(await this.#replayAll(generation, last))) return;
+      // What only its own series decides needs no look at the disk, which may be what is wrong.
+      if (this.#hasNews && !(await this.#readNews(generation, last))) return;
       if (this.#hasNews) continue;
       if (this.#expected === 0 && this.#deciding === 0) {
         this.#isClear = true;
@@ -220,6 +220,18 @@ export class Replayer {
       if (this.#deciding > 0) this.#setAtEnd(false);
       else this.#setAtEnd(true);
       await this.#woken();
+    }
+  }
+
+  /** @returns whether it came to the end of what was there */
+  async #readNews(generation: Generation, last: Map<string, number>): Promise<boolean> {
+    this.#hasNews = false;
+    let isRead = false;
+    try {
+      isRead = await this.#replayAll(generation, last);
+      return isRead;
+    } finally {
+      this.#hasNews ||= !isRead;
     }
   }
 

@@ -37,8 +37,11 @@ export class Waiting implements AddListener {
 
   acted(reply: unknown): void {
     if (typeof reply === 'number' && reply < 0) this.refused(this.#refusal(reply));
-    else if (this.#takeover) this.#takeover.acted();
-    else this.#resolve({ id: String(reply ?? this.#jobId), stored: 'redis' });
+    else {
+      const id = String(reply ?? this.#jobId);
+      if (this.#takeover) this.#takeover.acted(id);
+      else this.#resolve({ id, stored: 'redis' });
+    }
   }
 
   refused(error: unknown): void {
@@ -51,27 +54,40 @@ export class Waiting implements AddListener {
   }
 }
 
+/** What Redis made of an add: the id that it gave, or why it refused. */
+export type Fate = { id: string } | { error: unknown };
+
 /** An add in doubt that the journal has taken over, until its fate is known and its entry goes. */
 export class Takeover {
   /** Undefined until it is on disk. */
   position: number | undefined;
+  /** Resolves when it is known; never, if nobody decides. */
+  readonly fate: Promise<Fate>;
   readonly #journal: Journal;
   /** The replay is not at its end while this is open. */
   readonly #arrived: () => void;
-  #fate: { error: unknown } | 'acted' | undefined;
+  readonly #decide: (fate: Fate) => void;
+  #fate: Fate | undefined;
 
   constructor(journal: Journal, replayer: Replayer) {
     this.#journal = journal;
     this.#arrived = replayer.expectDecision();
+    const { promise, resolve } = Promise.withResolvers<Fate>();
+    this.fate = promise;
+    this.#decide = resolve;
   }
 
-  acted(): void {
-    this.#fate = 'acted';
-    this.settleIfDecided();
+  acted(id: string): void {
+    this.#decided({ id });
   }
 
   refused(error: unknown): void {
-    this.#fate = { error };
+    this.#decided({ error });
+  }
+
+  #decided(fate: Fate): void {
+    this.#fate = fate;
+    this.#decide(fate);
     this.settleIfDecided();
   }
 
@@ -82,7 +98,7 @@ export class Takeover {
   settleIfDecided(): void {
     if (this.#fate === undefined || this.position === undefined) return;
     const done =
-      this.#fate === 'acted'
+      'id' in this.#fate
         ? this.#journal.settle([this.position])
         : this.#journal.refuse(this.position, textOf(this.#fate.error));
     done.catch(() => undefined);

@@ -35,6 +35,7 @@ function setUp(overrides: Partial<Journal> = {}) {
         if (odd) throw odd;
         return `${added.length}`;
       },
+      expire: async () => 1,
     },
   } as unknown as Generation;
   const work = (id: string): AddWork => {
@@ -85,7 +86,7 @@ function setUp(overrides: Partial<Journal> = {}) {
     const arrived = replayer.expect();
     const place = replayer.nextPlace(ledger);
     await kept.append(jobEntry(ledger, { jobId: id, name: 'n' }, 0, place, 'unsent'));
-    arrived();
+    arrived(true);
   };
   const accept = (id: string) =>
     intake.accept({
@@ -156,6 +157,19 @@ describe('a replay that fails for another reason than an outage', () => {
     expect(added).toEqual([]);
     expect(clock.pending).toBe(0);
   });
+});
+
+it('a replay is clear once an add is decided that never was in the journal, unreadable or not', async () => {
+  const { clock, troubles, generation, replayer, connect } = setUp(unreadable(100));
+  connect();
+  replayer.recovered(generation);
+  const decided = replayer.expectDecision();
+  await clock.pass(100);
+  expect(replayer.isClear).toBe(false);
+  decided();
+  await clock.pass(100);
+  expect(replayer.isClear).toBe(true);
+  expect(troubles).toEqual([]);
 });
 
 describe('a series of adds that Redis answers oddly', () => {
