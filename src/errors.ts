@@ -446,6 +446,8 @@ export class EmbeddedRedisError extends HoldfastError {
 
 /** The answer to an enqueue was lost: whether the jobs are kept is not known. */
 export class OutcomeUnknownError extends HoldfastError {
+  readonly #asked: string;
+
   constructor(asked: string, jobIds: readonly string[], cause?: unknown) {
     const [first] = jobIds;
     const isOne = jobIds.length === 1 && first !== undefined;
@@ -454,8 +456,13 @@ export class OutcomeUnknownError extends HoldfastError {
       `No answer from ${asked}: whether ${isOne ? `job ${first} was` : `${jobIds.length} jobs were`} added is not known.`,
       isOne
         ? `Add it again with this id (jobId, --job-id): then it is not added twice.`
-        : 'Look at the queue before you send them again.',
+        : 'Add them again with the same ids, or look at the queue before you do: then none is added twice.',
       { data: { jobIds }, cause },
     );
+    this.#asked = asked;
+  }
+
+  of(jobIds: readonly string[]): OutcomeUnknownError {
+    return new OutcomeUnknownError(this.#asked, jobIds, this.cause);
   }
 }

@@ -14,17 +14,17 @@ export interface Usage {
   entries: number;
 }
 
-/** The error for an entry of `bytes` that does not fit any more, or undefined if it fits. */
+/** The error for so many entries of together `bytes` that do not fit any more, or undefined if they fit. */
 export function overBounds(
   path: string,
   used: Usage,
-  bytes: number,
+  added: Usage,
   bounds: Bounds,
 ): JournalFullError | undefined {
-  if (used.entries + 1 > bounds.entriesMax) {
+  if (used.entries + added.entries > bounds.entriesMax) {
     return new JournalFullError(path, `its limit of ${bounds.entriesMax} entries is reached`);
   }
-  if (used.bytes + bytes > bounds.bytesMax) {
+  if (used.bytes + added.bytes > bounds.bytesMax) {
     return new JournalFullError(path, `its limit of ${bounds.bytesMax} bytes is reached`);
   }
   return undefined;

@@ -73,6 +73,11 @@ export interface Journal {
    * @throws JournalFullError, JournalError; what was kept before stays
    */
   append(entry: Entry): Promise<Position>;
+  /**
+   * As `append`, all or none: room for all is found first, and what one transaction takes (2,000 entries,
+   * 4 MiB) is written by one. Only if the process dies in the middle of more may a part of it stay.
+   */
+  appendAll(entries: readonly Entry[]): Promise<Position[]>;
   /** Outcomes in order, oldest first, read in pages; entries settled meanwhile do not come. */
   outcomes(queue?: string): AsyncIterable<Kept<OutcomeEntry>>;
   /** Accepted jobs in the same way; `after` a position, if one is given. */

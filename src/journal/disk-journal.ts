@@ -6,7 +6,7 @@ import { setImmediate } from 'node:timers/promises';
 import { JournalError, type JournalFullError } from '../errors.ts';
 import type { Clock } from '../time.ts';
 import type { Adopted } from './adopt.ts';
-import { type Bounds, overBounds } from './bounds.ts';
+import { type Bounds, overBounds, type Usage } from './bounds.ts';
 import type { Journal, JournalLog, JournalOptions, JournalStats } from './contract.ts';
 import type { JobEntry, JobMark, OutcomeEntry } from './entry.ts';
 import {
@@ -21,12 +21,9 @@ import {
 import { toError } from './fault.ts';
 import { folderOf } from './folder.ts';
 import { closedError } from './memory-journal.ts';
+import { bytesOf, type Group, PendingGroups, partsOf } from './pending.ts';
 import type { DamageReport } from './rescue.ts';
 import { ThreadLink } from './thread-link.ts';
-
-/** One transaction takes at most this: it bounds the memory of a commit and what it makes wait. */
-const COMMIT_BYTES_MAX = 4 * 1024 * 1024;
-const COMMIT_ENTRIES_MAX = 2_000;
 
 /**
  * So many are committed at once, while others are prepared: then it is the processor and not the
@@ -47,12 +44,6 @@ const ADOPT_MS = 120_000;
 
 const OWN_WAIT_MS = 5_000;
 const REPLY_MS = 10_000;
-
-interface Pending {
-  packed: Packed;
-  resolve(position: Position): void;
-  reject(error: Error): void;
-}
 
 export async function openDiskJournal(options: JournalOptions): Promise<Journal> {
   const { path } = folderOf(options.dir, options.replica);
@@ -79,7 +70,7 @@ class DiskJournal implements Journal {
   readonly #link: ThreadLink;
   readonly #onCommit: ((tookMs: number) => void) | undefined;
   /** Appended, but not in a commit yet. */
-  #pending: Pending[] = [];
+  readonly #pending = new PendingGroups();
   /** What the pending and the committing entries will take. */
   readonly #promised = { bytes: 0, entries: 0 };
   /** Commits that the thread has not answered. */
@@ -107,17 +98,41 @@ class DiskJournal implements Journal {
   }
 
   async append(entry: Entry): Promise<Position> {
-    this.#assertOpen();
     const packed = pack(entry);
-    const error = this.#link.silence ?? this.#overBounds(packed.bytes);
+    this.#reserve(packed.bytes, 1);
+    return await this.#enter([packed], packed.bytes);
+  }
+
+  async appendAll(entries: readonly Entry[]): Promise<Position[]> {
+    const packed = entries.map(pack);
+    this.#reserve(bytesOf(packed), packed.length);
+    const parts = partsOf(packed);
+    const ends = await Promise.allSettled(parts.map((part) => this.#enter(part, bytesOf(part))));
+    const positions = ends.flatMap((end, i) =>
+      end.status === 'fulfilled' ? parts[i]!.map((_, index) => end.value + index) : [],
+    );
+    const failed = ends.find((end) => end.status === 'rejected');
+    if (failed === undefined) return positions;
+    this.#takeBack(positions);
+    throw failed.reason;
+  }
+
+  /** @throws JournalFullError when there is no room for all of it; JournalError */
+  #reserve(bytes: number, entries: number): void {
+    this.#assertOpen();
+    const error = this.#link.silence ?? this.#overBounds({ bytes, entries });
     if (error !== undefined) throw error;
-    this.#promised.bytes += packed.bytes;
-    this.#promised.entries += 1;
+    this.#promised.bytes += bytes;
+    this.#promised.entries += entries;
+  }
+
+  /** Resolves with the first's position. */
+  #enter(packed: readonly Packed[], bytes: number): Promise<Position> {
     return new Promise<Position>((resolve, reject) => {
-      this.#pending.push({ packed, resolve, reject });
+      this.#pending.push({ packed, bytes, resolve, reject });
       this.#commits ??= this.#commitPending();
-      if (this.#pending.length >= EAGER_ENTRIES && this.#underWay < COMMITS_MAX) {
-        void this.#commit(this.#takeBatch());
+      if (this.#pending.entries >= EAGER_ENTRIES && this.#underWay < COMMITS_MAX) {
+        void this.#commit(this.#pending.takeBatch());
       }
     });
   }
@@ -236,13 +251,13 @@ class DiskJournal implements Journal {
     return { left: outcomes + jobs - this.#lingering };
   }
 
-  #overBounds(bytes: number): JournalFullError | undefined {
+  #overBounds(added: Usage): JournalFullError | undefined {
     const { outcomes, jobs, refused, bytes: kept } = this.#link.snapshot;
     const used = {
       bytes: kept + this.#promised.bytes,
       entries: outcomes + jobs + refused + this.#promised.entries,
     };
-    return overBounds(this.path, used, bytes, this.#bounds);
+    return overBounds(this.path, used, added, this.#bounds);
   }
 
   /**
@@ -251,24 +266,30 @@ class DiskJournal implements Journal {
    */
   async #commitPending(): Promise<void> {
     await setImmediate();
-    while (this.#pending.length > 0) await this.#commit(this.#takeBatch());
+    while (!this.#pending.isEmpty) await this.#commit(this.#pending.takeBatch());
     this.#commits = undefined;
   }
 
   /** Never rejects. */
-  async #commit(batch: Pending[]): Promise<void> {
+  async #commit(batch: Group[]): Promise<void> {
     this.#underWay += 1;
+    const packed = batch.flatMap((part) => part.packed);
     try {
-      const first = await this.#link.ask('append', [batch.map(({ packed }) => packed)], (late) =>
-        this.#takeBack(late, batch.length),
+      const first = await this.#link.ask('append', [packed], (late) =>
+        this.#takeBack(packed.map((_, index) => late + index)),
       );
       this.#release(batch);
       // Nothing else has been answered since: this runs before the thread's next message.
       this.#onCommit?.(this.#link.commitMs ?? 0);
-      for (const [index, { resolve }] of batch.entries()) resolve(first + index);
+      let at = first;
+      for (const part of batch) {
+        part.resolve(at);
+        at += part.packed.length;
+      }
     } catch (error) {
       // While the disk hangs, what waits behind this commit is told at once as well.
-      const refused = this.#link.silence === undefined ? batch : [...batch, ...this.#takeAll()];
+      const refused =
+        this.#link.silence === undefined ? batch : [...batch, ...this.#pending.takeAll()];
       this.#release(refused);
       for (const { reject } of refused) reject(error as Error);
     } finally {
@@ -276,33 +297,20 @@ class DiskJournal implements Journal {
     }
   }
 
-  #takeBatch(): Pending[] {
-    let bytes = 0;
-    let count = 0;
-    for (const { packed } of this.#pending) {
-      bytes += packed.bytes;
-      if (count > 0 && (bytes > COMMIT_BYTES_MAX || count >= COMMIT_ENTRIES_MAX)) break;
-      count++;
+  #release(batch: readonly Group[]): void {
+    for (const { packed, bytes } of batch) {
+      this.#promised.entries -= packed.length;
+      this.#promised.bytes -= bytes;
     }
-    return this.#pending.splice(0, count);
-  }
-
-  #takeAll(): Pending[] {
-    return this.#pending.splice(0);
-  }
-
-  #release(batch: readonly Pending[]): void {
-    this.#promised.entries -= batch.length;
-    for (const { packed } of batch) this.#promised.bytes -= packed.bytes;
   }
 
   /** Entries whose callers were told that they are not kept must not come back. */
-  #takeBack(first: Position, count: number): void {
-    const positions = Array.from({ length: count }, (_, index) => first + index);
+  #takeBack(positions: readonly Position[]): void {
+    if (positions.length === 0) return;
     this.#link.ask('remove', [positions]).catch((err) => {
       this.#log.error(
-        { err, count, path: this.path },
-        'entries that were refused because the disk hung are in the journal all the same',
+        { err, count: positions.length, path: this.path },
+        'entries that were refused because the disk failed are in the journal all the same',
       );
     });
   }

@@ -41,16 +41,24 @@ export class MemoryJournal implements Journal {
   }
 
   async append(entry: Entry): Promise<Position> {
+    const [position] = await this.appendAll([entry]);
+    return position!;
+  }
+
+  async appendAll(entries: readonly Entry[]): Promise<Position[]> {
     this.#assertOpen();
-    const { bytes } = pack(entry);
+    const sizes = entries.map((entry) => pack(entry).bytes);
     const used = { bytes: this.#bytesAll, entries: this.#bytes.size };
-    const error = overBounds(PATH, used, bytes, this.#bounds);
+    const added = { bytes: sizes.reduce((sum, bytes) => sum + bytes, 0), entries: sizes.length };
+    const error = overBounds(PATH, used, added, this.#bounds);
     if (error !== undefined) throw error;
-    const position = ++this.#last;
-    this.#entries.set(position, { ...entry, position });
-    this.#bytes.set(position, bytes);
-    this.#bytesAll += bytes;
-    return position;
+    this.#bytesAll += added.bytes;
+    return entries.map((entry, index) => {
+      const position = ++this.#last;
+      this.#entries.set(position, { ...entry, position });
+      this.#bytes.set(position, sizes[index]!);
+      return position;
+    });
   }
 
   outcomes(queue?: string): AsyncIterable<Kept<OutcomeEntry>> {

@@ -5,7 +5,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { JobJson, ParentKeyOpts } from 'bullmq';
 import { flowWork, jobWork } from './add-work.ts';
-import type { Intake } from './intake.ts';
+import type { Arrival, Intake } from './intake.ts';
 import { newJobId } from './job-id.ts';
 import type { QueueLedger } from './ledger.ts';
 import { type BackendOptions, ResilientBackend } from './resilient-backend.ts';
@@ -49,7 +49,7 @@ export class AcceptingBackend extends ResilientBackend {
 
   override async addJob(job: JobJson, jobId: string, parent: ParentKeyOpts = {}): Promise<string> {
     const given = receipts.getStore();
-    const receipt = await this.#accept(job, jobId, parent);
+    const receipt = await this.#intake.accept(this.#arrival(job, jobId, parent));
     given?.push(receipt);
     return receipt.id;
   }
@@ -58,8 +58,10 @@ export class AcceptingBackend extends ResilientBackend {
     entries: { job: JobJson; jobId: string; parentKeyOpts?: ParentKeyOpts }[],
   ): Promise<string[]> {
     const given = receipts.getStore();
-    const accepted = await Promise.all(
-      entries.map(({ job, jobId, parentKeyOpts }) => this.#accept(job, jobId, parentKeyOpts ?? {})),
+    const accepted = await this.#intake.acceptAll(
+      entries.map(({ job, jobId, parentKeyOpts }) =>
+        this.#arrival(job, jobId, parentKeyOpts ?? {}),
+      ),
     );
     given?.push(...accepted);
     return accepted.map(({ id }) => id);
@@ -80,16 +82,16 @@ export class AcceptingBackend extends ResilientBackend {
     return entries.map(({ jobId }, i) => [null, i === 0 ? receipt.id : jobId]);
   }
 
-  #accept(job: JobJson, wanted: string | undefined, parent: ParentKeyOpts): Promise<Receipt> {
+  #arrival(job: JobJson, wanted: string | undefined, parent: ParentKeyOpts): Arrival {
     // Before it is sent, so that a request without an answer can be sent again.
     const jobId = wanted || newJobId();
-    return this.#intake.accept({
+    return {
       ledger: this.#own,
       job: { jobId, name: job.name, single: { job, parent } },
       work: () => jobWork(this.#own, job, jobId, parent),
       isStrict: this.#isStrict,
       refusal: (code) => this.#refusal(code, parent),
-    });
+    };
   }
 
   #refusal(code: number, parent: ParentKeyOpts): Error {

@@ -41,7 +41,7 @@ export interface Client {
   enqueue(queue: string, name: string, data: unknown, options?: JobsOptions): Promise<Accepted>;
   /** A queue of `defineQueue`: its data is checked, by type and against its schema. */
   enqueue<Data>(queue: QueueDefinition<Data>, data: Data, options?: JobsOptions): Promise<Accepted>;
-  /** All of one queue, in order; each is kept for itself. */
+  /** All of one queue, in order; what goes to the journal is kept whole or not at all. */
   enqueueMany(
     queue: string,
     jobs: readonly { name: string; data: unknown; options?: JobsOptions }[],

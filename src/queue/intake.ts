@@ -7,7 +7,7 @@
  *
  * What it must never do: acknowledge a job that neither Redis nor the journal has.
  */
-import { JournalError, JournalFullError, OutcomeUnknownError } from '../errors.ts';
+import { OutcomeUnknownError } from '../errors.ts';
 import type { Position } from '../journal/entry.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Clock, Instant } from '../time.ts';
@@ -17,6 +17,7 @@ import { type AcceptedJob, jobEntry } from './job-store.ts';
 import type { QueueLedger } from './ledger.ts';
 import type { Replayer } from './replayer.ts';
 import { type Receipt, Takeover, Waiting } from './takeover.ts';
+import { TimelyAppend, within } from './timely-append.ts';
 
 export interface IntakeDeps extends Omit<AddSeriesDeps, 'windowMs'> {
   clock: Clock;
@@ -58,24 +59,24 @@ const SWEEP_MIN_MS = 1000;
 /** So many may be held. */
 const HELD_MAX = 10_000;
 
-/** However late it is, the disk is given so long, ms: this process may have stood still. */
-const APPEND_MIN_MS = 100;
-
+/** Arrivals of one call, which go one way. */
 interface Held {
-  arrival: Arrival;
-  /** When its caller is told, whatever happened. */
+  arrivals: readonly Arrival[];
+  /** When their caller is told, whatever happened. */
   by: Instant;
-  resolve(receipt: Receipt): void;
+  resolve(receipts: Receipt[]): void;
   reject(error: unknown): void;
 }
 
 export class Intake {
   readonly #deps: IntakeDeps;
   readonly #journal: Journal;
+  readonly #timely: TimelyAppend;
   readonly #replayer: Replayer;
   readonly #series = new Map<QueueLedger, AddSeries>();
   #cancelLook: (() => void) | undefined;
   readonly #held: Held[] = [];
+  #heldJobs = 0;
   #cancelHold: (() => void) | undefined;
   #cancelSweep: (() => void) | undefined;
   #isStopped = false;
@@ -83,6 +84,7 @@ export class Intake {
   constructor(deps: IntakeDeps, journal: Journal, replayer: Replayer) {
     this.#deps = deps;
     this.#journal = journal;
+    this.#timely = new TimelyAppend(deps, journal);
     this.#replayer = replayer;
   }
 
@@ -94,10 +96,27 @@ export class Intake {
     const by = this.#deps.clock.now() + this.#deps.enqueueTimeoutMs;
     const way = this.#held.length > 0 ? 'hold' : this.#way(arrival);
     if (way === 'direct') return this.#direct(arrival, by);
-    if (way === 'keep') return this.#keep(arrival, by);
+    return this.#heldOrKept([arrival], by, way).then(([receipt]) => receipt!);
+  }
+
+  /**
+   * As `accept`, jobs of one queue in order. What goes to the journal is kept whole or not at all.
+   * @throws OutcomeUnknownError that names all, when that of one is not known
+   */
+  async acceptAll(arrivals: readonly Arrival[]): Promise<Receipt[]> {
+    if (arrivals.length === 0) return [];
+    const by = this.#deps.clock.now() + this.#deps.enqueueTimeoutMs;
+    const way = this.#held.length > 0 ? 'hold' : this.#way(arrivals[0]!);
+    if (way === 'direct') return await this.#directAll(arrivals, by);
+    return await this.#heldOrKept(arrivals, by, way);
+  }
+
+  #heldOrKept(arrivals: readonly Arrival[], by: Instant, way: 'keep' | 'hold'): Promise<Receipt[]> {
+    if (way === 'keep') return this.#keep(arrivals, by);
     return new Promise((resolve, reject) => {
-      this.#held.push({ arrival, by, resolve, reject });
-      if (this.#held.length >= HELD_MAX) this.#letGo(true);
+      this.#held.push({ arrivals, by, resolve, reject });
+      this.#heldJobs += arrivals.length;
+      if (this.#heldJobs >= HELD_MAX) this.#letGo(true);
       else
         this.#cancelHold ??= this.#deps.clock.after(this.#holdMs(), () => {
           this.#cancelHold = undefined;
@@ -134,11 +153,12 @@ export class Intake {
   #letGo(isOverdue: boolean): void {
     if (isOverdue) this.#replayer.giveUpEnd();
     while (this.#held.length > 0) {
-      const { arrival, by, resolve, reject } = this.#held[0]!;
-      const way = this.#way(arrival);
+      const { arrivals, by, resolve, reject } = this.#held[0]!;
+      const way = this.#way(arrivals[0]!);
       if (way === 'hold' && !isOverdue) return;
       this.#held.shift();
-      const done = way === 'direct' ? this.#direct(arrival, by) : this.#keep(arrival, by);
+      this.#heldJobs -= arrivals.length;
+      const done = way === 'direct' ? this.#directAll(arrivals, by) : this.#keep(arrivals, by);
       done.then(resolve, reject);
     }
     this.#cancelHold?.();
@@ -195,6 +215,15 @@ export class Intake {
     });
   }
 
+  async #directAll(arrivals: readonly Arrival[], by: Instant): Promise<Receipt[]> {
+    const ends = await Promise.allSettled(arrivals.map((arrival) => this.#direct(arrival, by)));
+    const errors = ends.flatMap((end) => (end.status === 'rejected' ? [end.reason] : []));
+    const unknown = errors.find((error) => error instanceof OutcomeUnknownError);
+    if (unknown) throw unknown.of(arrivals.map(({ job }) => job.jobId));
+    if (errors.length > 0) throw errors[0];
+    return ends.map((end) => (end as PromiseFulfilledResult<Receipt>).value);
+  }
+
   /** The journal takes over what Redis has not answered, with the number under which it was sent. */
   async #keptFrom(
     takeover: Takeover,
@@ -207,7 +236,7 @@ export class Intake {
     const { ledger, job } = arrival;
     try {
       const entry = jobEntry(ledger, job, this.#deps.clock.wall(), place, 'sent');
-      takeover.position = await this.#append(entry, by);
+      [takeover.position] = await this.#timely.append([entry], by);
     } catch (error) {
       return await this.#answered(takeover, job.jobId, by, series, record, error);
     }
@@ -225,7 +254,7 @@ export class Intake {
     record: AddRecord,
     cause: unknown,
   ): Promise<Receipt> {
-    const fate = await this.#within(takeover.fate, Math.max(0, by - this.#deps.clock.now()));
+    const fate = await within(this.#deps.clock, takeover.fate, by - this.#deps.clock.now());
     takeover.abandon();
     if (fate === undefined) {
       series.giveUp(record);
@@ -267,55 +296,25 @@ export class Intake {
 
   // Into the journal ---------------------------------------------------------------------------------
 
-  async #keep({ ledger, job }: Arrival, by: Instant): Promise<Receipt> {
+  async #keep(arrivals: readonly Arrival[], by: Instant): Promise<Receipt[]> {
+    const { ledger } = arrivals[0]!;
     // What came before it and has no answer yet stands before it in the journal too.
     this.#series.get(ledger)?.doubtUnanswered();
     const arrived = this.#replayer.expect();
-    let position: Position | undefined;
+    let positions: Position[] | undefined;
     try {
-      const place = this.#replayer.nextPlace(ledger);
-      const entry = jobEntry(ledger, job, this.#deps.clock.wall(), place, 'unsent');
-      position = await this.#append(entry, by);
-      this.#deps.onUnsent(ledger, position);
+      const at = this.#deps.clock.wall();
+      const entries = arrivals.map(({ job }) =>
+        jobEntry(ledger, job, at, this.#replayer.nextPlace(ledger), 'unsent'),
+      );
+      positions = await this.#timely.append(entries, by);
+      for (const position of positions) this.#deps.onUnsent(ledger, position);
     } finally {
-      arrived(position !== undefined);
+      arrived(positions !== undefined);
     }
-    this.#deps.onJournaled();
-    return { id: job.jobId, stored: 'journal' };
-  }
-
-  /** In time or not at all: an entry that is written after its caller was told is taken out again. */
-  async #append(entry: ReturnType<typeof jobEntry>, by: Instant): Promise<number> {
-    const { clock, enqueueTimeoutMs } = this.#deps;
-    const appended = this.#journal.append(entry).catch((error: unknown) => {
-      const isOurs = error instanceof JournalFullError || error instanceof JournalError;
-      throw isOurs ? error.of([entry.jobId]) : error;
+    return arrivals.map(({ job }) => {
+      this.#deps.onJournaled();
+      return { id: job.jobId, stored: 'journal' };
     });
-    const position = await this.#within(appended, Math.max(APPEND_MIN_MS, by - clock.now()));
-    if (position !== undefined) return position;
-    appended.then(
-      (late) => this.#journal.settle([late]).catch(() => undefined),
-      () => undefined,
-    );
-    throw new JournalError(
-      this.#journal.path ?? '(memory)',
-      `did not answer within ${enqueueTimeoutMs} ms`,
-      'Look at the disk; enqueue the job again with the same id.',
-      undefined,
-      [entry.jobId],
-    );
-  }
-
-  /** The value, or undefined when it does not come in time. */
-  async #within<T>(work: Promise<T>, ms: number): Promise<T | undefined> {
-    let cancel: (() => void) | undefined;
-    const late = new Promise<undefined>((resolve) => {
-      cancel = this.#deps.clock.after(ms, () => resolve(undefined));
-    });
-    try {
-      return await Promise.race([work, late]);
-    } finally {
-      cancel?.();
-    }
   }
 }
