@@ -57,7 +57,13 @@ export async function createClient(options: ClientOptions = {}): Promise<Client>
   });
   for (const warning of journal.warnings) log.warn({ event: 'journal.warning' }, warning);
   const target = new ResilientTarget({ config, log, journal });
-  await target.start();
+  try {
+    await target.start();
+  } catch (error) {
+    await target.stop(systemClock.now() + CLOSING_MS);
+    await journal.close();
+    throw error;
+  }
   const client = createBullmqClient({
     target,
     prefix: config.redis.prefix,
