@@ -455,7 +455,7 @@ export class OutcomeUnknownError extends HoldfastError {
       'HOLDFAST_OUTCOME_UNKNOWN',
       `No answer from ${asked}: whether ${isOne ? `job ${first} was` : `${jobIds.length} jobs were`} added is not known.`,
       isOne
-        ? `Add it again with this id (jobId, --job-id): then it is not added twice.`
+        ? `Add it again with this jobId, or run the command again with --job-id ${first}: then it is not added twice.`
         : 'Add them again with the same ids, or look at the queue before you do: then none is added twice.',
       { data: { jobIds }, cause },
     );
