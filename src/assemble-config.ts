@@ -122,12 +122,15 @@ export function assemble({ values, perQueue, given, cwd, version }: Values): Con
           : {
               baseUrl: get('LLM_BASE_URL'),
               apiKey: get('LLM_API_KEY'),
+              apiKeyFile: fileOf('LLM_API_KEY', given),
               model: get('LLM_MODEL'),
               timeoutMs: get('LLM_TIMEOUT'),
             },
     },
     webhook: {
       secret: get('WEBHOOK_SECRET'),
+      secretFile: fileOf('WEBHOOK_SECRET', given),
+      allowUnsigned: get('WEBHOOK_ALLOW_UNSIGNED'),
       allowHttp: get('WEBHOOK_ALLOW_HTTP'),
       allowPrivate: get('WEBHOOK_ALLOW_PRIVATE'),
     },

@@ -109,8 +109,24 @@ export interface Config {
     sourcesRoots: readonly string[];
     outputDir: string;
     llm:
-      | { baseUrl: string; apiKey: string | undefined; model: string; timeoutMs: number }
+      | {
+          baseUrl: string;
+          apiKey: string | undefined;
+          /** Where `apiKey` was read from; the worker reads it again at each use. */
+          apiKeyFile: string | undefined;
+          model: string;
+          timeoutMs: number;
+        }
       | undefined;
   };
-  webhook: { secret: string | undefined; allowHttp: boolean; allowPrivate: boolean };
+  webhook: {
+    /** Base64. */
+    secret: string | undefined;
+    /** Where `secret` was read from; the worker reads it again at each use. */
+    secretFile: string | undefined;
+    /** Whether webhooks go out although there is no secret to sign them with. */
+    allowUnsigned: boolean;
+    allowHttp: boolean;
+    allowPrivate: boolean;
+  };
 }

@@ -101,6 +101,10 @@ const origin = z.string().transform((text, context) => {
 /** One process cannot run more at a time; a larger number is a slip of the keyboard. */
 const CONCURRENCY_MAX = 10_000;
 
+/** Base64 with its padding, as the Standard Webhooks libraries decode it. */
+const WEBHOOK_SECRET =
+  /^(whsec_)?(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)$/;
+
 type Row = Omit<Setting, 'secret' | 'group' | 'default'> & { default?: string; secret?: true };
 
 const kinds = {
@@ -427,7 +431,8 @@ export const settings: Readonly<Record<string, Setting>> = {
     },
     OUTPUT_DIR: { ...kinds.text, default: 'output', text: 'Folder of the documents.' },
     LLM_BASE_URL: {
-      ...kinds.text,
+      parse: z.url({ protocol: /^https?$/ }),
+      allowed: 'a URL such as http://127.0.0.1:11434/v1',
       text: 'An OpenAI-compatible endpoint; without it documents are assembled.',
     },
     LLM_API_KEY: { ...kinds.text, secret: true, text: 'Its key.' },
@@ -435,7 +440,17 @@ export const settings: Readonly<Record<string, Setting>> = {
     LLM_TIMEOUT: { ...kinds.duration('1s', '30m'), default: '2m', text: 'Time for one answer.' },
   }),
   ...group('webhook worker', {
-    WEBHOOK_SECRET: { ...kinds.text, secret: true, text: 'Signs webhooks (Standard Webhooks).' },
+    WEBHOOK_SECRET: {
+      parse: z.string().regex(WEBHOOK_SECRET),
+      allowed: 'base64, as made by: echo "whsec_$(openssl rand -base64 32)"',
+      secret: true,
+      text: 'Signs webhooks (Standard Webhooks).',
+    },
+    WEBHOOK_ALLOW_UNSIGNED: {
+      ...kinds.flag,
+      default: 'false',
+      text: 'Whether webhooks go out without a signature where WEBHOOK_SECRET is not set.',
+    },
     WEBHOOK_ALLOW_HTTP: {
       ...kinds.flag,
       default: 'false',

@@ -4,6 +4,8 @@
  */
 import type { JobProgress, JobsOptions } from 'bullmq';
 import pino from 'pino';
+import type { Config } from './config.ts';
+import { loadConfig } from './load-config.ts';
 import { payloadBytes } from './queue/payload.ts';
 import { systemClock } from './time.ts';
 import type { WorkerDefinition } from './worker/definition.ts';
@@ -26,6 +28,8 @@ export interface RunHandlerOptions {
   options?: JobsOptions;
   /** Results of child jobs, by job key, for `job.getChildrenValues()`. */
   children?: Record<string, unknown>;
+  /** What `setup(config)` is given; default: the configuration of this process' environment. */
+  config?: Config;
   /** In place of what `setup()` returns; then neither `setup` nor `teardown` is called. */
   resources?: unknown;
   /** Answers `ctx.enqueue`; default: a made-up id. It may throw, as in an outage. */
@@ -78,7 +82,9 @@ export async function runHandler<Data, Result, Resources>(
   const enqueued: HandlerRun['enqueued'] = [];
   const progress: JobProgress[] = [];
   const isOwnSetup = !('resources' in options);
-  const resources = isOwnSetup ? await worker.setup?.() : options.resources;
+  const resources = isOwnSetup
+    ? await worker.setup?.(options.config ?? loadConfig().config)
+    : options.resources;
   const deps: RunDeps = {
     clock: systemClock,
     log: pino({ level: 'trace', base: null, timestamp: false }, { write: keep(logs) }),

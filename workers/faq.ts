@@ -3,15 +3,15 @@
  * file and lines; a model writes it where one is configured, otherwise it is assembled from the best
  * passages and says so. Without a good passage it says that, and invents nothing.
  */
-import { defineWorker } from 'holdfast';
+import { type Config, defineWorker } from 'holdfast';
 import { z } from 'zod';
 import { compose, type FaqDocument } from './faq/document.ts';
 import { writeAnswer } from './faq/model.ts';
 import { saveDocument } from './faq/output.ts';
 import { toPassages } from './faq/passages.ts';
 import { bestPassages } from './faq/rank.ts';
-import { type FaqSettings, faqSettings } from './faq/settings.ts';
 import { readSources, SourceRefused } from './faq/sources.ts';
+import { currentSecret } from './shared/secret.ts';
 
 const schema = z.object({
   question: z.string().trim().min(3).max(500),
@@ -30,18 +30,32 @@ export interface FaqResult {
   passages: { file: string; from: number; to: number; heading: string }[];
 }
 
-export default defineWorker<z.infer<typeof schema>, FaqResult, FaqSettings>({
+/** Above the longest LLM_TIMEOUT, which is what bounds an answer, ms. */
+const TIMEOUT_MS = 35 * 60_000;
+
+export default defineWorker<z.infer<typeof schema>, FaqResult, Config['faq']>({
   queue: 'faq',
   schema,
   attempts: 3,
   backoff: { type: 'exponential', delay: 2000, jitter: 0.5 },
-  timeout: 300_000,
-  setup: () => faqSettings(process.env, process.cwd()),
+  timeout: TIMEOUT_MS,
+  setup({ faq }) {
+    const apiKey = currentSecret(faq.llm?.apiKey, faq.llm?.apiKeyFile);
+    return {
+      ...faq,
+      llm: faq.llm && {
+        ...faq.llm,
+        get apiKey() {
+          return apiKey();
+        },
+      },
+    };
+  },
   async handler(job, ctx) {
     const { question, sources, format } = job.data;
     const settings = ctx.resources;
     await ctx.progress({ phase: 'reading', percent: 5 });
-    const read = await readSources(settings.roots, sources).catch((error: unknown) => {
+    const read = await readSources(settings.sourcesRoots, sources).catch((error: unknown) => {
       throw error instanceof SourceRefused ? ctx.fail(error.message) : error;
     });
     await ctx.progress({ phase: 'ranking', percent: 20 });

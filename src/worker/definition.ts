@@ -6,6 +6,7 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import type { Job, JobProgress, JobsOptions } from 'bullmq';
 import type { Logger } from 'pino';
+import type { Config } from '../config.ts';
 
 /** What a handler is given besides its job. `Resources` is what `setup()` returned. */
 export interface HandlerContext<Resources = unknown> {
@@ -78,8 +79,8 @@ interface WorkerCommon<Data, Resources> {
    * afterwards. Default: they wait. Not for queues with a pause or a limit over all replicas.
    */
   island?: boolean;
-  /** Once per process before the first job: opens what handlers share. */
-  setup?(): Promise<Resources> | Resources;
+  /** Once per process before the first job: opens what handlers share. `config`: the service's, frozen. */
+  setup?(config: Config): Promise<Resources> | Resources;
   /** After the drain: closes what `setup` opened. */
   teardown?(resources: Resources): Promise<void> | void;
 }

@@ -31,7 +31,8 @@ import { perform, Run, type RunDeps } from './run.ts';
 
 export interface QueueWorkerDeps
   extends Omit<RunDeps, 'resources' | 'onOverdue'>,
-    Omit<BullWorkerDeps, 'target' | 'log'> {
+    Omit<BullWorkerDeps, 'target' | 'log' | 'config'> {
+  config: Config;
   target: BullWorkerDeps['target'] & Partial<Pick<RedisTarget, 'limitSlots' | 'began'>>;
   meter?: JobMeter | undefined;
 }
@@ -78,7 +79,7 @@ export class QueueWorker {
     this.concurrency = concurrencyOf(definition, deps.config);
     this.#report = new OutcomeReport(deps.log, deps.clock, deps.hooks, deps.meter ?? noMeter);
     this.#errors = new BullErrors(definition.queue, deps.log, deps.clock);
-    this.#resources = new Resources(definition, deps.log, deps.clock);
+    this.#resources = new Resources(definition, deps.config, deps.log, deps.clock);
     this.#runDeps = {
       ...deps,
       resources: () => this.#resources.value,

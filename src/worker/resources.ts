@@ -5,6 +5,7 @@
  */
 import pRetry, { AbortError } from 'p-retry';
 import type { Logger } from 'pino';
+import type { Config } from '../config.ts';
 import type { Clock, Instant } from '../time.ts';
 import { settledBy } from './deadline.ts';
 import type { WorkerDefinition } from './definition.ts';
@@ -17,6 +18,7 @@ const SLOW_MS = 30_000;
 
 export class Resources {
   readonly #definition: WorkerDefinition;
+  readonly #config: Config;
   readonly #log: Logger;
   readonly #clock: Clock;
   readonly #stopping = new AbortController();
@@ -24,8 +26,9 @@ export class Resources {
   #isOpen = false;
   #failure: string | undefined;
 
-  constructor(definition: WorkerDefinition, log: Logger, clock: Clock) {
+  constructor(definition: WorkerDefinition, config: Config, log: Logger, clock: Clock) {
     this.#definition = definition;
+    this.#config = config;
     this.#log = log;
     this.#clock = clock;
   }
@@ -67,7 +70,7 @@ export class Resources {
     return true;
   }
 
-  async #setUp(setup: () => unknown): Promise<void> {
+  async #setUp(setup: (config: Config) => unknown): Promise<void> {
     const { queue } = this.#definition;
     let cancel: (() => void) | undefined;
     const watch = () => {
@@ -81,7 +84,7 @@ export class Resources {
     };
     watch();
     try {
-      const value = await setup();
+      const value = await setup(this.#config);
       if (this.#stopping.signal.aborted) {
         // It came too late to be used, but it is open: what it opened is closed again.
         await this.#definition.teardown?.(value as never);

@@ -1,9 +1,9 @@
 /** The service as a process: how it starts, refuses, obeys signals and ends. */
 import { once } from 'node:events';
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { Queue } from 'bullmq';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { freePort, type RedisServer, startRedis } from '../support/redis-server.ts';
@@ -61,6 +61,29 @@ describe('a service', () => {
       expect(new Date(String(line.time)).toISOString()).toBe(line.time);
       expect(line).toMatchObject({ replica: expect.any(String), version: expect.any(String) });
     }
+  });
+
+  it('gives its workers the settings of .env, and serves what they wrote with them', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'holdfast-dotenv-'));
+    mkdirSync(join(folder, 'texts'));
+    writeFileSync(
+      join(folder, 'texts', 'valves.md'),
+      '# Valves\n\nClose the main before you replace a valve, since water would flood the cellar.\n',
+    );
+    writeFileSync(join(folder, '.env'), 'SOURCES_ROOTS=texts\nOUTPUT_DIR=documents\n');
+    const service = start({ WORKERS_DIR: resolve('workers'), DATA_DIR: folder });
+    await service.until('service.started');
+    const jobs = `${service.url}/v1/queues/faq/jobs`;
+    const answer = await fetch(jobs, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ data: { question: 'How do I replace a valve?' } }),
+    });
+    const { id } = (await answer.json()) as { id: string };
+    await service.until('job.completed');
+    const document = await (await fetch(`${jobs}/${id}/document`)).text();
+    expect(document).toContain('texts/valves.md');
+    expect(readFileSync(join(folder, 'documents', `${id}.md`), 'utf8')).toBe(document);
   });
 
   it('waits for a running job when it is told to stop', async () => {

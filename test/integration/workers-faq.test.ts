@@ -1,18 +1,20 @@
 /** The faq worker on real files, and its model path against an OpenAI-compatible server on loopback. */
 import { once } from 'node:events';
-import { rmSync, writeFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { type Config, loadConfig } from 'holdfast';
 import { runHandler } from 'holdfast/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type FaqSettings, faqSettings } from '../../workers/faq/settings.ts';
 import faq, { type FaqResult } from '../../workers/faq.ts';
 
 let folder: string;
-let settings: FaqSettings;
+let settings: Config['faq'];
+
+const faqSettings = (env: Record<string, string>, cwd: string) =>
+  loadConfig({ env, cwd }).config.faq;
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'holdfast-faq-'));
@@ -202,20 +204,15 @@ describe('a document with a model', () => {
   });
 });
 
-it('names the variable of a setting that cannot be used', () => {
-  expect(() => faqSettings({ LLM_BASE_URL: 'nonsense' }, '/')).toThrow('LLM_BASE_URL');
-  expect(() => faqSettings({ LLM_BASE_URL: 'http://x', LLM_TIMEOUT: 'soon' }, '/')).toThrow(
-    'LLM_TIMEOUT',
+it('takes its settings from the configuration of the service, not from the environment', async () => {
+  const { config } = loadConfig({
+    env: { SOURCES_ROOTS: 'sources', OUTPUT_DIR: 'elsewhere' },
+    cwd: folder,
+  });
+  const { result } = await runHandler(
+    faq,
+    { question: 'How do I replace a valve?' },
+    { id: 'job1', config },
   );
-});
-
-it("sends the model's key as its file says now", () => {
-  const file = join(folder, 'key');
-  writeFileSync(file, 'one\n');
-  const { llm } = faqSettings({ LLM_BASE_URL: 'http://x', LLM_API_KEY_FILE: file }, '/');
-  expect(llm?.apiKey).toBe('one');
-  writeFileSync(file, 'two\n');
-  expect(llm?.apiKey).toBe('two');
-  rmSync(file);
-  expect(llm?.apiKey).toBe('two');
+  expect((result as FaqResult).path).toBe(join(folder, 'elsewhere', 'job1.md'));
 });

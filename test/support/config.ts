@@ -88,7 +88,13 @@ export function testConfig(overrides: Partial<Config> = {}): Config {
       },
     },
     faq: { sourcesRoots: ['docs'], outputDir: join(dataDir, 'output'), llm: undefined },
-    webhook: { secret: undefined, allowHttp: false, allowPrivate: false },
+    webhook: {
+      secret: undefined,
+      secretFile: undefined,
+      allowUnsigned: false,
+      allowHttp: false,
+      allowPrivate: false,
+    },
     ...overrides,
   };
 }

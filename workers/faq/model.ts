@@ -2,9 +2,9 @@
  * The answer as a model writes it, from the passages and nothing else. Passages are data: what they
  * say is never an instruction.
  */
+import type { Config } from 'holdfast';
 import OpenAI from 'openai';
 import type { Passage } from './passages.ts';
-import type { ModelSettings } from './settings.ts';
 
 /** Progress is told at most this often, ms. */
 const PROGRESS_MS = 500;
@@ -25,13 +25,14 @@ export class AnswerCut extends Error {}
 export async function writeAnswer(
   question: string,
   passages: readonly Passage[],
-  settings: ModelSettings,
+  settings: NonNullable<Config['faq']['llm']>,
   signal: AbortSignal,
   onProgress: (words: number) => Promise<void>,
 ): Promise<string> {
   const client = new OpenAI({
     baseURL: settings.baseUrl,
-    apiKey: settings.apiKey,
+    // Endpoints on the own machine often want none; the client insists on a text.
+    apiKey: settings.apiKey ?? 'none',
     timeout: settings.timeoutMs,
     maxRetries: RETRIES,
   });

@@ -3,7 +3,7 @@
  * decided after links are resolved, for the path that was asked for and for every file below it.
  */
 import { readdir, readFile, realpath, stat } from 'node:fs/promises';
-import { join, relative, resolve, sep } from 'node:path';
+import { basename, join, relative, resolve, sep } from 'node:path';
 
 export interface SourceFile {
   /** As people would name it: from the root's own folder on. */
@@ -28,9 +28,9 @@ const TEXT = /\.(md|markdown|txt|rst)$/i;
 
 /** @throws SourceRefused when the path is missing or leaves the roots */
 export async function readSources(roots: readonly string[], asked?: string): Promise<Sources> {
-  const real = (
-    await Promise.all(roots.map((root) => realpath(root).catch(() => undefined)))
-  ).filter((root) => root !== undefined);
+  const resolved = await Promise.all(roots.map((root) => realpath(root).catch(() => undefined)));
+  const real = resolved.filter((root) => root !== undefined);
+  const missing = roots.filter((_root, i) => resolved[i] === undefined);
   if (real.length === 0) {
     throw new SourceRefused(
       `None of the folders in SOURCES_ROOTS exists (${roots.join(', ')}). Set it to folders with texts.`,
@@ -38,6 +38,7 @@ export async function readSources(roots: readonly string[], asked?: string): Pro
   }
   const starts = asked === undefined ? real : [await allowed(asked, roots, real)];
   const reader = new Reader(real);
+  for (const root of missing) reader.sources.notes.push(`${basename(root)} is not there any more.`);
   for (const start of starts) await reader.read(start, 0);
   return reader.sources;
 }
