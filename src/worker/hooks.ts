@@ -6,11 +6,10 @@
  */
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import type { Logger } from 'pino';
 import { HandlerFileError } from '../errors.ts';
 import type { Clock } from '../time.ts';
-import { loadFailure } from './load-failure.ts';
+import { type ImportOptions, importFile } from './import-file.ts';
 
 /** The run that a hook is told of. Neither payload nor result: read them from the job if needed. */
 export interface JobEvent {
@@ -41,15 +40,10 @@ const HOOKS_MAX = 1000;
 const QUIET_MS = 10_000;
 
 /** The hooks of a configuration folder; none when there is no such file. @throws HandlerFileError */
-export async function loadHooks(configDir: string): Promise<Hooks> {
+export async function loadHooks(configDir: string, options: ImportOptions = {}): Promise<Hooks> {
   const file = FILE_NAMES.map((name) => join(resolve(configDir), name)).find(existsSync);
   if (file === undefined) return {};
-  let module: Record<string, unknown>;
-  try {
-    module = await import(/* @vite-ignore */ pathToFileURL(file).href);
-  } catch (error) {
-    throw await loadFailure(file, error);
-  }
+  const module = await importFile(file, options);
   const exported = { ...(module.default as object | undefined), ...module } as Hooks & {
     default?: unknown;
   };

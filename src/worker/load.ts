@@ -4,11 +4,10 @@
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { HandlerFileError, HandlerFilesError } from '../errors.ts';
 import type { WorkerDefinition } from './definition.ts';
 import { type DefinitionProblem, problemsOf } from './definition-schema.ts';
-import { loadFailure } from './load-failure.ts';
+import { type ImportOptions, importFile } from './import-file.ts';
 
 export interface LoadedWorker {
   /** Absolute path. */
@@ -16,15 +15,10 @@ export interface LoadedWorker {
   definition: WorkerDefinition;
 }
 
-export interface LoadOptions {
-  /** Node keeps modules for ever: another number reads changed files anew (not what they import). */
-  revision?: number;
-}
-
 /** Loads all handlers of a folder. @throws HandlerFileError, HandlerFilesError */
 export async function loadWorkers(
   folder: string,
-  options: LoadOptions = {},
+  options: ImportOptions = {},
 ): Promise<LoadedWorker[]> {
   const files = await handlerFiles(resolve(folder));
   const loaded: LoadedWorker[] = [];
@@ -74,15 +68,8 @@ function isHandlerFile(name: string): boolean {
   );
 }
 
-async function loadWorker(file: string, options: LoadOptions): Promise<WorkerDefinition> {
-  const url = pathToFileURL(file);
-  if (options.revision !== undefined) url.searchParams.set('revision', `${options.revision}`);
-  let module: { default?: unknown };
-  try {
-    module = await import(/* @vite-ignore */ url.href);
-  } catch (error) {
-    throw await loadFailure(file, error);
-  }
+async function loadWorker(file: string, options: ImportOptions): Promise<WorkerDefinition> {
+  const module = await importFile(file, options);
   if (module.default === undefined) {
     throw new HandlerFileError(
       file,

@@ -27,15 +27,19 @@ interface Told {
 }
 
 /** Loads the folder in another process: a test runner imports files in a way of its own. */
-async function loaded(files: Record<string, string>, what = 'workers'): Promise<Told> {
+async function loaded(
+  files: Record<string, string>,
+  what = 'workers',
+  options: object = {},
+): Promise<Told> {
   for (const [name, text] of Object.entries(files)) await writeFile(join(dir, name), text);
   const script = `
     const tell = (value) => process.stdout.write(JSON.stringify(value));
     try {
       const found = ${
         what === 'hooks'
-          ? `[await (await import(${JSON.stringify(loadHooks)})).loadHooks(process.argv[1])]`
-          : `await (await import(${JSON.stringify(load)})).loadWorkers(process.argv[1])`
+          ? `[await (await import(${JSON.stringify(loadHooks)})).loadHooks(process.argv[1], ${JSON.stringify(options)})]`
+          : `await (await import(${JSON.stringify(load)})).loadWorkers(process.argv[1], ${JSON.stringify(options)})`
       };
       tell({ queues: found.map((f) => f.definition?.queue ?? Object.keys(f).join()) });
     } catch (error) {
@@ -101,6 +105,16 @@ describe('loading the workers folder', () => {
         `${at('i-twice.ts')}:2: handles queue "twice", which ${at('h-good.ts')}`,
       ),
     ]);
+  });
+
+  it('names a file that waits for ever at its top level', async () => {
+    const forever = 'await new Promise(() => {});\n';
+    const told = await loaded({ 'a.ts': forever, 'b.ts': good('b') }, 'workers', { withinMs: 50 });
+    expect(told.messages).toEqual([
+      expect.stringMatching(/a\.ts: did not finish loading within 0\.05 s.*setup\(\)/),
+    ]);
+    const hooks = await loaded({ 'hooks.ts': forever }, 'hooks', { withinMs: 50 });
+    expect(hooks.messages?.[0]).toMatch(/hooks\.ts: did not finish loading/);
   });
 
   it('says what to do where npm made the folder a CommonJS one', async () => {
