@@ -12,5 +12,6 @@ export {
   type Handler,
   type HandlerContext,
   type Retention,
+  type ServiceFacts,
   type WorkerDefinition,
 } from './worker/definition.ts';

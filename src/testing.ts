@@ -30,6 +30,8 @@ export interface RunHandlerOptions {
   children?: Record<string, unknown>;
   /** What `setup(config)` is given; default: the configuration of this process' environment. */
   config?: Config;
+  /** Queues that `setup()` is told the service handles; default: the worker's own. */
+  queues?: readonly string[];
   /** In place of what `setup()` returns; then neither `setup` nor `teardown` is called. */
   resources?: unknown;
   /** Answers `ctx.enqueue`; default: a made-up id. It may throw, as in an outage. */
@@ -83,7 +85,9 @@ export async function runHandler<Data, Result, Resources>(
   const progress: JobProgress[] = [];
   const isOwnSetup = !('resources' in options);
   const resources = isOwnSetup
-    ? await worker.setup?.(options.config ?? loadConfig().config)
+    ? await worker.setup?.(options.config ?? loadConfig().config, {
+        queues: options.queues ?? [worker.queue],
+      })
     : options.resources;
   const deps: RunDeps = {
     clock: systemClock,

@@ -7,7 +7,7 @@
  * what is done, and the ids of the steps follow from its own, so beginning again adds nothing twice.
  */
 import { type Job, WaitingChildrenError } from 'bullmq';
-import { defineWorker, type HandlerContext } from 'holdfast';
+import { defineWorker, type HandlerContext, InvalidJobDataError } from 'holdfast';
 import { z } from 'zod';
 
 /** More than this is a program, not a job. */
@@ -22,6 +22,8 @@ const stepSchema = z.object({
 const schema = z.object({
   steps: z.array(stepSchema).min(1).max(STEPS_MAX),
   mode: z.enum(['chain', 'parallel']).default('chain'),
+  /** `allow`: queues that only other services handle, too. */
+  unknown: z.enum(['refuse', 'allow']).default('refuse'),
 });
 
 export type StepsData = z.infer<typeof schema>;
@@ -36,11 +38,17 @@ export interface StepResult {
 /** What the flow knows of the steps, in their order; `undefined` while one is not done. */
 type Ends = ({ result: unknown } | { failed: string } | undefined)[];
 
-export default defineWorker<z.infer<typeof schema>, { results: StepResult[] }>({
+export default defineWorker<
+  z.infer<typeof schema>,
+  { results: StepResult[] },
+  { queues: readonly string[] }
+>({
   queue: 'steps',
   schema,
+  setup: (_config, { queues }) => ({ queues }),
   async handler(job, ctx) {
     const { steps, mode } = job.data;
+    if (job.data.unknown === 'refuse') refuseUnknown(steps, ctx.resources.queues);
     const ends = await endsOf(job, steps);
     failIfAnyFailed(steps, ends, ctx);
     const next = ends.indexOf(undefined);
@@ -63,6 +71,24 @@ export default defineWorker<z.infer<typeof schema>, { results: StepResult[] }>({
     return ctx.retryAfter(0);
   },
 });
+
+/**
+ * A step in a queue that nobody handles would be waited for for ever. A newer replica may handle it, so
+ * this is as any data that does not fit: put off first.
+ */
+function refuseUnknown(steps: readonly Step[], known: readonly string[]): void {
+  const issues = steps.flatMap(({ queue }, i) =>
+    known.includes(queue)
+      ? []
+      : [
+          {
+            path: `steps.${i}.queue`,
+            message: `no worker here handles "${queue}" (but ${known.join(', ')}); if another service does, add unknown: "allow"`,
+          },
+        ],
+  );
+  if (issues.length > 0) throw new InvalidJobDataError('steps', issues);
+}
 
 /** The children's values and failures by their ids, which follow from this job's. */
 async function endsOf(job: Job, steps: readonly Step[]): Promise<Ends> {

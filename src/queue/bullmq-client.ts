@@ -19,7 +19,7 @@ import { systemClock } from '../time.ts';
 import { withReceipts } from './accepting-backend.ts';
 import type { Accepted, Client, FlowInput, JobView, Left } from './client.ts';
 import { newJobId } from './job-id.ts';
-import { journaledView, viewOf } from './job-view.ts';
+import { journaledView, viewOf, withChildren } from './job-view.ts';
 import { OpenQueues, type OwnQueue } from './open-queues.ts';
 import { payloadBytes } from './payload.ts';
 import { checkedData, type QueueDefinition } from './queue-definition.ts';
@@ -149,7 +149,10 @@ class BullmqClient implements Client {
       const state = await q.getJobState(id);
       if (state === 'unknown') return undefined;
       const job = await q.getJob(id);
-      return job && viewOf(queue, job, state);
+      if (job === undefined) return undefined;
+      const view = viewOf(queue, job, state);
+      if (state !== 'waiting-children') return view;
+      return withChildren(view, await job.getDependenciesCount());
     });
   }
 

@@ -20,6 +20,27 @@ export function journaledView(entry: Kept<JobEntry>): JobView {
   };
 }
 
+/** How many children of a waiting job have ended. */
+export interface ChildCounts {
+  processed?: number;
+  failed?: number;
+  ignored?: number;
+}
+
+/**
+ * Nobody writes to a job that waits for its children. One whose progress counts (`{ done, total }`) shows
+ * those that have ended by now.
+ */
+export function withChildren(
+  view: JobView,
+  { processed = 0, failed = 0, ignored = 0 }: ChildCounts,
+): JobView {
+  const progress = view.progress as { done?: unknown; total?: unknown } | null | undefined;
+  if (typeof progress?.done !== 'number' || typeof progress.total !== 'number') return view;
+  const done = Math.min(progress.total, processed + failed + ignored);
+  return { ...view, progress: { ...progress, done } };
+}
+
 export function viewOf(queue: string, job: Job<unknown, unknown>, state: string): JobView {
   return {
     id: job.id!,

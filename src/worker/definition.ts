@@ -45,6 +45,12 @@ export interface Retention {
   count?: number;
 }
 
+/** What `setup()` is told of the service, besides its frozen configuration. */
+export interface ServiceFacts {
+  /** All queues that its handlers name, also those that QUEUES leaves to other replicas. */
+  readonly queues: readonly string[];
+}
+
 interface WorkerCommon<Data, Resources> {
   /** The BullMQ queue that the handler consumes. */
   queue: string;
@@ -79,8 +85,8 @@ interface WorkerCommon<Data, Resources> {
    * afterwards. Default: they wait. Not for queues with a pause or a limit over all replicas.
    */
   island?: boolean;
-  /** Once per process before the first job: opens what handlers share. `config`: the service's, frozen. */
-  setup?(config: Config): Promise<Resources> | Resources;
+  /** Once per process before the first job: opens what handlers share. */
+  setup?(config: Config, service: ServiceFacts): Promise<Resources> | Resources;
   /** After the drain: closes what `setup` opened. */
   teardown?(resources: Resources): Promise<void> | void;
 }

@@ -33,6 +33,8 @@ export interface QueueWorkerDeps
   extends Omit<RunDeps, 'resources' | 'onOverdue'>,
     Omit<BullWorkerDeps, 'target' | 'log' | 'config'> {
   config: Config;
+  /** All queues that the service handles, here or elsewhere. */
+  queues: readonly string[];
   target: BullWorkerDeps['target'] & Partial<Pick<RedisTarget, 'limitSlots' | 'began'>>;
   meter?: JobMeter | undefined;
 }
@@ -79,7 +81,8 @@ export class QueueWorker {
     this.concurrency = concurrencyOf(definition, deps.config);
     this.#report = new OutcomeReport(deps.log, deps.clock, deps.hooks, deps.meter ?? noMeter);
     this.#errors = new BullErrors(definition.queue, deps.log, deps.clock);
-    this.#resources = new Resources(definition, deps.config, deps.log, deps.clock);
+    const { config, queues, log, clock } = deps;
+    this.#resources = new Resources(definition, [config, { queues }], log, clock);
     this.#runDeps = {
       ...deps,
       resources: () => this.#resources.value,

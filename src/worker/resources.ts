@@ -8,7 +8,7 @@ import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
 import type { Clock, Instant } from '../time.ts';
 import { settledBy } from './deadline.ts';
-import type { WorkerDefinition } from './definition.ts';
+import type { ServiceFacts, WorkerDefinition } from './definition.ts';
 
 /** Pause after the first failed `setup()`, ms; doubles up to the second, with jitter. */
 const RETRY_MIN_MS = 500;
@@ -18,7 +18,7 @@ const SLOW_MS = 30_000;
 
 export class Resources {
   readonly #definition: WorkerDefinition;
-  readonly #config: Config;
+  readonly #told: [Config, ServiceFacts];
   readonly #log: Logger;
   readonly #clock: Clock;
   readonly #stopping = new AbortController();
@@ -26,9 +26,15 @@ export class Resources {
   #isOpen = false;
   #failure: string | undefined;
 
-  constructor(definition: WorkerDefinition, config: Config, log: Logger, clock: Clock) {
+  /** `told`: what `setup()` is given. */
+  constructor(
+    definition: WorkerDefinition,
+    told: [Config, ServiceFacts],
+    log: Logger,
+    clock: Clock,
+  ) {
     this.#definition = definition;
-    this.#config = config;
+    this.#told = told;
     this.#log = log;
     this.#clock = clock;
   }
@@ -70,7 +76,7 @@ export class Resources {
     return true;
   }
 
-  async #setUp(setup: (config: Config) => unknown): Promise<void> {
+  async #setUp(setup: (...told: [Config, ServiceFacts]) => unknown): Promise<void> {
     const { queue } = this.#definition;
     let cancel: (() => void) | undefined;
     const watch = () => {
@@ -84,7 +90,7 @@ export class Resources {
     };
     watch();
     try {
-      const value = await setup(this.#config);
+      const value = await setup(...this.#told);
       if (this.#stopping.signal.aborted) {
         // It came too late to be used, but it is open: what it opened is closed again.
         await this.#definition.teardown?.(value as never);

@@ -95,6 +95,7 @@ class Runtime implements WorkerRuntime {
         new QueueWorker(definition, {
           target,
           config,
+          queues: definitions.map(({ queue }) => queue),
           client,
           clock,
           log,

@@ -18,6 +18,7 @@ let target: TestTarget;
 let client: Client;
 let runtime: WorkerRuntime;
 const runs: string[] = [];
+const opened = Promise.withResolvers<number>();
 
 const workers: WorkerDefinition[] = [
   steps,
@@ -27,6 +28,10 @@ const workers: WorkerDefinition[] = [
       runs.push(job.id!);
       return (job.data.previous ?? job.data.n) * 2;
     },
+  }),
+  defineWorker({
+    queue: 'gate',
+    handler: (job) => (job.data.isOpen ? 1 : opened.promise),
   }),
   defineWorker({
     queue: 'broken',
@@ -95,6 +100,38 @@ describe('steps', () => {
     expect((result as { results: { result: number }[] }).results.map((r) => r.result)).toEqual([
       2, 4, 6,
     ]);
+  });
+
+  it('in parallel show how many are done while others still run', async () => {
+    const { id } = await client.enqueue('steps', 'steps', {
+      mode: 'parallel',
+      steps: [double(1), { queue: 'gate', data: {} }, { queue: 'gate', data: { isOpen: true } }],
+    });
+    await expect
+      .poll(async () => await client.job('steps', id))
+      .toMatchObject({ state: 'waiting-children', progress: { done: 2, total: 3 } });
+    opened.resolve(2);
+    expect((await end(id)).progress).toMatchObject({ done: 3, total: 3 });
+  });
+
+  it('in a queue that nobody handles are not begun, unless that is said to be right', async () => {
+    const data = { steps: [double(1), { queue: 'duoble', data: {} }] };
+    const resources = { queues: ['steps', 'double'] };
+    const unknown = await runHandler(steps, data, { resources });
+    expect(unknown.outcome).toBe('failed');
+    expect(unknown.error?.message).toMatch(
+      /steps\.1\.queue: no worker here handles "duoble" \(but steps, double\).*unknown: "allow"/,
+    );
+    expect(unknown.enqueued).toEqual([]);
+    // The service tells the worker which queues it handles; a newer replica may handle more.
+    const { id } = await client.enqueue('steps', 'steps', data);
+    await expect
+      .poll(async () => (await client.job('steps', id))?.failedReason)
+      .toContain('no worker here handles "duoble"');
+    const { id: allowed } = await client.enqueue('steps', 'steps', { ...data, unknown: 'allow' });
+    await expect
+      .poll(async () => await client.job('duoble', `${allowed}-step-2`))
+      .toMatchObject({ state: 'waiting' });
   });
 
   it('after a failed one are left unrun and named', async () => {

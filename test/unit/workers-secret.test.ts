@@ -14,7 +14,8 @@ it('the key of the model and the secret of webhooks are what their files say now
   writeFileSync(file, 'b25l\n');
   const env = { LLM_BASE_URL: 'http://x', LLM_API_KEY_FILE: file, WEBHOOK_SECRET_FILE: file };
   const { config } = loadConfig({ env, cwd });
-  const [model, signing] = [await faq.setup!(config), await webhook.setup!(config)];
+  const facts = { queues: [] };
+  const [model, signing] = [await faq.setup!(config, facts), await webhook.setup!(config, facts)];
   const now = () => [model.llm?.apiKey, signing.secret];
   expect(now()).toEqual(['b25l', 'b25l']);
   writeFileSync(file, 'dHdv\n');
