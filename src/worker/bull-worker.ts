@@ -53,8 +53,8 @@ export function createBullWorker(
     concurrency,
     lockDuration: config.lockDurationMs,
     stalledInterval: config.stalledIntervalMs,
-    removeOnComplete: (retention?.completed ?? config.retention.completed) as KeepJobs,
-    removeOnFail: (retention?.failed ?? config.retention.failed) as KeepJobs,
+    removeOnComplete: keptJobs(retention?.completed, config.retention.completed),
+    removeOnFail: keptJobs(retention?.failed, config.retention.failed),
     settings: { backoffStrategy },
     ...(limiter ? { limiter } : {}),
     ...(telemetry ? { telemetry } : {}),
@@ -66,6 +66,14 @@ export function createBullWorker(
     options,
     target.backendFactory,
   ) as unknown as BullWorker;
+}
+
+/** A worker that sets one limit keeps the other: without it BullMQ would keep everything. */
+export function keptJobs(
+  own: { age?: number | undefined; count?: number | undefined } | undefined,
+  byConfig: { age: number; count: number },
+): KeepJobs {
+  return { age: own?.age ?? byConfig.age, count: own?.count ?? byConfig.count };
 }
 
 /** What BullMQ emits as errors of a queue's Worker, in few lines. */
