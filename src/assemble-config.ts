@@ -58,7 +58,7 @@ export function assemble({ values, perQueue, given, cwd, version }: Values): Con
       prefix: get('QUEUE_PREFIX'),
       connectTimeoutMs: get('REDIS_CONNECT_TIMEOUT'),
     },
-    redisServerBin: get('REDIS_SERVER_BIN'),
+    redisServerBin: serverBin(get('REDIS_SERVER_BIN'), cwd),
     secretFiles: secretFiles(given),
     workersDir: path('WORKERS_DIR'),
     configDir: path('CONFIG_DIR'),
@@ -149,6 +149,11 @@ function secretFiles(given: Given): string[] {
 /** The file that a secret is read from; undefined when the secret itself was given, which wins. */
 function fileOf(name: string, given: Given): string | undefined {
   return given.has(name) ? undefined : given.get(`${name}_FILE`)?.text;
+}
+
+/** The server starts in a folder of its own, so a relative path is none there; a bare name is looked up. */
+function serverBin(named: string | undefined, cwd: string): string | undefined {
+  return named?.includes('/') ? absolute(named, cwd) : named;
 }
 
 function absolute(path: string, cwd: string): string {

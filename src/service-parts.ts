@@ -2,8 +2,11 @@
  * How single parts are made of the configuration, for the composition root: those that begin with a look
  * at the world and have an end of their own.
  */
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Config } from './config.ts';
+import { ConfigError } from './errors.ts';
 import type { QueueConsumption } from './http/context.ts';
 import { type Journal, openJournal } from './journal/journal.ts';
 import type { QueueFigures } from './queue/queue-figures.ts';
@@ -17,6 +20,24 @@ interface Surroundings {
   config: Config;
   log: Logger;
   parts: RunningParts;
+}
+
+/**
+ * Journal, records and notes lie in it, and each would fail in its own words.
+ * @throws ConfigError when nothing can be written there; a full disk is the journal's to judge
+ */
+export function checkDataDir(dataDir: string): void {
+  const probe = join(dataDir, `.writable-${process.pid}`);
+  try {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    writeFileSync(probe, '');
+    rmSync(probe);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOSPC') return;
+    const allowed = `name a folder on a local disk that the service may write to (${code})`;
+    throw new ConfigError([{ where: 'DATA_DIR', value: dataDir, allowed }]);
+  }
 }
 
 /** A Redis that is named is used; else one is brought along, which production refuses before. */

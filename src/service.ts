@@ -33,7 +33,13 @@ import { drained } from './service-burst.ts';
 import type { Service, ServiceOptions } from './service-contract.ts';
 import { ServiceMetrics } from './service-metrics.ts';
 import { ServiceNote } from './service-note.ts';
-import { openEmbedded, openServiceJournal, openTracing, withPause } from './service-parts.ts';
+import {
+  checkDataDir,
+  openEmbedded,
+  openServiceJournal,
+  openTracing,
+  withPause,
+} from './service-parts.ts';
 import { createLogger } from './telemetry/log.ts';
 import { systemClock } from './time.ts';
 import { loadHooks } from './worker/hooks.ts';
@@ -129,6 +135,7 @@ class HoldfastService implements Service {
   async #startParts(): Promise<void> {
     this.#goOn();
     // Files first: what cannot work must not have opened anything.
+    checkDataDir(this.config.dataDir);
     const workers =
       this.#options.workers ??
       (await loadWorkers(this.config.workersDir)).map(({ definition }) => definition);

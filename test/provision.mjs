@@ -8,7 +8,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { cachedServerPath, findRedisServer } from '../src/redis/server-bin.ts';
+import { cachedServerPath, findRedisServer, lookForServer } from '../src/redis/server-bin.ts';
 
 const EXIT_CONFIG = 78;
 
@@ -17,6 +17,8 @@ if (import.meta.main) {
   if (named && findRedisServer(named) === undefined) {
     fail(`REDIS_SERVER_BIN names ${named}, which cannot be executed. Correct or remove it.`);
   }
+  const { tooOld } = lookForServer(named);
+  if (tooOld.length > 0) say(`passed over, since older than 6.2: ${tooOld.join(', ')}`);
   if (findRedisServer(named) === undefined) fetchServer();
   const server = findRedisServer(named);
   if (server === undefined) fail('No redis-server after all; see the output above.');

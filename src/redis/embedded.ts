@@ -21,7 +21,7 @@ import {
   withLock,
   writeRecord,
 } from './embedded-record.ts';
-import { findRedisServer } from './server-bin.ts';
+import { lookForServer } from './server-bin.ts';
 
 export { readEmbeddedAddress } from './embedded-record.ts';
 
@@ -183,17 +183,25 @@ export class EmbeddedRedis {
   }
 
   #findServer(): string | undefined {
-    const { kind, serverBin } = this.#options;
+    const { kind, serverBin, log } = this.#options;
     if (kind === 'js') return undefined;
-    const bin = findRedisServer(serverBin);
-    if (bin === undefined && serverBin) {
+    const { path, tooOld } = lookForServer(serverBin);
+    if (path === undefined && serverBin) {
       throw new EmbeddedRedisError(
-        `There is no server to execute at ${serverBin}.`,
+        tooOld.length > 0
+          ? `${tooOld.join(', ')} is older than 6.2, the first version that the embedded Redis can be.`
+          : `There is no server to execute at ${serverBin}.`,
         'Correct REDIS_SERVER_BIN, or remove it to use what is on the PATH.',
         { data: { path: serverBin } },
       );
     }
-    return bin;
+    if (tooOld.length > 0) {
+      log.warn(
+        { event: 'embedded.passed_over', servers: tooOld },
+        `Passed over, since older than 6.2: ${tooOld.join(', ')}.`,
+      );
+    }
+    return path;
   }
 
   #look(): void {

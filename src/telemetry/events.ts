@@ -148,6 +148,11 @@ export const events: Readonly<Record<string, EventEntry>> = {
     says: 'the Redis that was brought along answers',
     fields: ['url', 'kind', 'pid'],
   },
+  'embedded.passed_over': {
+    level: 'warn',
+    says: 'servers on the PATH that are too old for the embedded Redis were left alone',
+    fields: ['servers'],
+  },
   'embedded.not_durable': { level: 'warn', says: 'it keeps jobs in memory only', fields: ['kind'] },
   'embedded.died': { level: 'warn', says: 'it ended by itself', fields: ['pid'] },
   'embedded.restarted': { level: 'info', says: 'it was started again', fields: ['pid'] },
@@ -372,6 +377,11 @@ export const events: Readonly<Record<string, EventEntry>> = {
     level: 'error',
     says: 'a request failed for no reason of its own',
     fields: ['method', 'path'],
+  },
+  'webhook.postponed': {
+    level: 'warn',
+    says: 'the receiver asks to be left alone for long; the job comes again then',
+    fields: ['queue', 'jobId', 'jobName', 'attempt', 'traceId', 'delayMs'],
   },
   'webhook.retried': {
     level: 'warn',

@@ -167,6 +167,16 @@ describe('a service', () => {
     await late.stop();
   });
 
+  it('refuses with 78 a DATA_DIR that it cannot write to', async () => {
+    const file = join(workers, '..', `holdfast-file-${process.pid}`);
+    writeFileSync(file, '');
+    const service = new ServiceProcess({ WORKERS_DIR: workers }, [], { DATA_DIR: file });
+    expect(await service.exited).toEqual({ code: 78, signal: null });
+    expect(service.stderr).toMatch(
+      /DATA_DIR: .*holdfast-file.*a folder .* that the service may write/,
+    );
+  });
+
   it('ends although Redis was never there', async () => {
     const service = start({ REDIS_URL: `redis://127.0.0.1:${await freePort()}` });
     await service.until('service.started');

@@ -25,7 +25,8 @@ export class ServiceProcess {
   stderr = '';
   readonly #waiting = new Set<() => void>();
 
-  constructor(env: Record<string, string>, args: string[] = []) {
+  /** `over`: variables of the process only; its folder and its notes stay elsewhere. */
+  constructor(env: Record<string, string>, args: string[] = [], over: Record<string, string> = {}) {
     this.dataDir = env.DATA_DIR ?? mkdtempSync(join(tmpdir(), 'holdfast-service-'));
     this.child = spawn(process.execPath, [BIN, 'start', ...args], {
       cwd: this.dataDir,
@@ -35,6 +36,7 @@ export class ServiceProcess {
         HTTP_PORT: '0',
         ...env,
         DATA_DIR: this.dataDir,
+        ...over,
       },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
