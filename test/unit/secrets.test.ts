@@ -5,6 +5,7 @@ import { RedisUrlError } from '../../src/errors.ts';
 import { loadConfig } from '../../src/load-config.ts';
 import { postMortem } from '../../src/outage/post-mortem.ts';
 import { noteEvidence, openRecord } from '../../src/outage/record.ts';
+import { redactPlain } from '../../src/redaction.ts';
 import { redactRedisUrl } from '../../src/redis/address.ts';
 import { describeCondition } from '../../src/redis/condition-catalogue.ts';
 import { createLogger } from '../../src/telemetry/log.ts';
@@ -58,6 +59,62 @@ it('a secret of a URL is in no log line, record, post-mortem or message', () => 
     }),
     { numRuns: 500 },
   );
+});
+
+it('a secret of a field or of a query is in no log line, however deep it stands and however it is written', () => {
+  const names = [
+    'password',
+    'Authorization',
+    'apiKey',
+    'API_KEY',
+    'x-api-key',
+    'clientSecret',
+    'token',
+  ];
+  fc.assert(
+    fc.property(
+      secret,
+      fc.constantFrom(...names),
+      fc.integer({ min: 0, max: 5 }),
+      (word, name, deep) => {
+        const lines: string[] = [];
+        const log = createLogger(
+          { log: { level: 'info', format: 'json' }, replica: 'r', version: '0' },
+          { write: (line) => lines.push(line) },
+        );
+        let field: object = { [name]: word };
+        for (let i = 0; i < deep; i += 1) field = { inner: field };
+        const query = `GET https://api.test/v1?n=1&${name.replace('x-', '')}=${encodeURIComponent(word)}`;
+        log.error({ event: 'x', ...field, err: new Error(`${query} failed`) }, query);
+        expectHidden(lines.join(), { written: encodeURIComponent(word), password: word });
+        expect(JSON.parse(lines[0]!)).toMatchObject({
+          event: 'x',
+          err: { message: expect.stringContaining('n=1') },
+        });
+        expect(redactPlain(query)).not.toContain(encodeURIComponent(word));
+      },
+    ),
+    { numRuns: 300 },
+  );
+});
+
+it('what is no secret stays in the log', () => {
+  const lines: string[] = [];
+  const log = createLogger(
+    { log: { level: 'info', format: 'json' }, replica: 'r', version: '0' },
+    { write: (line) => lines.push(line) },
+  );
+  const said = {
+    tokens: 12,
+    secretFiles: ['/run/x'],
+    url: 'http://a.test/?page=2&tokens=3',
+    key: 'k',
+  };
+  log.info({ event: 'x', ...said }, 'Send a Bearer token, or set HTTP_TOKEN.');
+  expect(JSON.parse(lines[0]!)).toMatchObject({
+    ...said,
+    msg: expect.stringContaining('Bearer token,'),
+  });
 });
 
 it('a secret of a setting is shown by no configuration and no complaint about one', () => {
