@@ -9,7 +9,7 @@ import { assemble } from './assemble-config.ts';
 import type { Config } from './config.ts';
 import { checkPauses, checkRedis, checkTokens } from './config-checks.ts';
 import { checkFiles, checkRoots } from './config-files.ts';
-import { unknownNames } from './config-hints.ts';
+import { isInjected, unknownNames } from './config-hints.ts';
 import { ConfigError, type ConfigProblem } from './errors.ts';
 import { redactText } from './redaction.ts';
 import { redactRedisUrl } from './redis/address.ts';
@@ -54,6 +54,8 @@ const HIDDEN = '***';
 export function loadConfig(options: LoadOptions = {}): LoadedConfig {
   const cwd = options.cwd ?? process.cwd();
   const given = collect(options, cwd);
+  const injected = [...given].filter(([name, { text }]) => isInjected(name, text));
+  for (const [name] of injected) given.delete(name);
   const problems: ConfigProblem[] = [];
   const values: Record<string, unknown> = {};
   const effective: EffectiveSetting[] = [];
@@ -92,7 +94,13 @@ export function loadConfig(options: LoadOptions = {}): LoadedConfig {
   return {
     config: assemble({ values, perQueue, given, cwd, version: packageVersion() }),
     effective,
-    warnings: unknownNames([...given].map(([name, { text }]) => [name, text])),
+    warnings: [
+      ...injected.map(
+        ([name, { text }]) =>
+          `${name}=${text} is what Kubernetes injects for a service of that name; it is ignored. Set enableServiceLinks: false, or set ${name} yourself.`,
+      ),
+      ...unknownNames([...given].map(([name, { text }]) => [name, text])),
+    ],
   };
 }
 

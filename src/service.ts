@@ -9,6 +9,7 @@
 import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import type { Config } from './config.ts';
+import { unknownConcurrencies } from './config-hints.ts';
 import { Credentials } from './credentials.ts';
 import { ServiceStoppedError } from './errors.ts';
 import { fleetRecords } from './http/fleet-records.ts';
@@ -139,6 +140,11 @@ class HoldfastService implements Service {
     const workers =
       this.#options.workers ??
       (await loadWorkers(this.config.workersDir)).map(({ definition }) => definition);
+    const { perQueue } = this.config.concurrency;
+    const handled = workers.map(({ queue }) => queue);
+    for (const warning of unknownConcurrencies(perQueue, handled)) {
+      this.log.warn({ event: 'config.warning' }, warning);
+    }
     const hooks = this.#options.hooks ?? (await loadHooks(this.config.configDir));
     const schedules = await loadSchedules(this.config.configDir, this.config.jobBytesMax);
     await this.#openEmbedded();

@@ -466,4 +466,7 @@ export const settings: Readonly<Record<string, Setting>> = {
 
 /** `CONCURRENCY_EMAIL_OUT` is the concurrency of a queue whose name, in capitals, reads so. */
 export const CONCURRENCY_PREFIX = 'CONCURRENCY_';
+export function queueVariable(queue: string): string {
+  return queue.toUpperCase().replace(/[^A-Z0-9]+/g, '_');
+}
 export const concurrencySetting = kinds.count(1, CONCURRENCY_MAX);

@@ -12,6 +12,7 @@ import type { Job } from 'bullmq';
 import type { Config } from '../config.ts';
 import { LockLostError, ShutdownError } from '../errors.ts';
 import type { RedisTarget } from '../queue/target.ts';
+import { queueVariable } from '../settings.ts';
 import type { Instant } from '../time.ts';
 import { type AcknowledgeDeps, acknowledge } from './acknowledge.ts';
 import {
@@ -332,7 +333,8 @@ function concurrencyOf(
   { queue, concurrency }: WorkerDefinition,
   config: Pick<Config, 'concurrency'>,
 ): number {
-  const variable = queue.toUpperCase().replace(/[^A-Z0-9]+/g, '_');
   const { perQueue } = config.concurrency;
-  return perQueue[variable] ?? perQueue[queue] ?? concurrency ?? config.concurrency.default;
+  return (
+    perQueue[queueVariable(queue)] ?? perQueue[queue] ?? concurrency ?? config.concurrency.default
+  );
 }

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { unknownConcurrencies } from '../../src/config-hints.ts';
 import { configurationPage } from '../../src/configuration-page.ts';
 import { ConfigError } from '../../src/errors.ts';
 import { loadConfig } from '../../src/load-config.ts';
@@ -196,6 +197,29 @@ describe('the configuration', () => {
     expect(loadConfig({ env: {}, cwd, isForService: true }).config.faq.sourcesRoots).toHaveLength(
       1,
     );
+  });
+
+  it.each([
+    [
+      { REDIS_HOST: 'db' },
+      'REDIS_HOST is not a setting of Holdfast and has no effect; set REDIS_URL.',
+    ],
+    [{ REDIS_PORT: '6380' }, 'set REDIS_URL'],
+    [{ REDIS_PASS: 'x' }, 'set REDIS_PASSWORD'],
+    [{ HTTP_PORT: 'tcp://10.0.0.7:80' }, 'HTTP_PORT=tcp://10.0.0.7:80 is what Kubernetes injects'],
+    [{ METRICS_PORT: 'tcp://10.0.0.7:80' }, 'METRICS_PORT'],
+  ])('warns of %j', (env, warning) => {
+    const { warnings, config } = load(env as unknown as Record<string, string>);
+    expect(warnings).toEqual([expect.stringContaining(warning)]);
+    expect([config.http.port, config.metrics.port]).toEqual([8080, undefined]);
+  });
+
+  it('warns of the concurrency of a queue that nobody handles', () => {
+    const perQueue = { FAK: 5, EMAIL_OUT: 1, steps: 2, REPORT: 3 };
+    expect(unknownConcurrencies(perQueue, ['faq', 'email-out', 'steps'])).toEqual([
+      'CONCURRENCY_FAK has no effect: no handler has a queue of that name; did you mean CONCURRENCY_FAQ?',
+      'CONCURRENCY_REPORT has no effect: no handler has a queue of that name.',
+    ]);
   });
 
   it('warns of a name that is nearly one of ours, and leaves injected ones alone', () => {
