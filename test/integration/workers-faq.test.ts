@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { type Config, loadConfig } from 'holdfast';
 import { runHandler } from 'holdfast/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { compose } from '../../workers/faq/document.ts';
 import faq, { type FaqResult } from '../../workers/faq.ts';
 
 let folder: string;
@@ -65,6 +66,28 @@ describe('a document without a model', () => {
       to: 15,
       heading: 'How do I replace a valve?',
     });
+  });
+
+  it('names as related what is another question, not the one that was asked', () => {
+    const passage = {
+      file: 'a.md',
+      path: [],
+      from: 1,
+      to: 2,
+      text: 'Close the main before you do it.',
+    };
+    const headings = ['Valves', 'How do I replace a valve', 'Which valve do I replace?'];
+    const { markdown } = compose({
+      jobId: 'job1',
+      question: 'how do I replace a valve?',
+      format: 'full',
+      passages: headings.map((heading) => ({ ...passage, heading })),
+      answer: undefined,
+      model: undefined,
+      notes: [],
+    });
+    const related = /## Related questions\n\n([\s\S]*?)\n\n##/.exec(markdown)?.[1];
+    expect(related).toBe('- Which valve do I replace? (a.md, lines 1–2)');
   });
 
   it('says so when the sources hold no answer, and invents nothing', async () => {
@@ -174,6 +197,23 @@ describe('a document with a model', () => {
 
   it('waits as a busy endpoint asks, and tries again', async () => {
     answers = [(response) => response.writeHead(429, { 'retry-after-ms': '10' }).end('{}')];
+    expect((await ask('How do I replace a valve?')).outcome).toBe('completed');
+    expect(requests).toHaveLength(2);
+  });
+
+  it('waits at least as long as Retry-After asks', async () => {
+    settings = { ...settings, llm: { ...settings.llm!, timeoutMs: 20_000 } };
+    let refusedAt = 0;
+    answers = [
+      (response) => {
+        refusedAt = performance.now();
+        response.writeHead(429, { 'retry-after': '1' }).end('{}');
+      },
+      (response) => {
+        expect(performance.now() - refusedAt).toBeGreaterThan(990);
+        stream(['## Short answer\n\nClose the main [1].'])(response);
+      },
+    ];
     expect((await ask('How do I replace a valve?')).outcome).toBe('completed');
     expect(requests).toHaveLength(2);
   });

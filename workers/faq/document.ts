@@ -71,7 +71,7 @@ function assembled(question: string, passages: readonly Passage[]): string[] {
   if (steps.length > 0) {
     parts.push(`## Steps\n\n${steps.map((step, i) => `${i + 1}. ${step}`).join('\n')}`);
   }
-  const related = relatedTo(passages);
+  const related = relatedTo(question, passages);
   if (related.length > 0) {
     parts.push(`## Related questions\n\n${related.map((line) => `- ${line}`).join('\n')}`);
   }
@@ -148,11 +148,13 @@ function withoutCode(text: string): string {
   return text.replace(/^\s*(`{3,}|~{3,})[\s\S]*?^\s*\1[^\n]*$/gm, '');
 }
 
-function relatedTo(passages: readonly Passage[]): string[] {
+/** The asked question in another passage's heading is no other question. */
+function relatedTo(question: string, passages: readonly Passage[]): string[] {
+  const asked = plainWords(question);
   const seen = new Set<string>([passages[0]!.heading]);
   const related: string[] = [];
   for (const passage of passages.slice(1)) {
-    if (seen.has(passage.heading)) continue;
+    if (seen.has(passage.heading) || plainWords(passage.heading) === asked) continue;
     seen.add(passage.heading);
     const isQuestion = passage.heading.endsWith('?');
     related.push(
@@ -160,6 +162,10 @@ function relatedTo(passages: readonly Passage[]): string[] {
     );
   }
   return related.slice(0, RELATED_MAX);
+}
+
+function plainWords(text: string): string {
+  return (text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? []).join(' ');
 }
 
 function citation({ file, from, to }: Passage): string {
