@@ -20,6 +20,8 @@ const CONCURRENCY_MAX = 10_000;
 const ATTEMPTS_MAX = 1000;
 /** Longest delay of a Node timer, ms: beyond it a timer fires at once. */
 const TIMER_MS_MAX = 2 ** 31 - 1;
+/** A longer value is left out of a message. */
+const VALUE_CHARS_MAX = 60;
 /** Further apart than this and a suggestion only confuses. */
 const SUGGESTION_EDITS_MAX = 3;
 
@@ -106,7 +108,9 @@ export function problemsOf(value: unknown): DefinitionProblem[] {
     ];
   }
   const parsed = definitionSchema.safeParse(value);
-  return parsed.success ? [] : parsed.error.issues.flatMap(problemsOfIssue);
+  return parsed.success
+    ? []
+    : parsed.error.issues.flatMap((issue) => problemsOfIssue(issue, value));
 }
 
 /** For definitions that come from code, not from a file. @throws HandlerFileError, HandlerFilesError */
@@ -134,7 +138,7 @@ export function assertDefinitions(definitions: readonly unknown[]): void {
 
 const ONE_WORKER = 'Put both into one worker with `handlers: { [jobName]: … }`.';
 
-function problemsOfIssue(issue: z.core.$ZodIssue): DefinitionProblem[] {
+function problemsOfIssue(issue: z.core.$ZodIssue, definition: object): DefinitionProblem[] {
   const option = issue.path.map(String).join('.');
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => ({
@@ -143,7 +147,18 @@ function problemsOfIssue(issue: z.core.$ZodIssue): DefinitionProblem[] {
       remedy: remedyForUnknown(key, option === '' ? OPTIONS : []),
     }));
   }
-  return [{ option, what: issue.message, remedy: remedies[option] ?? `Correct "${option}".` }];
+  const what = `${issue.message}${shownAt(definition, issue.path)}`;
+  return [{ option, what, remedy: remedies[option] ?? `Correct "${option}".` }];
+}
+
+/** The value that was given, where it can be shown in a few characters. */
+function shownAt(definition: object, path: readonly PropertyKey[]): string {
+  let value: unknown = definition;
+  for (const key of path) value = (value as Record<PropertyKey, unknown> | undefined)?.[key];
+  const isPlain = ['string', 'number', 'boolean', 'bigint'].includes(typeof value);
+  if (!isPlain && value !== null) return '';
+  const text = typeof value === 'string' ? JSON.stringify(value) : String(value);
+  return text.length > VALUE_CHARS_MAX ? '' : `, but is ${text}`;
 }
 
 const remedies: Readonly<Record<string, string>> = {

@@ -97,7 +97,9 @@ describe('loading the workers folder', () => {
       expect.stringContaining('npm install no-such-package-here'),
       expect.stringContaining(`${at('f-empty.ts')}: has no default export.`),
       expect.stringContaining(`${at('g-options.ts')}:2: "queue" contains ":"`),
-      expect.stringContaining(`${at('g-options.ts')}:4: "timeout" must be a whole number`),
+      expect.stringContaining(
+        `${at('g-options.ts')}:4: "timeout" must be a whole number of milliseconds from 1, but is -1.`,
+      ),
       expect.stringMatching(
         /g-options\.ts:3: "concurency" is not an option\. Did you mean "concurrency"\?/,
       ),
