@@ -73,7 +73,7 @@ function fastifyRefusal(code: string, bytesMax: number): [number, string, string
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
       return [
         413,
-        `The body is larger than the ${bytesMax} bytes that one request may have.`,
+        `The body is larger than the ${bytesMax} bytes that one request with all its jobs may have; a job alone may have MAX_JOB_BYTES.`,
         'Store the data elsewhere and enqueue a reference to it, send fewer jobs in one request, or raise MAX_JOB_BYTES.',
       ];
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
@@ -81,6 +81,12 @@ function fastifyRefusal(code: string, bytesMax: number): [number, string, string
     case 'FST_ERR_CTP_EMPTY_JSON_BODY':
       return [400, 'The body is empty.', 'Send { "data": … } or { "jobs": [ … ] }.'];
     case 'FST_ERR_CTP_INVALID_JSON_BODY':
+      // Fastify does not tell the two apart.
+      return [
+        400,
+        'The body is not valid JSON, or has a key "__proto__" or "constructor" with which data could poison objects.',
+        'Send { "data": … } or { "jobs": [ … ] }, without such a key.',
+      ];
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
       return [400, 'The body is not valid JSON.', 'Send { "data": … } or { "jobs": [ … ] }.'];
     case 'FST_ERR_HANDLER_TIMEOUT':

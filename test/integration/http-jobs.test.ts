@@ -155,6 +155,11 @@ describe('adding a job', () => {
     expect(answer.body.remedy).not.toBe('');
   });
 
+  it('names a key that would poison objects', async () => {
+    const { body } = await post(jobs(), '{"data":{"__proto__":{"a":1}}}');
+    expect(body.detail).toContain('__proto__');
+  });
+
   it('refuses JSON that is nested 100,000 levels deep', async () => {
     const deep = `{"data":${'['.repeat(100_000)}${']'.repeat(100_000)}}`;
     const { status, body } = await post(jobs(), deep);
@@ -169,7 +174,7 @@ describe('adding a job', () => {
     const huge = await post(jobs(), { data: 'x'.repeat(10 * 1024 * 1024) });
     expect(huge.status).toBe(413);
     expect(huge.body.code).toBe('HOLDFAST_JOB_TOO_LARGE');
-    expect(huge.body.detail).toMatch(/8388608 bytes/);
+    expect(huge.body.detail).toMatch(/8388608 bytes.* MAX_JOB_BYTES/);
   });
 
   it('takes JSON only: a form of a web page can post the rest without asking', async () => {
