@@ -4,7 +4,8 @@
  * after the job is kept.
  */
 import { randomUUID } from 'node:crypto';
-import { rename, writeFile } from 'node:fs/promises';
+import { access, constants, rename, writeFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import type { JobsOptions } from 'bullmq';
 import { type Command, Option } from 'commander';
 import { v7 as uuidv7 } from 'uuid';
@@ -91,6 +92,7 @@ async function enqueue(
   if (options.output !== undefined && !options.wait) {
     throw new InvalidInputError('--output', 'needs --wait', 'Add --wait: the result comes later.');
   }
+  if (options.output !== undefined) await checkWritable(options.output);
   const input = await openSource(argument, process.stdin);
   if (input.isBulk && (options.wait || options.jobId !== undefined)) {
     const option = options.wait ? '--wait' : '--job-id';
@@ -193,6 +195,22 @@ async function resultOf(route: Route, job: JobView): Promise<string> {
   return (await route.document(job.queue, job.id)) ?? markdown;
 }
 
+/** Before the job is there: afterwards nobody would have its result. */
+async function checkWritable(path: string): Promise<void> {
+  try {
+    await access(dirname(resolve(path)), constants.W_OK);
+  } catch (cause) {
+    throw unwritable(path, cause);
+  }
+}
+
+function unwritable(path: string, cause: unknown): InvalidInputError {
+  const { code } = cause as NodeJS.ErrnoException;
+  return new InvalidInputError('--output', `${path} cannot be written (${code})`, 'Name another.', {
+    cause,
+  });
+}
+
 /** All of it or nothing: a reader never sees half a file, an earlier one stays until then. */
 async function writeWhole(path: string, text: string): Promise<void> {
   const partial = `${path}.${randomUUID()}.part`;
@@ -200,14 +218,6 @@ async function writeWhole(path: string, text: string): Promise<void> {
     await writeFile(partial, text, { flag: 'wx' });
     await rename(partial, path);
   } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    throw new InvalidInputError(
-      '--output',
-      `${path} cannot be written (${code})`,
-      'Name another.',
-      {
-        cause,
-      },
-    );
+    throw unwritable(path, cause);
   }
 }

@@ -8,7 +8,7 @@
  *   unhandled error   logged once with its stack, stop gracefully, exit 70
  */
 import { type Command, Option } from 'commander';
-import { HoldfastError } from '../errors.ts';
+import { HoldfastError, InvalidInputError } from '../errors.ts';
 import type { Service } from '../service-contract.ts';
 import { systemClock } from '../time.ts';
 import { EXIT, EXIT_OF_SIGNAL, exitCodeOf } from './exit-codes.ts';
@@ -53,6 +53,16 @@ used · 70 an error that nobody handled · 78 configuration or a handler file ·
 signal`,
       )
       .action(async (options: StartOptions) => {
+        if (options.queues !== undefined && !/[^\s,]/.test(options.queues)) {
+          // Empty, as from a variable that is not set, would be all of them.
+          return refuse(
+            new InvalidInputError(
+              '--queues',
+              'names no queue',
+              'Name one, or leave it away for all.',
+            ),
+          );
+        }
         if (options.watch) {
           const { watch } = await import('./watch.ts');
           return watch(options.queues === undefined ? [] : ['--queues', options.queues]);

@@ -138,6 +138,12 @@ describe('holdfast enqueue', () => {
     ['deep JSON', ['faq', '-'], '['.repeat(9999) + ']'.repeat(9999), /nested deeper/],
     ['a queue that nobody handles', ['fap', '1'], '', /Did you mean "faq"/],
     ['--output without --wait', ['faq', '1', '--output', 'x'], '', /needs --wait/],
+    [
+      '--output in a folder that is not there, before anything is added',
+      ['faq', '1', '--wait', '--output', '/nope/x.md'],
+      '',
+      /\/nope\/x\.md cannot be written \(ENOENT\)/,
+    ],
   ])('exits 2 and says why for %s', async (_, args, stdin, message) => {
     const { code, stdout, stderr } = await runCommand(['enqueue', ...args], near, stdin);
     expect(stderr).toMatch(message);

@@ -167,6 +167,12 @@ describe('a service', () => {
     await late.stop();
   });
 
+  it('refuses an empty --queues, which would be all of them', async () => {
+    const service = start({}, ['--queues', '']);
+    expect(await service.exited).toEqual({ code: 2, signal: null });
+    expect(service.stderr).toContain('--queues names no queue');
+  });
+
   it('refuses with 78 a DATA_DIR that it cannot write to', async () => {
     const file = join(workers, '..', `holdfast-file-${process.pid}`);
     writeFileSync(file, '');
