@@ -140,6 +140,13 @@ describe('the compose file', () => {
     }
   });
 
+  it('lets the user of the image reach what is mounted below /data, in the app too', () => {
+    // Docker gives a tmpfs the mode of the image's folder, 0700, and root for an owner.
+    for (const { tmpfs } of [worker!, services.app!]) {
+      expect(tmpfs).toContain('/data:uid=1000,gid=1000,mode=0700');
+    }
+  });
+
   it('keeps on volumes what must outlive a container', () => {
     const mounted = worker!.volumes?.map((volume) => volume.split(':')[1]);
     expect(mounted).toEqual(
@@ -178,5 +185,6 @@ interface ComposeService {
   environment?: Record<string, string>;
   ports?: string[];
   volumes?: string[];
+  tmpfs?: string[];
   stop_grace_period?: string;
 }
