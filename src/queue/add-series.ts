@@ -84,7 +84,7 @@ export class AddSeries {
   /** Requests on the wire, whatever their records' state. */
   #underWay = 0;
   #allAnswered: (() => void) | undefined;
-  #lastGiven = 0;
+  #lastGiven: number;
   /** What the key holds once all that was sent has acted. */
   #lastSent = 0;
   #renewedAt: Instant = 0;
@@ -94,7 +94,9 @@ export class AddSeries {
   #cancelRetry: (() => void) | undefined;
   #isStopped = false;
 
-  constructor(ledger: QueueLedger, processId: string, deps: AddSeriesDeps) {
+  /** @param numbersFrom the key in Redis holds no more than this */
+  constructor(ledger: QueueLedger, processId: string, deps: AddSeriesDeps, numbersFrom = 0) {
+    this.#lastGiven = numbersFrom;
     this.#ledger = ledger;
     this.#deps = deps;
     this.key = ledger.key(`adds:${processId}`);
@@ -123,6 +125,16 @@ export class AddSeries {
   /** Whether this series has ever sent anything. */
   get isUsed(): boolean {
     return this.#lastGiven > 0;
+  }
+
+  /** The highest number so far. */
+  get lastGiven(): number {
+    return this.#lastGiven;
+  }
+
+  /** Nothing is in doubt, under way, or remembered for the rollback window. */
+  get isQuiet(): boolean {
+    return !this.hasUnanswered && !this.isRemembering && this.#underWay === 0 && !this.#settling;
   }
 
   /** When the oldest unanswered add was sent; undefined when all are answered. */

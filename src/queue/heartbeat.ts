@@ -41,7 +41,7 @@ interface Beaten {
 
 export class Heartbeat {
   readonly #deps: HeartbeatDeps;
-  readonly #beaten = new Map<QueueLedger, Beaten>();
+  readonly #beaten = new WeakMap<QueueLedger, Beaten>();
   #beatAt: Instant = Number.NEGATIVE_INFINITY;
 
   constructor(deps: HeartbeatDeps) {
@@ -67,8 +67,11 @@ export class Heartbeat {
     // In a Cluster the keys of two queues lie in different slots.
     const groups = generation.client.isCluster ? due.map((ledger) => [ledger]) : [due];
     const times = await Promise.all(groups.map((group) => this.#beat(generation, group, now)));
-    const members = [...this.#beaten.values()].map((beaten) => beaten.members);
-    this.#deps.onMembers(Math.max(1, ...members));
+    let members = 1;
+    for (const ledger of this.#deps.ledgers()) {
+      members = Math.max(members, this.#beaten.get(ledger)?.members ?? 0);
+    }
+    this.#deps.onMembers(members);
     return times[0]!;
   }
 

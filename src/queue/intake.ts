@@ -74,6 +74,8 @@ export class Intake {
   readonly #timely: TimelyAppend;
   readonly #replayer: Replayer;
   readonly #series = new Map<QueueLedger, AddSeries>();
+  /** No series that was forgotten has given a number above this: one of the same queue begins behind it. */
+  #numbersFrom = 0;
   #cancelLook: (() => void) | undefined;
   readonly #held: Held[] = [];
   #heldJobs = 0;
@@ -186,10 +188,22 @@ export class Intake {
     let series = this.#series.get(ledger);
     if (!series) {
       const { processId, rollbackWindowMs } = this.#deps;
-      series = new AddSeries(ledger, processId, { ...this.#deps, windowMs: rollbackWindowMs });
+      const deps = { ...this.#deps, windowMs: rollbackWindowMs };
+      series = new AddSeries(ledger, processId, deps, this.#numbersFrom);
       this.#series.set(ledger, series);
     }
     return series;
+  }
+
+  /** Nobody uses the queue: true if nothing is in doubt or remembered of it, and it is forgotten. */
+  forget(ledger: QueueLedger): boolean {
+    const series = this.#series.get(ledger);
+    if (!series) return true;
+    if (!series.isQuiet) return false;
+    series.stop();
+    this.#numbersFrom = Math.max(this.#numbersFrom, series.lastGiven);
+    this.#series.delete(ledger);
+    return true;
   }
 
   #isLate(series: AddSeries): boolean {

@@ -111,6 +111,8 @@ export class QueueLedger {
   /** Monotonic instant until which the fleet's barrier keeps us from taking work. */
   barrierUntil: Instant = 0;
   lockMs = 30_000;
+  /** Backends that are open for the queue here. */
+  users = 0;
   /** Slots of the worker that consumes the queue here; 0 for producers. */
   concurrency = 0;
   /** Fetches that have a job and wait to make its schedule's next run: no job that they brought starts before. */
@@ -135,6 +137,15 @@ export class QueueLedger {
   constructor(prefix: string, queue: string) {
     this.prefix = prefix;
     this.queue = queue;
+  }
+
+  /** Nothing is owed to the queue, and nobody here works with it. */
+  get isIdle(): boolean {
+    const { users, concurrency, settling, slotsMax, onLeaseLost } = this;
+    if (users > 0 || concurrency > 0 || settling > 0) return false;
+    if (slotsMax !== undefined || onLeaseLost !== 'continue') return false;
+    const owing = [this.held, this.unsettled, this.doubtful, this.owed, this.undone];
+    return owing.every(({ size }) => size === 0) && this.#windowHead === this.#window.length;
   }
 
   /** Our own key of this queue: `<prefix>:<queue>:holdfast:<name>`. */

@@ -130,6 +130,11 @@ export class Producing {
     this.#replayer.interrupted();
   }
 
+  /** Nobody uses the queue: true if nothing is owed to it, and it is forgotten. */
+  forget(ledger: QueueLedger): boolean {
+    return this.#intake.forget(ledger);
+  }
+
   /** Entries of another replica came into the journal, and may go to Redis. */
   adopted(): void {
     this.#replayer.adopted();

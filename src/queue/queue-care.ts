@@ -9,7 +9,7 @@ import type { HeldJob, Outcome, QueueLedger, Undone } from './ledger.ts';
 import { fencedReason } from './lua/fence.ts';
 import { makeNextRun } from './next-run.ts';
 import { writeNotes } from './notes.ts';
-import type { RecoveryDeps } from './recovery.ts';
+import { nextEpoch, type RecoveryDeps } from './recovery.ts';
 import { type Early, replay } from './replay-outcomes.ts';
 import { type RetakeMode, type RetakeReply, retake } from './retake.ts';
 import type { Verdict } from './target-core.ts';
@@ -107,8 +107,8 @@ export class QueueCare {
   }
 
   async #beginEpoch(ledger: QueueLedger, generation: Generation): Promise<void> {
-    // Before any of a recovery's, which have numbers.
-    const epoch = `${this.#deps.processId}:first`;
+    // A number like a recovery's: what a queue that was forgotten here has in Redis may have one too.
+    const epoch = nextEpoch(this.#deps.processId);
     const begins = { epoch, beginsEpoch: true };
     const reply = await this.#retake(ledger, generation, [], 'held', begins);
     ledger.epoch = epoch;

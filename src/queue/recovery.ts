@@ -337,7 +337,7 @@ function entry(job: HeldJob, mode: RetakeMode): RetakeEntry {
 let epochs = 0;
 
 /** The number says which of two came later: see `lua/retake.ts`. */
-function nextEpoch(processId: string): string {
+export function nextEpoch(processId: string): string {
   epochs += 1;
   return `${processId}:${epochs}`;
 }

@@ -103,6 +103,10 @@ export class ResilientBackend extends RedisQueueBackend {
     this.#options = options;
     const prefix = options.prefix ?? 'bull';
     this.#ledger = role === 'reader' ? new QueueLedger(prefix, name) : core.ledger(prefix, name);
+    this.#ledger.users += 1;
+    this.#open.signal.addEventListener('abort', () => {
+      this.#ledger.users -= 1;
+    });
     this.#sender = new Sender(core, this.#ledger);
     this.#taker = new Taker(core, this.#ledger, this.#sender, this.toKey('marker'));
     this.#settler = new Settler(core, this.#ledger, this.#sender, this.#taker);

@@ -78,7 +78,7 @@ export class ResilientTarget implements RedisTarget {
   readonly #clock: Clock;
   readonly #config: Pick<Config, 'redis' | 'resilience'>;
   readonly #log: Logger;
-  readonly #ledgers = new Ledgers();
+  readonly #ledgers: Ledgers;
   readonly #breaker: Breaker;
   readonly #admission: Admission;
   readonly #settlements: Settlements;
@@ -105,6 +105,7 @@ export class ResilientTarget implements RedisTarget {
     this.journal = journal;
     const clock = options.clock ?? systemClock;
     this.#clock = clock;
+    this.#ledgers = new Ledgers(clock, (ledger) => this.#producing.forget(ledger));
     const { processId } = this;
     const ledgers = () => this.#ledgers.all();
     const generation = () => this.generation();
@@ -279,9 +280,10 @@ export class ResilientTarget implements RedisTarget {
     const factory = (roleOf: (wants: Wants) => BackendRole) =>
       ((name: string, opts: BackendOptions, wants: Wants = {}) => {
         const role = roleOf(wants);
-        if (role === 'worker') this.#locks.watch();
         const prefix = opts.prefix ?? redis.prefix;
-        return new ResilientBackend(this.#core, name, { ...opts, prefix }, role);
+        const backend = new ResilientBackend(this.#core, name, { ...opts, prefix }, role);
+        if (role === 'worker') this.#locks.watch();
+        return backend;
       }) as unknown as BackendFactory<RedisQueueBackend>;
     this.readerFactory = factory(() => 'reader');
     this.backendFactory = factory((wants) =>
