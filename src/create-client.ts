@@ -78,7 +78,8 @@ export async function createClient(options: ClientOptions = {}): Promise<Client>
     await target.stop(systemClock.now() + CLOSING_MS);
     // Closing writes what is on its way.
     const { left } = await journal.close();
-    return { jobs: left - journal.stats().outcomes, path: journal.path };
+    const { outcomes, refused } = journal.stats();
+    return { jobs: left - outcomes, refused, path: journal.path };
   };
   return Object.assign(client, {
     close: () => {

@@ -181,6 +181,12 @@ async function deliver(route: Route, job: JobView, options: EnqueueOptions): Pro
 
 function failed(job: JobView, options: EnqueueOptions): number {
   if (options.json) print(JSON.stringify(job, null, 2));
+  if (job.state === 'refused') {
+    note(
+      `${styled('red', 'refused', process.stderr)} by Redis: ${plainLine(job.failedReason ?? 'no reason recorded')}. The journal keeps it: holdfast journal list --refused`,
+    );
+    return EXIT.jobFailed;
+  }
   note(
     `${styled('red', 'failed', process.stderr)} after ${job.attemptsMade} attempt${job.attemptsMade === 1 ? '' : 's'}: ${plainLine(job.failedReason ?? 'no reason recorded')}`,
   );

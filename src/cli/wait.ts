@@ -21,6 +21,9 @@ const GONE_AFTER_MS = 10_000;
 /** Also a replica that is stopping, and a proxy in front without one behind it. */
 const AWAY_CODES = new Set(['HOLDFAST_NOTHING_REACHABLE', 'HOLDFAST_SERVICE_BUSY']);
 
+/** What Redis refused goes on only when a person replays it. */
+const FINISHED = new Set(['completed', 'failed', 'refused']);
+
 export type WaitEnd =
   | { type: 'finished'; job: JobView }
   | { type: 'gone' }
@@ -63,7 +66,7 @@ export async function waitForJob(
       } else {
         missingSince = undefined;
         last = asked.job;
-        if (last.state === 'completed' || last.state === 'failed') {
+        if (FINISHED.has(last.state)) {
           return { type: 'finished', job: last };
         }
         sayChange(describe(last));

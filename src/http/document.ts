@@ -76,7 +76,7 @@ export function isPlainFileName(id: string): boolean {
 }
 
 function isFinished(state: unknown): boolean {
-  return state === 'completed' || state === 'failed';
+  return state === 'completed' || state === 'failed' || state === 'refused';
 }
 
 function unavailable(queue: string, id: string, state: string, failedReason?: string): Error {
@@ -88,6 +88,11 @@ function unavailable(queue: string, id: string, state: string, failedReason?: st
   if (state === 'failed') {
     const what = `failed (${failedReason ?? 'no reason recorded'}), so there is no document`;
     return new DocumentUnavailableError(queue, id, state, what, 'Correct the cause and retry it.');
+  }
+  if (state === 'refused') {
+    const what = `was refused by Redis (${failedReason}), so there is no document`;
+    const remedy = 'See `holdfast journal list --refused`; remove the cause and replay it.';
+    return new DocumentUnavailableError(queue, id, state, what, remedy);
   }
   const what = `is not finished (${state})`;
   return new DocumentUnavailableError(

@@ -24,7 +24,7 @@ const HEARTBEAT_MS = 15_000;
 const STREAM_MS_DEFAULT = 10 * 60_000;
 const STREAM_MS_MAX = 60 * 60_000;
 
-const FINISHED = new Set(['completed', 'failed']);
+const FINISHED = new Set(['completed', 'failed', 'refused']);
 
 export interface EventsTiming {
   pollIntervalMs: number;

@@ -126,8 +126,9 @@ async function whereKept(
 ): Promise<Accepted['stored'] | undefined> {
   try {
     const job = await within(client.job(queue, id), KNOWN_WITHIN_MS, 'looking for the job');
-    if (job === undefined) return undefined;
-    return job.state === 'journaled' ? 'journal' : 'redis';
+    // What Redis refused may be sent again: what stood in its way may be gone.
+    if (job === undefined || job.state === 'refused') return undefined;
+    return job.stored;
   } catch {
     return undefined;
   }

@@ -8,7 +8,7 @@ import type { Clock } from '../time.ts';
 import type { Adopted } from './adopt.ts';
 import { type Bounds, overBounds, type Usage } from './bounds.ts';
 import type { Journal, JournalLog, JournalOptions, JournalStats } from './contract.ts';
-import type { JobEntry, JobMark, OutcomeEntry } from './entry.ts';
+import type { FoundJob, JobEntry, JobMark, OutcomeEntry } from './entry.ts';
 import {
   type Entry,
   type EntryType,
@@ -161,15 +161,18 @@ class DiskJournal implements Journal {
     }
   }
 
-  async find(queue: string, jobId: string): Promise<Kept<JobEntry> | undefined> {
+  async find(queue: string, jobId: string): Promise<FoundJob | undefined> {
     this.#assertOpen();
     const giveUpAt = this.#clock.now() + FIND_MS;
     let after: Position = Number.MIN_SAFE_INTEGER;
+    let refused: FoundJob | undefined;
     for (;;) {
       this.#assertOpen();
       const query = { queue, jobId, after, limit: FIND_ENTRIES };
       const { entry, next } = await this.#link.ask('find', [query]);
-      if (entry !== undefined || next === undefined) return entry as Kept<JobEntry> | undefined;
+      if (entry !== undefined && entry.reason === undefined) return entry;
+      refused ??= entry;
+      if (next === undefined) return refused;
       if (this.#clock.now() >= giveUpAt)
         throw new JournalError(
           this.path,

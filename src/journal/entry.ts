@@ -65,6 +65,9 @@ export type Kept<E extends Entry = Entry> = E & {
 /** An entry that Redis refuses for good, kept until a person decides. */
 export type RefusedEntry = Kept & { reason: string; refusedAt: number };
 
+/** An accepted job that was looked for; with the reason if Redis refused it. */
+export type FoundJob = Kept<JobEntry> & { reason?: string };
+
 /** An entry on its way to the store: everything but the position, which the store gives. */
 export interface Packed {
   type: EntryType;

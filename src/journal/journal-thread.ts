@@ -7,7 +7,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../time.ts';
 import { adoptOrphans } from './adopt.ts';
 import type { Database } from './database.ts';
-import { type Kept, unpack } from './entry.ts';
+import { type FoundJob, type Kept, unpack, unpackRefused } from './entry.ts';
 import { isReadDamage } from './examine.ts';
 import { asFault, unusable } from './fault.ts';
 import { fileSystemType, judgeFileSystem } from './file-system.ts';
@@ -76,8 +76,10 @@ function operationsOn(store: Store): Operations {
       }),
     find: (query) => {
       const { rows, next } = database.rows.find(query);
-      const entry = rows.map(unpack).find((candidate) => candidate?.jobId === query.jobId);
-      return { entry, next };
+      const found = rows
+        .map((row) => unpackRefused(row) ?? unpack(row))
+        .filter((candidate) => candidate?.jobId === query.jobId) as FoundJob[];
+      return { entry: found.find(({ reason }) => reason === undefined) ?? found[0], next };
     },
     remove: (positions) => database.remove(positions),
     mark: (positions, mark) => database.mark(positions, mark),

@@ -9,6 +9,7 @@ import { MemoryJournal } from './memory-journal.ts';
 export type { Journal, JournalOptions, JournalStats } from './contract.ts';
 export type {
   Entry,
+  FoundJob,
   JobEntry,
   Kept,
   OutcomeEntry,

@@ -8,7 +8,7 @@ import type { Clock } from '../time.ts';
 import type { Adopted } from './adopt.ts';
 import { type Bounds, overBounds } from './bounds.ts';
 import type { Journal, JournalStats } from './contract.ts';
-import type { JobEntry, JobMark, OutcomeEntry } from './entry.ts';
+import type { FoundJob, JobEntry, JobMark, OutcomeEntry } from './entry.ts';
 import {
   type Entry,
   type EntryType,
@@ -81,7 +81,7 @@ export class MemoryJournal implements Journal {
     }
   }
 
-  async find(queue: string, jobId: string): Promise<Kept<JobEntry> | undefined> {
+  async find(queue: string, jobId: string): Promise<FoundJob | undefined> {
     this.#assertOpen();
     for (const entry of [...this.#entries.values(), ...this.#refused.values()]) {
       if (entry.type !== 'job' || entry.queue !== queue || entry.jobId !== jobId) continue;

@@ -4,14 +4,14 @@
  */
 import type { Adoption } from './adopt.ts';
 import type { FindQuery, PageQuery } from './database-rows.ts';
-import type { Kept, Packed, Position, RefusedEntry } from './entry.ts';
+import type { FoundJob, Kept, Packed, Position, RefusedEntry } from './entry.ts';
 import type { Fault } from './fault.ts';
 import type { DamageReport } from './rescue.ts';
 
 export interface Operations {
   append(entries: readonly Packed[]): Position;
   page(query: PageQuery): Kept[];
-  find(query: FindQuery): { entry: Kept | undefined; next: Position | undefined };
+  find(query: FindQuery): { entry: FoundJob | undefined; next: Position | undefined };
   remove(positions: readonly Position[]): void;
   mark(positions: readonly Position[], mark: string): void;
   refuse(position: Position, reason: string): void;

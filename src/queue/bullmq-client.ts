@@ -14,12 +14,13 @@ import {
   type Telemetry,
 } from 'bullmq';
 import type { Logger } from 'pino';
-import { HoldfastError, InvalidInputError, RedisUnavailableError } from '../errors.ts';
+import { HoldfastError, InvalidInputError } from '../errors.ts';
 import { systemClock } from '../time.ts';
 import { withReceipts } from './accepting-backend.ts';
 import type { Accepted, Client, FlowInput, JobView, Left } from './client.ts';
 import { newJobId } from './job-id.ts';
-import { journaledView, viewOf, withChildren } from './job-view.ts';
+import { JobLookup } from './job-lookup.ts';
+import { viewOf, withChildren } from './job-view.ts';
 import { OpenQueues, type OwnQueue } from './open-queues.ts';
 import { payloadBytes } from './payload.ts';
 import { checkedData, type QueueDefinition } from './queue-definition.ts';
@@ -59,6 +60,7 @@ class BullmqClient implements Client {
   readonly #queues: OpenQueues;
   /** For queues that are only asked about: nothing is written for them. */
   readonly #readers: OpenQueues;
+  readonly #lookup: JobLookup;
   #flows: FlowProducer<RedisQueueBackend> | undefined;
 
   constructor(options: BullmqClientOptions) {
@@ -66,6 +68,7 @@ class BullmqClient implements Client {
     const { target, log } = options;
     this.#queues = new OpenQueues((name) => this.#newQueue(name, target.producerFactory), log);
     this.#readers = new OpenQueues((name) => this.#newQueue(name, target.readerFactory), log);
+    this.#lookup = new JobLookup(target, (queue, id) => this.#jobInRedis(queue, id));
   }
 
   async enqueue(queue: string | QueueDefinition, ...rest: readonly unknown[]): Promise<Accepted> {
@@ -125,22 +128,7 @@ class BullmqClient implements Client {
 
   async job(queue: string, id: string): Promise<JobView | undefined> {
     assertQueueName(queue);
-    const { target } = this.#options;
-    const { journal } = target;
-    const state = target.state();
-    const isAway = state.breaker !== 'closed' && state.condition !== 'connecting';
-    if (journal.stats().jobs === 0 && !isAway) return await this.#jobInRedis(queue, id);
-    // Redis first: it may have the job already, and then knows more.
-    const known = isAway ? undefined : await this.#jobInRedis(queue, id).catch(() => undefined);
-    if (known) return known;
-    const entry = await journal.find(queue, id);
-    if (entry) return journaledView(entry);
-    if (!isAway) return await this.#jobInRedis(queue, id);
-    throw new RedisUnavailableError(
-      'looking for a job',
-      state.condition ?? 'reset',
-      state.outageId,
-    );
+    return await this.#lookup.find(queue, id);
   }
 
   async #jobInRedis(queue: string, id: string): Promise<JobView | undefined> {
@@ -175,7 +163,8 @@ class BullmqClient implements Client {
     await Promise.race([closed, late]);
     cancel?.();
     const { journal } = this.#options.target;
-    return { jobs: journal.stats().jobs, path: journal.path };
+    const { jobs, refused } = journal.stats();
+    return { jobs, refused, path: journal.path };
   }
 
   /** BullMQ's options of a job that may be added. `at` is where the job stands in the input. */

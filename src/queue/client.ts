@@ -18,10 +18,16 @@ export interface JobView {
   id: string;
   queue: string;
   name: string;
-  /** BullMQ's state, or `journaled` while only the journal has it. */
+  /**
+   * BullMQ's state; `journaled` while only the journal has it; `refused` if Redis refused it for good and the
+   * journal keeps it for a person.
+   */
   state: string;
+  /** Who has it: `journal` while it is on its way to Redis, or was refused there. */
+  stored: Stored;
   progress: unknown;
   result: unknown;
+  /** Why the job failed, or why Redis refused it. */
   failedReason: string | undefined;
   attemptsMade: number;
   /** ms since the epoch */
@@ -61,6 +67,8 @@ export interface Client {
 export interface Left {
   /** Accepted jobs that Redis may not have. */
   jobs: number;
+  /** Entries that Redis refused for good, kept for a person. */
+  refused: number;
   /** The journal's folder; undefined in memory. */
   path: string | undefined;
 }

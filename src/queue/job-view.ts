@@ -1,18 +1,19 @@
 /** A job as those see it who ask for it: from Redis, or from the journal while only that has it. */
 import type { Job } from 'bullmq';
-import type { JobEntry, Kept } from '../journal/journal.ts';
+import type { FoundJob } from '../journal/journal.ts';
 import type { JobView } from './client.ts';
 
 /** A job that only the journal has. */
-export function journaledView(entry: Kept<JobEntry>): JobView {
+export function journaledView(entry: FoundJob): JobView {
   return {
     id: entry.jobId,
     queue: entry.queue,
     name: entry.name,
-    state: 'journaled',
+    state: entry.reason === undefined ? 'journaled' : 'refused',
+    stored: 'journal',
     progress: 0,
     result: undefined,
-    failedReason: undefined,
+    failedReason: entry.reason,
     attemptsMade: 0,
     createdAt: entry.at,
     startedAt: undefined,
@@ -47,6 +48,7 @@ export function viewOf(queue: string, job: Job<unknown, unknown>, state: string)
     queue,
     name: job.name,
     state,
+    stored: 'redis',
     progress: job.progress,
     result: job.returnvalue,
     // The reason of an earlier attempt stays in Redis; of a job that is done it would be a lie.

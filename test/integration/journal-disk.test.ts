@@ -283,8 +283,13 @@ describe.each(['disk', 'memory'] as const)('the journal with mode %s', (mode) =>
     expect(await journal.find('mail', 'job-909')).toMatchObject(jobNumber(909));
     expect(await journal.find('mail', 'job-9999')).toBeUndefined();
     await journal.refuse(position, 'missing parent');
-    expect(await journal.find('mail', 'job-2')).toMatchObject({ position });
-    await journal.settle([position]);
+    expect(await journal.find('mail', 'job-2')).toMatchObject({
+      position,
+      reason: 'missing parent',
+    });
+    const again = await journal.append(jobNumber(2));
+    expect(await journal.find('mail', 'job-2')).toEqual({ ...jobNumber(2), position: again });
+    await journal.settle([position, again]);
     expect(await journal.find('mail', 'job-2')).toBeUndefined();
   });
 

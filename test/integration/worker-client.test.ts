@@ -127,7 +127,7 @@ describe('the client', () => {
     for (const result of await Promise.allSettled([lost.counts('q'), lost.job('q', 'x')])) {
       expect(result).toMatchObject({ reason: { code: 'HOLDFAST_REDIS_UNAVAILABLE' } });
     }
-    expect(await lost.close()).toEqual({ jobs: 3, path: undefined });
+    expect(await lost.close()).toEqual({ jobs: 3, refused: 0, path: undefined });
     await away.stop(systemClock.now() + 1000);
   });
 
@@ -149,6 +149,33 @@ describe('the client', () => {
     expect(await own.command('KEYS', '*made-up*')).toEqual([]);
     await asking.close();
     await asked.stop(systemClock.now() + 1000);
+    await own.stop();
+  });
+
+  it('shows a job that Redis refused as refused with the reason, whatever else the journal has', async () => {
+    const own = await startRedis({ aof: 'always' });
+    const away = await startTarget(own.url);
+    const asking = createClient({ target: away, ...options });
+    await expect.poll(() => away.state().breaker).toBe('closed');
+    await own.kill();
+    await expect.poll(() => away.state().breaker).not.toBe('closed');
+    const parent = { id: 'gone', queue: 'bull:q' };
+    const { id } = await asking.enqueue('q', 'a', {}, { parent });
+    expect(await asking.job('q', id)).toMatchObject({ state: 'journaled', stored: 'journal' });
+    await own.restart();
+    const refused = { id, state: 'refused', stored: 'journal', failedReason: 'BullMQ answered -5' };
+    await expect.poll(() => asking.job('q', id)).toMatchObject(refused);
+    await expect.poll(() => away.journal.stats().jobs).toBe(0);
+    expect(await asking.job('q', id)).toMatchObject(refused);
+    // The same id again, for a parent that is there.
+    await own.kill();
+    await expect.poll(() => away.state().breaker).not.toBe('closed');
+    await asking.enqueue('q', 'b', {}, { jobId: 'other' });
+    expect(await asking.job('q', id)).toMatchObject(refused);
+    await asking.enqueue('q', 'b', {}, { jobId: id });
+    expect(await asking.job('q', id)).toMatchObject({ name: 'b', state: 'journaled' });
+    expect(await asking.close()).toEqual({ jobs: 2, refused: 1, path: undefined });
+    await away.stop(systemClock.now() + 1000);
     await own.stop();
   });
 

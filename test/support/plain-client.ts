@@ -55,7 +55,7 @@ export function plainClient(url: string): PlainClient {
     counts: async (queue) => queueOf(queue).getJobCounts(),
     async close() {
       await Promise.all([...queues.values()].map((queue) => queue.close()));
-      return { jobs: 0, path: undefined };
+      return { jobs: 0, refused: 0, path: undefined };
     },
   };
   return client;

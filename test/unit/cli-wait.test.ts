@@ -8,6 +8,7 @@ const VIEW: JobView = {
   queue: 'q',
   name: 'q',
   state: 'waiting',
+  stored: 'redis',
   progress: 0,
   result: null,
   failedReason: undefined,
@@ -43,6 +44,12 @@ describe('waiting for a job', () => {
     const { end, said } = await wait([{}, {}, active, active, { state: 'completed', result: 1 }]);
     expect(end).toMatchObject({ type: 'finished', job: { result: 1 } });
     expect(said).toEqual(['waiting', 'active · 40 % · attempt 2']);
+  });
+
+  it('ends with a job that Redis refused, and says why', async () => {
+    const refused = { state: 'refused', failedReason: 'BullMQ answered -5' };
+    const { end } = await wait([{ state: 'journaled' }, refused]);
+    expect(end).toMatchObject({ type: 'finished', job: refused });
   });
 
   it('ends when the job has been missing for the time that a recovery may take', async () => {
