@@ -44,6 +44,8 @@ async function documentOf(context: HttpContext, queue: string, id: string): Prom
     if (file !== undefined) return file;
   }
   const job = await findJob(context, queue, id);
+  // The job that was there already, when this one was a duplicate.
+  if (job.id !== id) return await documentOf(context, queue, job.id);
   const { markdown } = (job.result ?? {}) as { markdown?: unknown };
   if (job.state === 'completed' && typeof markdown === 'string') return markdown;
   throw unavailable(queue, id, job.state, job.failedReason);

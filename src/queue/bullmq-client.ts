@@ -25,6 +25,7 @@ import { OpenQueues, type OwnQueue } from './open-queues.ts';
 import { payloadBytes } from './payload.ts';
 import { checkedData, type QueueDefinition } from './queue-definition.ts';
 import { assertQueueName } from './queue-name.ts';
+import type { ResilientBackend } from './resilient-backend.ts';
 import type { RedisTarget } from './target.ts';
 
 /** Jobs of one flow: BullMQ writes them in one transaction, during which Redis serves nobody else. */
@@ -133,14 +134,10 @@ class BullmqClient implements Client {
 
   async #jobInRedis(queue: string, id: string): Promise<JobView | undefined> {
     return await this.#reading(queue, async (q) => {
-      // The state first: read after the hash, it would show a finished job without its result.
-      const state = await q.getJobState(id);
-      if (state === 'unknown') return undefined;
-      const job = await q.getJob(id);
-      if (job === undefined) return undefined;
-      const view = viewOf(queue, job, state);
-      if (state !== 'waiting-children') return view;
-      return withChildren(view, await job.getDependenciesCount());
+      const found = await jobOf(q, id);
+      if (found) return found;
+      const other = await (q.backend as ResilientBackend).aliasOf(id);
+      return other === null ? undefined : await jobOf(q, other);
     });
   }
 
@@ -248,6 +245,17 @@ class BullmqClient implements Client {
     }
     return this.#flows;
   }
+}
+
+async function jobOf(queue: OwnQueue, id: string): Promise<JobView | undefined> {
+  // The state first: read after the hash, it would show a finished job without its result.
+  const state = await queue.getJobState(id);
+  if (state === 'unknown') return undefined;
+  const job = await queue.getJob(id);
+  if (job === undefined) return undefined;
+  const view = viewOf(queue.name, job, state);
+  if (state !== 'waiting-children') return view;
+  return withChildren(view, await job.getDependenciesCount());
 }
 
 /** What BullMQ refuses without a code or a field, refused with both. */

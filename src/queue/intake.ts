@@ -13,6 +13,7 @@ import type { Journal } from '../journal/journal.ts';
 import type { Clock, Instant } from '../time.ts';
 import { type AddRecord, AddSeries, type AddSeriesDeps, type AddWork } from './add-series.ts';
 import type { Generation } from './generation.ts';
+import { keepAlias } from './job-alias.ts';
 import { type AcceptedJob, jobEntry } from './job-store.ts';
 import type { QueueLedger } from './ledger.ts';
 import type { Replayer } from './replayer.ts';
@@ -221,7 +222,9 @@ export class Intake {
     return new Promise((resolve, reject) => {
       const { job, refusal } = arrival;
       const waiting = new Waiting(job.jobId, refusal, resolve, reject, (record) => {
-        const takeover = new Takeover(this.#journal, this.#replayer);
+        const takeover = new Takeover(this.#journal, this.#replayer, (id) => {
+          void keepAlias(this.#deps.generation(), arrival.ledger, job.jobId, id);
+        });
         this.#keptFrom(takeover, arrival, by, series, record).then(resolve, reject);
         return takeover;
       });

@@ -8,6 +8,7 @@ import type { Clock } from '../time.ts';
 import type { AddWork } from './add-series.ts';
 import type { Generation } from './generation.ts';
 import { runPlace } from './island-job.ts';
+import { keepAlias } from './job-alias.ts';
 import { type AcceptedJob, type Place, storedJob } from './job-store.ts';
 import type { QueueLedger } from './ledger.ts';
 import { fencedReason } from './lua/fence.ts';
@@ -107,6 +108,7 @@ export class PageSender {
       const reply = await (isAgain || this.#mayHaveRun(step)
         ? step.work.sendAgain(generation, place)
         : step.work.send(generation, place));
+      await keepAlias(generation, step.ledger, step.entry.jobId, reply);
       if (typeof reply === 'number' && reply < 0) return { refused: `BullMQ answered ${reply}` };
       return 'acted';
     } catch (error) {

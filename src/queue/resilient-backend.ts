@@ -20,6 +20,7 @@ import { callerSignal } from './caller.ts';
 import { keyCount } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
 import type { Marker } from './idle-read.ts';
+import { aliasKey } from './job-alias.ts';
 import { QueueLedger } from './ledger.ts';
 import { LockKeeper } from './lock-keeper.ts';
 import { kindOf, withoutFetch } from './policy.ts';
@@ -343,6 +344,13 @@ export class ResilientBackend extends RedisQueueBackend {
     }
     const outcome = await this.#sender.attempt(generation, () => super.setRateLimit(expireTimeMs));
     if (!outcome) ledger.limitedUntil = limitedUntil;
+  }
+
+  /** The id of the job that was there when one of this id came from the journal; null if none was. */
+  async aliasOf(jobId: string): Promise<string | null> {
+    const key = aliasKey(this.#ledger, jobId);
+    const read = async () => await (await this.client).get(key);
+    return (await this.direct('aliasOf', read)) as string | null;
   }
 
   // Commands that are not scripts ---------------------------------------------------------------------

@@ -69,8 +69,12 @@ export class Takeover {
   readonly #decide: (fate: Fate) => void;
   #fate: Fate | undefined;
 
-  constructor(journal: Journal, replayer: Replayer) {
+  readonly #onActed: (id: string) => void;
+
+  /** @param onActed hears which job Redis has: of a duplicate, the one that was there */
+  constructor(journal: Journal, replayer: Replayer, onActed: (id: string) => void) {
     this.#journal = journal;
+    this.#onActed = onActed;
     this.#arrived = replayer.expectDecision();
     const { promise, resolve } = Promise.withResolvers<Fate>();
     this.fate = promise;
@@ -78,6 +82,7 @@ export class Takeover {
   }
 
   acted(id: string): void {
+    this.#onActed(id);
     this.#decided({ id });
   }
 

@@ -179,6 +179,31 @@ describe('the client', () => {
     await own.stop();
   });
 
+  it('leads from the id of a job that was deduplicated after an outage to the job that was there', async () => {
+    const own = await startRedis({ aof: 'always' });
+    const away = await startTarget(own.url, { resilience: { rollbackWindowMs: 0 } });
+    const asking = createClient({ target: away, ...options });
+    await expect.poll(() => away.state().breaker).toBe('closed');
+    const once = { deduplication: { id: 'one' } };
+    const first = await asking.enqueue('q', 'a', { n: 1 }, once);
+    await own.kill();
+    await expect.poll(() => away.state().breaker).not.toBe('closed');
+    const second = await asking.enqueue('q', 'a', { n: 2 }, once);
+    expect(await asking.job('q', second.id)).toMatchObject({ id: second.id, state: 'journaled' });
+    await own.restart();
+    await expect.poll(() => asking.job('q', second.id)).toMatchObject({ state: 'waiting' });
+    await expect.poll(() => away.journal.stats().jobs).toBe(0);
+    expect(await asking.job('q', second.id)).toEqual(await asking.job('q', first.id));
+    expect(await asking.job('q', 'another')).toBeUndefined();
+    const key = `bull:q:holdfast:alias:${second.id}`;
+    const leftMs = Number(await own.command('PTTL', key));
+    expect(leftMs).toBeGreaterThan(0);
+    expect(leftMs).toBeLessThanOrEqual(24 * 3_600_000);
+    await asking.close();
+    await away.stop(systemClock.now() + 1000);
+    await own.stop();
+  });
+
   it('serves more queues than it keeps open', async () => {
     const names = Array.from({ length: 300 }, (_, i) => `${queueName}-${i}`);
     await Promise.all(names.map((name) => client.enqueue(name, 'a', {})));
