@@ -38,7 +38,7 @@ const PRIORITY_MAX = 2_097_152;
 export interface BullmqClientOptions {
   target: Pick<
     RedisTarget,
-    'producerFactory' | 'readerFactory' | 'connection' | 'journal' | 'state'
+    'producerFactory' | 'readerFactory' | 'connection' | 'journal' | 'state' | 'localRun'
   >;
   /** BullMQ's key prefix. */
   prefix: string;

@@ -19,7 +19,8 @@ export interface JobView {
   queue: string;
   name: string;
   /**
-   * BullMQ's state; `journaled` while only the journal has it; `refused` if Redis refused it for good and the
+   * BullMQ's state, also of a job that runs from the journal; `journaled` of another while only the journal
+   * has it; `refused` if Redis refused it for good and the
    * journal keeps it for a person.
    */
   state: string;

@@ -7,6 +7,7 @@ import { addCall } from './add-work.ts';
 import { keyCount } from './fenced-scripts.ts';
 import { type Place, storedJob } from './job-store.ts';
 import type { Notes, QueueLedger } from './ledger.ts';
+import type { Settlement } from './target-core.ts';
 
 /** A job's hash as Redis would have it. */
 export type IslandFields = Record<string, string>;
@@ -69,4 +70,34 @@ export function noteFields(notes: Notes | undefined): IslandFields {
     ...(data === undefined ? {} : { data: String(data) }),
     ...(progress === undefined ? {} : { progress: String(progress) }),
   };
+}
+
+/** The next attempt that an outcome asks for. */
+export interface IslandRetry {
+  attemptsMade: number;
+  /** From the outcome on. */
+  delayMs: number;
+  /** What BullMQ changes in the job's hash with it. */
+  fields: IslandFields;
+}
+
+/** Undefined of an outcome that ends the job. */
+export function retryOf({ job, command, args }: Settlement): IslandRetry | undefined {
+  if (command !== 'retryJob' && command !== 'moveToDelayed') return undefined;
+  const at = keyCount(command);
+  const isDelayed = command === 'moveToDelayed';
+  const isSkipped = isDelayed && args[at + 5] === '1';
+  const update = args[at + (isDelayed ? 6 : 5)];
+  return {
+    attemptsMade: job.attemptsMade + (isSkipped ? 0 : 1),
+    delayMs: isDelayed ? Number(args[at + 4]) : 0,
+    fields: Buffer.isBuffer(update) ? fromFlat(unpack(update)) : {},
+  };
+}
+
+function fromFlat(flat: unknown): IslandFields {
+  const fields: IslandFields = {};
+  if (!Array.isArray(flat)) return fields;
+  for (let i = 0; i + 1 < flat.length; i += 2) fields[String(flat[i])] = String(flat[i + 1]);
+  return fields;
 }

@@ -7,14 +7,12 @@
  * What it must never do: run a job of which a byte may have been written to a socket, or begin one
  * before the journal has it marked as running.
  */
-import { unpack } from 'msgpackr';
 import type { Logger } from 'pino';
 import type { Position } from '../journal/entry.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Clock } from '../time.ts';
-import { keyCount } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
-import { noteFields } from './island-job.ts';
+import { noteFields, retryOf } from './island-job.ts';
 import { IslandQueue, type Ready, type Retry, type Taken } from './island-queue.ts';
 import { bring, bringFound } from './island-return.ts';
 import { IslandRules } from './island-rules.ts';
@@ -194,26 +192,21 @@ export class Islands {
   }
 
   /** The outcome of a run is kept. An attempt that is to be repeated is repeated here. */
-  ended({ job, command, args }: Settlement): void {
+  ended(settlement: Settlement): void {
+    const { job } = settlement;
     const taken = this.#byRun.get(job);
     if (taken?.held !== job || this.#taken.get(taken.position) !== taken) return;
     taken.held = undefined;
     if (taken.ledger.unsettled.get(job.id)?.position !== undefined) this.#forgetBefore(taken);
-    if (taken.isSent || (command !== 'retryJob' && command !== 'moveToDelayed')) {
+    const retry = taken.isSent ? undefined : retryOf(settlement);
+    if (!retry) {
       taken.fields = undefined;
       return;
     }
-    const at = keyCount(command);
-    const isDelayed = command === 'moveToDelayed';
-    const isSkipped = isDelayed && args[at + 5] === '1';
-    const update = args[at + (isDelayed ? 6 : 5)];
-    if (Buffer.isBuffer(update)) Object.assign(taken.fields!, fromFlat(unpack(update)));
-    this.#queues.get(taken.ledger)!.repeat({
-      taken,
-      before: job,
-      attemptsMade: job.attemptsMade + (isSkipped ? 0 : 1),
-      dueAt: this.#deps.clock.now() + (isDelayed ? Number(args[at + 4]) : 0),
-    });
+    Object.assign(taken.fields!, retry.fields);
+    const { attemptsMade, delayMs } = retry;
+    const dueAt = this.#deps.clock.now() + delayMs;
+    this.#queues.get(taken.ledger)!.repeat({ taken, before: job, attemptsMade, dueAt });
   }
 
   #forgetBefore(taken: Taken): void {
@@ -277,11 +270,4 @@ export class Islands {
     this.#taken.clear();
     void this.#rules.look();
   }
-}
-
-function fromFlat(flat: unknown): Record<string, string> {
-  const fields: Record<string, string> = {};
-  if (!Array.isArray(flat)) return fields;
-  for (let i = 0; i + 1 < flat.length; i += 2) fields[String(flat[i])] = String(flat[i + 1]);
-  return fields;
 }

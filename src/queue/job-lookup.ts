@@ -4,7 +4,7 @@ import type { JobView } from './client.ts';
 import { journaledView } from './job-view.ts';
 import type { RedisTarget } from './target.ts';
 
-export type LookupTarget = Pick<RedisTarget, 'journal' | 'state'>;
+export type LookupTarget = Pick<RedisTarget, 'journal' | 'state' | 'localRun'>;
 
 export class JobLookup {
   readonly #target: LookupTarget;
@@ -29,7 +29,7 @@ export class JobLookup {
     const known = isAway ? undefined : await this.#inRedis(queue, id).catch(() => undefined);
     if (known) return known;
     const entry = await journal.find(queue, id);
-    if (entry) return journaledView(entry);
+    if (entry) return { ...journaledView(entry), ...this.#target.localRun(queue, id) };
     if (!isAway) return await this.#inRedis(queue, id);
     throw new RedisUnavailableError(
       'looking for a job',

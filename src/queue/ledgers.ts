@@ -41,6 +41,11 @@ export class Ledgers {
     return ledger;
   }
 
+  /** Undefined for a queue that is not used here. */
+  known(prefix: string, queue: string): QueueLedger | undefined {
+    return this.#byName.get(`${prefix}:${queue}`)?.ledger;
+  }
+
   *all(): Generator<QueueLedger> {
     for (const { ledger } of this.#byName.values()) yield ledger;
   }

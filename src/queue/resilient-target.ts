@@ -32,6 +32,7 @@ import { Islands } from './island.ts';
 import { Leases } from './leases.ts';
 import type { QueueLedger } from './ledger.ts';
 import { Ledgers } from './ledgers.ts';
+import { type LocalRun, localRun } from './local-run.ts';
 import { LockRenewal } from './lock-renewal.ts';
 import { Producing } from './producing.ts';
 import { QueueCare } from './queue-care.ts';
@@ -383,6 +384,11 @@ export class ResilientTarget implements RedisTarget {
 
   allowedConcurrency(queue: string): number {
     return this.generation() ? this.#admission.allowed(this.#ledger(queue)) : 0;
+  }
+
+  localRun(queue: string, jobId: string): LocalRun | undefined {
+    const ledger = this.#ledgers.known(this.#config.redis.prefix, queue);
+    return ledger && localRun(ledger, jobId);
   }
 
   isolate(reason?: string): void {

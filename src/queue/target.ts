@@ -4,6 +4,7 @@
  */
 import type { BackendFactory, ConnectionOptions, RedisQueueBackend } from 'bullmq';
 import type { Journal } from '../journal/journal.ts';
+import type { LocalRun } from './local-run.ts';
 
 export interface TargetState {
   breaker: 'closed' | 'open' | 'half-open' | 'isolated';
@@ -63,6 +64,8 @@ export interface RedisTarget {
   sinceTakeAnsweredMs(queue: string): number;
   /** Jobs that the queue may run here at the same time now: shows the slow start. */
   allowedConcurrency(queue: string): number;
+  /** How a job stands that runs, or ran, from the journal here, while Redis does not have it. */
+  localRun(queue: string, jobId: string): LocalRun | undefined;
   /** An operator opens the breaker by hand, and may say why; it stays open until `release`. */
   isolate(reason?: string): void;
   /** The operator's opening ends: Redis is connected to again. Nothing happens without one. */

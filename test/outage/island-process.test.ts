@@ -102,7 +102,9 @@ describe('a process that dies in island mode', () => {
     await expect.poll(() => runs().length).toBe(6);
     await first.stop('SIGKILL');
 
-    await start({ DATA_DIR: first.dataDir, LATER: '1' });
+    const second = await start({ DATA_DIR: first.dataDir, LATER: '1' });
+    const ended = await fetch(`${second.url}/v1/queues/q/jobs/${ids[1]}`);
+    expect(await ended.json()).toMatchObject({ state: 'completed', stored: 'journal' });
     await restored(ids);
     const before = ['ends 0', 'ends 0', 'ends 0', 'hangs 0', 'again 0', 'again 1'];
     expect(runs()).toEqual([...before, 'hangs 0', 'again 1'].sort());

@@ -69,6 +69,15 @@ describe('island mode', () => {
     const endedAt = Date.now();
     expect(runs).toEqual(ids);
     expect(test.target.state().breaker).not.toBe('closed');
+    expect(await test.client.job('q', ids[3]!)).toMatchObject({
+      state: 'completed',
+      stored: 'journal',
+      progress: 50,
+      result: { i: 3 },
+      attemptsMade: 1,
+      startedAt: expect.any(Number),
+      finishedAt: expect.any(Number),
+    });
 
     await using queue = plainQueue(redis.url, 'q');
     await restored(queue, ids, 'completed');
@@ -105,6 +114,12 @@ describe('island mode', () => {
     const { id } = await test.client.enqueue('q', 'n', {});
     await test.line('job.failed', { jobId: id });
     expect(attempts).toEqual([0, 1, 2]);
+    expect(await test.client.job('q', id)).toMatchObject({
+      state: 'failed',
+      stored: 'journal',
+      failedReason: 'attempt 3',
+      attemptsMade: 3,
+    });
     await using queue = plainQueue(redis.url, 'q');
     await restored(queue, [id], 'failed');
     const job = (await queue.getJob(id))!;
@@ -138,6 +153,10 @@ describe('island mode', () => {
     const slow = await test.client.enqueue('q', 'slow', {});
     const twice = await test.client.enqueue('q', 'twice', {});
     await test.line('job.retried', { jobId: twice.id });
+    expect(await test.client.job('q', slow.id)).toMatchObject({ state: 'active', progress: 0 });
+    await expect
+      .poll(() => test.client.job('q', twice.id))
+      .toMatchObject({ state: 'delayed', failedReason: 'not yet', attemptsMade: 1 });
     await using queue = plainQueue(redis.url, 'q');
     await redis.restart();
     await expect.poll(() => queue.getJobState(slow.id), { timeout: 10_000 }).toBe('active');
