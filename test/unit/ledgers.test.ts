@@ -52,7 +52,10 @@ describe('the adds of a queue that was forgotten', () => {
     const sent: NumberArgs[] = [];
     const generation = {
       alive: true,
-      client: { get: async () => `${sent.at(-1)?.number ?? 0}` },
+      client: {
+        get: async () => `${sent.at(-1)?.number ?? 0}`,
+        expire: async () => 1,
+      },
     } as unknown as Generation;
     const shared = {
       clock,
