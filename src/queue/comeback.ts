@@ -243,7 +243,7 @@ export class Comeback {
       processId: core.processId,
       holdMs: HOLD_MS,
       barrierMs: pauseMaxMs() + BARRIER_MARGIN_MS,
-      guardMs,
+      guardMs: (ledger) => guardMs(ledger, clock.now()),
       fenceMs: () => core.fenceMs(),
       send: (generation, ledger, script, args) => core.send(generation, ledger, script, args),
       makeNextRun: (generation, ledger, update) => care.makeNextRun(generation, ledger, update),

@@ -111,6 +111,9 @@ export class QueueLedger {
   /** Monotonic instant until which the fleet's barrier keeps us from taking work. */
   barrierUntil: Instant = 0;
   lockMs = 30_000;
+  /** Monotonic instant at which stalled jobs were last looked for here, and how often that is to be, ms. */
+  checkedAt: Instant = Number.NEGATIVE_INFINITY;
+  stalledIntervalMs = 30_000;
   /** Backends that are open for the queue here. */
   users = 0;
   /** Slots of the worker that consumes the queue here; 0 for producers. */

@@ -39,6 +39,7 @@ export type BackendRole = 'worker' | 'listener' | 'producer' | 'reader';
 export type BackendOptions = QueueBaseOptions & {
   prefix?: string;
   lockDuration?: number;
+  stalledInterval?: number;
   concurrency?: number;
 };
 
@@ -113,6 +114,9 @@ export class ResilientBackend extends RedisQueueBackend {
     this.#settler = new Settler(core, this.#ledger, this.#sender, this.#taker);
     this.#locks = new LockKeeper(core, this.#ledger, this.#sender);
     if (options.lockDuration !== undefined) this.#ledger.lockMs = options.lockDuration;
+    if (options.stalledInterval !== undefined) {
+      this.#ledger.stalledIntervalMs = options.stalledInterval;
+    }
     if (role === 'worker') core.consumes(this.#ledger, options.concurrency ?? 1);
   }
 
@@ -205,6 +209,7 @@ export class ResilientBackend extends RedisQueueBackend {
       case 'annotate':
         return this.#annotate(name, args);
       case 'recover':
+        this.#ledger.checkedAt = this.#core.clock.now();
         return this.#recoverStalled(name, args);
       case 'keep':
         return this.#sender.run(name, args);

@@ -109,6 +109,7 @@ export class ResilientTarget implements RedisTarget {
     this.#ledgers = new Ledgers(clock, (ledger) => this.#producing.forget(ledger));
     const { processId } = this;
     const ledgers = () => this.#ledgers.all();
+    const guard = (ledger: QueueLedger) => guardMs(ledger, clock.now());
     const generation = () => this.generation();
     const isOutage = (error: unknown, of: Generation) => this.#detector.isOutage(error, of);
 
@@ -150,7 +151,7 @@ export class ResilientTarget implements RedisTarget {
       clock,
       processId,
       fenceMs: () => this.#core.fenceMs(),
-      guardMs,
+      guardMs: guard,
       server: () => {
         const { identity } = this.#comeback;
         return identity ? lifeOf(identity) : '';
@@ -163,7 +164,7 @@ export class ResilientTarget implements RedisTarget {
       clock,
       processId,
       ledgers,
-      guardMs,
+      guardMs: guard,
       generation,
       onMembers,
     });

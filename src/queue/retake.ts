@@ -62,9 +62,12 @@ export const KEEP_MS = 7 * 24 * 3600 * 1000;
 /** Plain BullMQ workers leave stalled jobs to us through outages of this length, ms. */
 const GUARD_MS = 10 * 60_000;
 
-/** Ms for which plain BullMQ workers leave stalled jobs of the queue to us; 0 where we only produce. */
-export function guardMs(ledger: QueueLedger): number {
-  return ledger.concurrency > 0 ? GUARD_MS : 0;
+/** Who has not looked for stalled jobs for so many of its intervals does not look: quiet, or not set up. */
+const INTERVALS_MAX = 3;
+
+/** Ms for which plain BullMQ workers leave stalled jobs of the queue to us; 0 where we do not look for them. */
+export function guardMs({ checkedAt, stalledIntervalMs }: QueueLedger, now: Instant): number {
+  return now - checkedAt <= INTERVALS_MAX * stalledIntervalMs ? GUARD_MS : 0;
 }
 
 /** Names a server and one life of its dataset: a master that was demoted for a while keeps its run id. */
