@@ -1,8 +1,9 @@
 /**
- * The test tiers as Vitest projects: `unit` (pure, milliseconds), `integration` (real servers),
- * `outage` (real servers that are really broken), `simulation` (the pure rooms under a seed),
- * `terminal` (every command as a person types it), `browser` (the pages in Chromium) and `docker` (the
- * image and the compose file; `npm run test:docker` brings the engine).
+ * The test tiers as Vitest projects: `unit` (pure, milliseconds), `integration` (real servers), `process`
+ * (the service and the command line as processes), `outage` (real servers that are really broken),
+ * `simulation` (the pure rooms under a seed), `terminal` (every command as a person types it), `browser`
+ * (the pages in Chromium) and `docker` (the image and the compose file; `npm run test:docker` brings the
+ * engine).
  */
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
@@ -38,6 +39,7 @@ export default defineConfig({
     projects: [
       tier('unit', 5_000),
       tier('integration', 30_000),
+      tier('process', 60_000),
       // A row of the fault matrix takes its outage plus start and end.
       tier('outage', 240_000),
       tier('simulation', 120_000),

@@ -12,6 +12,8 @@ export interface Row {
   outageMs: number;
   /** Runs only with `--full`. */
   isFull?: true;
+  /** What is different when `npm test` plays it, which plays only rows that have this. */
+  brief?: Partial<Row>;
   /** What is shortened by configuration, and why the mechanism is the same. */
   shortened?: string;
   topology?: 'single' | 'sentinel' | 'cluster';

@@ -39,6 +39,7 @@ export const dataRows: readonly Row[] = [
     id: '6.1',
     fault: 'SCRIPT FLUSH',
     outageMs: 500,
+    brief: {},
     inFlightMs: [1000, 2000, 3000],
     async cause({ admin }) {
       await admin.script('FLUSH');
@@ -64,6 +65,7 @@ export const dataRows: readonly Row[] = [
     id: '9.1',
     fault: 'killed, back without its last 2 s of writes',
     outageMs: 5000,
+    brief: { outageMs: 3000 },
     inFlightMs: AROUND_THE_LOSS,
     server: { aof: 'always' },
     cause: killAfterSnapshot,
@@ -111,6 +113,7 @@ export const dataRows: readonly Row[] = [
     id: '10.1',
     fault: 'killed, back for 300 ms, killed again',
     outageMs: 8000,
+    brief: { outageMs: 2000 },
     cause: ({ server }) => server.kill(),
     async mend({ server }) {
       await server.restart();

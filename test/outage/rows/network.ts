@@ -94,7 +94,7 @@ function repliesVanish(id: string, outageMs: number, full: { isFull?: true } = {
 const LASTING = { outageMs: 100, inFlightMs: [1000, 2000, 3000, 5000, 7000] } as const;
 
 export const networkRows: readonly Row[] = [
-  refused('3.1', 8000),
+  { ...refused('3.1', 8000), brief: { outageMs: 2000 } },
   refused('3.2', 45_000, { isFull: true }),
   {
     id: '3.3',

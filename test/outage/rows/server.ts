@@ -33,11 +33,11 @@ function frozen(id: string, outageMs: number, full: { isFull?: true } = {}): Row
 }
 
 export const serverRows: readonly Row[] = [
-  killed('1.1', 2000),
+  { ...killed('1.1', 2000), brief: {} },
   killed('1.2', 8000),
   killed('1.3', 40_000),
   killed('1.4', 75_000, { isFull: true }),
-  frozen('2.1', 8000),
+  { ...frozen('2.1', 8000), brief: { outageMs: 4000 } },
   frozen('2.2', 45_000),
   {
     id: '2.3',

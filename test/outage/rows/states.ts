@@ -56,6 +56,7 @@ export const stateRows: readonly Row[] = [
     id: '4.2',
     fault: 'READONLY (REPLICAOF to nowhere, then NO ONE)',
     outageMs: OUTAGE_MS,
+    brief: { outageMs: 2000 },
     async cause({ admin }) {
       await admin.replicaof('127.0.0.1', 1);
     },
@@ -189,6 +190,7 @@ export const stateRows: readonly Row[] = [
     id: '5.4',
     fault: 'ACL that loses a permission',
     outageMs: OUTAGE_MS,
+    brief: { outageMs: 2000 },
     server: { args: ['--user', 'worker', 'on', '>secret', '~*', '&*', '+@all'] },
     credentials: 'worker:secret',
     async cause({ admin }) {

@@ -37,6 +37,7 @@ export const topologyRows: readonly Row[] = [
     fault: 'Sentinel: master SIGKILLed, a replica is promoted',
     topology: 'sentinel',
     outageMs: FAILOVER_MS,
+    brief: {},
     inFlightMs: [2000, 4000, 6000, 8000, 10_000],
     cause: ({ server }) => server.kill(),
     async mend({ stage }) {
@@ -73,6 +74,7 @@ export const topologyRows: readonly Row[] = [
     fault: "Cluster of 3+3: the queues' master killed, its replica promoted",
     topology: 'cluster',
     outageMs: FAILOVER_MS,
+    brief: {},
     inFlightMs: [2000, 4000, 6000, 8000, 10_000],
     async cause(world) {
       const owners = await ownersOf(world);

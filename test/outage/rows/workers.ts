@@ -1,5 +1,4 @@
 /** Rows 11 to 13: what happens to a worker, not to Redis. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { CLOCK_BY, setClock } from '../faults/host-clock.ts';
 import type { Row } from '../harness/row.ts';
 import { type LedgerLine, runOf } from '../harness/run-ledger.ts';
@@ -8,6 +7,8 @@ import type { World } from '../harness/world.ts';
 
 /** Locks and stalled checks for rows that wait for both. */
 const SHORT = { lockDurationMs: 5000, stalledIntervalMs: 5000 } as const;
+/** For `npm test`, which has minutes for everything. */
+const SHORTEST = { lockDurationMs: 2000, stalledIntervalMs: 2000 } as const;
 const SHORTENED = 'locks and stalled checks of 5 s for 30 s: the row waits for them to pass';
 /** A worker's job that another takes runs for this long, ms; ends after the fault. */
 const LONG_MS = [14_000, 16_000, 18_000, 20_000, 22_000];
@@ -123,6 +124,9 @@ function clockJump(id: string, hours: number): Row {
   };
 }
 
+/** The last end is this long ago when a worker is killed, ms. */
+const ON_DISK_MS = 400;
+
 /** The server goes, jobs of the first worker end, then that worker is killed. */
 async function killWorker(world: World): Promise<void> {
   await world.server.kill();
@@ -136,10 +140,9 @@ async function killAfterEnds(world: World): Promise<void> {
       .filter(
         ({ what, worker, at }) => what === 'end' && worker === 'worker-0' && at > world.faultAt,
       );
-    return ended.length >= 3;
+    // Their outcomes are on disk by then: a commit takes milliseconds.
+    return ended.length >= 3 && Date.now() - ended.at(-1)!.at >= ON_DISK_MS;
   });
-  // Their outcomes are on disk by then: a commit takes milliseconds.
-  await sleep(500);
   rememberRunning(world);
   await world.workers[0]!.kill();
 }
@@ -152,8 +155,15 @@ export const workerRows: readonly Row[] = [
     fault: 'a handler blocks the event loop 10 s',
     outageMs: 13_000,
     inFlightMs: [1000, 1500, 16_000],
-    async cause(world) {
-      await world.workload.blocking(10_000);
+    brief: {
+      outageMs: 5000,
+      inFlightMs: [1000, 1500, 7000],
+      async cause({ workload }) {
+        await workload.blocking(4000);
+      },
+    },
+    async cause({ workload }) {
+      await workload.blocking(10_000);
     },
     async mend() {},
     async verify(world) {
@@ -171,7 +181,14 @@ export const workerRows: readonly Row[] = [
   frozenWorker('11.3', { isFull: true }),
   clockJump('11.4', 1),
   clockJump('11.5', -1),
-  cutOff('12.1', 'abort'),
+  {
+    ...cutOff('12.1', 'abort'),
+    brief: {
+      outageMs: 7000,
+      worker: { onLeaseLost: 'abort', ...SHORTEST },
+      inFlightMs: [6000, 7000, 8000, 9000],
+    },
+  },
   cutOff('12.2', 'continue'),
   cutOff('12.3', 'abort', { isFull: true }),
   cutOff('12.4', 'continue', { isFull: true }),
@@ -182,6 +199,7 @@ export const workerRows: readonly Row[] = [
     worker: SHORT,
     shortened: SHORTENED,
     inFlightMs: DIES_MS,
+    brief: { outageMs: 4000, worker: SHORTEST, inFlightMs: [1000, 1200, 1400, 6000, 7000] },
     async cause(world) {
       await killWorker(world);
       world.startWorker(0);
