@@ -33,8 +33,8 @@ export default defineConfig({
   },
   test: {
     setupFiles: [path('./test/support/cleanup.ts')],
-    // Most tests wait for servers; Vitest leaves one of two cores idle by default.
-    maxWorkers: 2,
+    // Most tests wait for servers: three keep two cores busy.
+    maxWorkers: 3,
     env: { REDIS_SERVER_BIN: findRedisServer(process.env.REDIS_SERVER_BIN) ?? '' },
     projects: [
       tier('unit', 5_000),

@@ -127,9 +127,12 @@ describe('the fleet', () => {
       .toEqual({ a: 'running', b: 'running' });
     await redis.kill();
     await expect.poll(() => statesSeenBy(a), { timeout: 10_000 }).toMatchObject({ a: 'degraded' });
+    // The first word is only that the connection ended; the next probe knows why.
+    await expect
+      .poll(async () => (await seenBy(a)).reason)
+      .toMatch(/Redis is away \(refused\); they were seen last at 20/);
     const view = await seenBy(a);
     expect(view.isComplete).toBe(false);
-    expect(view.reason).toMatch(/Redis is away \(refused\); they were seen last at 20/);
     expect(view.replicas.map((r) => r.replica)).toEqual(['a', 'b']);
     await redis.restart();
     await expect.poll(async () => (await seenBy(a)).isComplete, { timeout: 15_000 }).toBe(true);
