@@ -106,6 +106,8 @@ it('waits for a replica that was alive before the outage though the way back was
     await client.zadd(ledger.key('members'), seenAt, 'other');
 
     const { journal } = target;
+    // Only a journal that others may leave is looked for in a recovery.
+    Object.defineProperty(journal, 'durable', { value: true });
     const adoptOrphans = journal.adoptOrphans.bind(journal);
     const struck = Promise.withResolvers<void>();
     journal.adoptOrphans = async () => {

@@ -1,131 +1,54 @@
 /**
  * The producer through outages: every enqueue is acknowledged in time, and everything that was
- * acknowledged runs once, in the order of its queue. The consumer is plain BullMQ on its own
- * connection, one job at a time, so that the order of runs is the order in Redis.
+ * acknowledged runs once, in the order of its queue. The faults are those of the matrix. The consumer is
+ * plain BullMQ on its own connection, one job at a time, so that the order of runs is the order in Redis.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Queue, Worker } from 'bullmq';
-import { Redis } from 'ioredis';
 import pino from 'pino';
 import { afterAll, describe, expect, it } from 'vitest';
 import { createClient } from '../../src/create-client.ts';
 import type { Client } from '../../src/queue/client.ts';
-import { startProxy, stopAllProxies, type TcpProxy } from '../support/proxy.ts';
-import { type RedisServer, startRedis, stopAllRedis } from '../support/redis-server.ts';
+import { stopAllProxies } from '../support/proxy.ts';
+import { startRedis, stopAllRedis } from '../support/redis-server.ts';
+import './faults/hosts.ts';
+import type { Row } from './harness/row.ts';
 import { until } from './harness/until.ts';
+import { singleStage, World } from './harness/world.ts';
+import { rows } from './rows/index.ts';
 
 const isFull = process.env.OUTAGE_FULL === '1';
-/** The issue's outages last 45 s; the mechanism is the same once locks and pulses have run out. */
+/** Of faults that do not say themselves how long they are; what happens is the same from the first second on. */
 const OUTAGE_MS = isFull ? 45_000 : 5000;
 /** Between two enqueues, ms. */
 const PACE_MS = 5;
 /** Every call is answered within the deadline; the rest is this machine's doing. */
 const ANSWER_MS_MAX = 2500;
+/** Faults whose length is part of them. */
+const OWN_LENGTH = new Set(['DEBUG SLEEP', 'killed, then LOADING']);
+/** A producer has no blocking connection. */
+const NOT_A_PRODUCERS = new Set(['3.5']);
 
-interface World {
-  server: RedisServer;
-  proxy: TcpProxy;
-  admin: Redis;
-}
-
-interface Fault {
-  fault: string;
-  /** Arguments of the server. */
-  args?: readonly string[];
-  cause(world: World): Promise<unknown> | unknown;
-  mend(world: World): Promise<unknown> | unknown;
-}
-
-const setConfig =
-  (name: string, value: string | number) =>
-  ({ admin }: World) =>
-    admin.config('SET', name, value);
-
-const faults: readonly Fault[] = [
-  {
-    fault: 'SIGKILL, restart with its AOF',
-    cause: ({ server }) => server.kill(),
-    mend: ({ server }) => server.restart(),
-  },
-  {
-    fault: 'SIGSTOP',
-    cause: ({ server }) => server.freeze(),
-    mend: ({ server }) => server.thaw(),
-  },
-  {
-    fault: 'connections refused and reset',
-    cause: async ({ proxy }) => {
-      await proxy.refuse();
-      proxy.reset();
-    },
-    mend: ({ proxy }) => proxy.heal(),
-  },
-  {
-    fault: 'everything black-holed',
-    cause: ({ proxy }) => proxy.blackHole(),
-    mend: ({ proxy }) => proxy.heal(),
-  },
-  {
-    fault: 'requests arrive, replies vanish',
-    cause: ({ proxy }) => proxy.dropReplies(),
-    mend: ({ proxy }) => proxy.heal(),
-  },
-  {
-    fault: 'latency of 2 s with jitter',
-    cause: ({ proxy }) => proxy.latency(2000, 500),
-    mend: ({ proxy }) => proxy.heal(),
-  },
-  {
-    fault: 'connections reset every 200 ms',
-    cause: ({ proxy, server }) => {
-      const flapping = setInterval(() => proxy.reset(), 200);
-      stops.set(server, () => clearInterval(flapping));
-    },
-    mend: ({ server }) => stops.get(server)?.(),
-  },
-  {
-    fault: 'READONLY',
-    cause: ({ admin }) => admin.replicaof('127.0.0.1', 1),
-    mend: ({ admin }) => admin.replicaof('NO', 'ONE'),
-  },
-  {
-    fault: 'NOREPLICAS',
-    cause: setConfig('min-replicas-to-write', 1),
-    mend: setConfig('min-replicas-to-write', 0),
-  },
-  { fault: 'OOM', cause: setConfig('maxmemory', 1), mend: setConfig('maxmemory', 0) },
-  {
-    fault: 'maxclients reached',
-    cause: async (world) => {
-      await setConfig('maxclients', 1)(world);
-      world.proxy.reset();
-    },
-    mend: setConfig('maxclients', 1000),
-  },
-  {
-    fault: 'a password is set',
-    cause: async (world) => {
-      await setConfig('requirepass', 'new')(world);
-      world.proxy.reset();
-    },
-    mend: setConfig('requirepass', ''),
-  },
-  {
-    fault: 'CLIENT PAUSE WRITE',
-    cause: ({ admin }) => admin.call('CLIENT', 'PAUSE', OUTAGE_MS, 'WRITE'),
-    mend: ({ admin }) => admin.call('CLIENT', 'UNPAUSE'),
-  },
-];
-const stops = new Map<RedisServer, () => void>();
+/** Each fault of the rows 1 to 5 once. */
+const faults: readonly Row[] = rows.filter(({ id, fault, isFull: isLong }, i) => {
+  const isFirst = rows.findIndex((row) => row.fault === fault && !row.isFull) === i;
+  return Number.parseInt(id, 10) <= 5 && isFirst && !isLong && !NOT_A_PRODUCERS.has(id);
+});
 
 const folders: string[] = [];
+function folder(): string {
+  folders.push(mkdtempSync(join(tmpdir(), 'holdfast-producer-')));
+  return folders.at(-1)!;
+}
+
 afterAll(async () => {
   await stopAllProxies();
   await stopAllRedis();
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+  for (const one of folders) rmSync(one, { recursive: true, force: true });
 });
 
 /** Enqueues 0, 1, 2 … one after the other until it is stopped. */
@@ -168,34 +91,35 @@ class Producer {
 }
 
 describe.concurrent('every enqueue is acknowledged, and runs once and in order', () => {
-  for (const { fault, args = [], cause, mend } of faults) {
-    it(`through: ${fault}, ${OUTAGE_MS / 1000} s`, async () => {
-      const server = await startRedis({ aof: 'always', args });
-      const proxy = await startProxy(server.port);
-      const admin = new Redis(server.port, { maxRetriesPerRequest: null, lazyConnect: false });
-      admin.on('error', () => {});
-      const folder = mkdtempSync(join(tmpdir(), 'holdfast-producer-'));
-      folders.push(folder);
+  for (const row of faults) {
+    const outageMs = OWN_LENGTH.has(row.fault) ? row.outageMs : OUTAGE_MS;
+    it(`through ${row.id}: ${row.fault}, ${outageMs / 1000} s`, async () => {
+      const world = new World(row, 'holdfast', await singleStage(row, 1));
+      await world.admin.ping();
+      if (row.hosts) process.env.OUTAGE_HOSTS = join(world.dir, 'hosts.json');
+      if (row.isAbsentAtStart) await row.cause(world);
       const client = await createClient({
-        redis: `redis://127.0.0.1:${proxy.port}`,
-        journal: folder,
+        redis: world.stage.redisOf(0).url!,
+        journal: folder(),
         log: pino({ level: 'silent' }),
+        settings: row.passwordFile ? { REDIS_PASSWORD_FILE: world.passwordFile } : {},
       });
       const runs: number[] = [];
       const producer = new Producer(client);
       await sleep(500);
-      await cause({ server, proxy, admin });
-      await sleep(OUTAGE_MS);
-      await mend({ server, proxy, admin });
+      if (!row.isAbsentAtStart) await row.cause(world);
+      await sleep(outageMs);
+      await row.mend(world);
       await sleep(1500);
       await producer.stop();
-      await until('the journal is empty of jobs', 30_000, async () => {
+      await until('the journal is empty of jobs', 60_000, async () => {
         const { waiting = 0 } = await client.counts('q').catch(() => ({ waiting: 0 }));
         return waiting >= producer.next;
       });
       // Consumed afterwards, so that the consumer's own outage has no part in the order.
+      const password = row.passwordFile ? await readFile(world.passwordFile, 'utf8') : undefined;
       const worker = new Worker('q', async (job) => void runs.push(job.data.n), {
-        connection: { url: server.url },
+        connection: { port: world.server.port, ...(password === undefined ? {} : { password }) },
       });
       worker.on('error', () => {});
       await until('all have run', 60_000, async () => runs.length >= producer.next);
@@ -206,11 +130,9 @@ describe.concurrent('every enqueue is acknowledged, and runs once and in order',
       expect(slowest).toBeLessThan(ANSWER_MS_MAX);
       expect(producer.answers.some(({ stored }) => stored === 'journal')).toBe(true);
       expect(runs).toEqual(Array.from({ length: producer.next }, (_, n) => n));
-      report(fault, producer);
+      report(row, producer);
       await client.close();
-      admin.disconnect();
-      await proxy.stop();
-      await server.stop();
+      await world.stop();
     });
   }
 });
@@ -218,9 +140,7 @@ describe.concurrent('every enqueue is acknowledged, and runs once and in order',
 describe('a producer that dies', () => {
   it('leaves what it accepted to its next life, which adds it once', async () => {
     const server = await startRedis({ aof: 'always' });
-    const folder = mkdtempSync(join(tmpdir(), 'holdfast-producer-'));
-    folders.push(folder);
-    const options = { redis: server.url, journal: folder, log: pino({ level: 'silent' }) };
+    const options = { redis: server.url, journal: folder(), log: pino({ level: 'silent' }) };
     const first = await createClient(options);
     await first.enqueue('q', 'x', { n: 0 });
     server.freeze();
@@ -242,11 +162,11 @@ describe('a producer that dies', () => {
   });
 });
 
-function report(fault: string, { answers }: Producer): void {
+function report({ id, fault }: Row, { answers }: Producer): void {
   const ms = answers.map((answer) => answer.ms).sort((a, b) => a - b);
   const journaled = answers.filter(({ stored }) => stored === 'journal').length;
   const at = (share: number) => ms[Math.floor(ms.length * share)]!.toFixed(1);
   process.stdout.write(
-    `producer  ${fault.padEnd(34)} ${ms.length} acknowledged, ${journaled} by the journal; ms p50 ${at(0.5)} p99 ${at(0.99)} max ${ms.at(-1)!.toFixed(0)}\n`,
+    `producer ${id.padEnd(5)} ${fault.padEnd(58)} ${ms.length} acknowledged, ${journaled} by the journal; ms p50 ${at(0.5)} p99 ${at(0.99)} max ${ms.at(-1)!.toFixed(0)}\n`,
   );
 }

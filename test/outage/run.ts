@@ -8,6 +8,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { fetchFaketime } from './faults/host-clock.ts';
 import { formatRow, markdown, tableHead } from './harness/report.ts';
 import type { RowResult } from './harness/row.ts';
 
@@ -41,6 +42,7 @@ function printNew(): void {
   printed = all.length;
 }
 
+fetchFaketime();
 process.stdout.write(`${tableHead}\n`);
 const vitest = spawn(
   process.execPath,

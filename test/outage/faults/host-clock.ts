@@ -1,14 +1,27 @@
 /**
- * A host whose wall clock jumps: libfaketime between the worker and the kernel where it is installed
- * (`apt-get install faketime`), so that native code and threads see it too; else a shift of JavaScript's
- * own clock. The monotonic clock goes on either way.
+ * A host whose wall clock jumps: libfaketime between the worker and the kernel where it is installed or
+ * Debian's package can be fetched, so that native code and threads see it too; else a shift of
+ * JavaScript's own clock. The monotonic clock goes on either way.
  */
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { cachedPath, fetchFromDebian } from '../../support/debian-package.ts';
 
-const LIBRARY = ['x86_64', 'aarch64']
-  .map((cpu) => `/usr/lib/${cpu}-linux-gnu/faketime/libfaketime.so.1`)
-  .find((path) => existsSync(path));
+const CPU = process.arch === 'arm64' ? 'aarch64' : 'x86_64';
+const PATH_IN_PACKAGE = `usr/lib/${CPU}-linux-gnu/faketime/libfaketime.so.1`;
+const LIBRARY = [`/${PATH_IN_PACKAGE}`, cachedPath(PATH_IN_PACKAGE)].find((path) =>
+  existsSync(path),
+);
+
+/** Before the rows: sees to it that the library is there, if it can be had. */
+export function fetchFaketime(): void {
+  if (LIBRARY) return;
+  try {
+    fetchFromDebian('libfaketime', PATH_IN_PACKAGE);
+  } catch {
+    // The rows say by what the clock was set.
+  }
+}
 
 /** How the clock is set here, for the row to say. */
 export const CLOCK_BY = LIBRARY ? 'libfaketime' : "JavaScript's clock only: no libfaketime";

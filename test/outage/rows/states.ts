@@ -91,11 +91,12 @@ export const stateRows: readonly Row[] = [
       mkdirSync(join(world.server.dir, 'in-the-way', 'of'), { recursive: true });
       await set(world, 'dbfilename', 'in-the-way');
       await set(world, 'save', '3600 1');
+      // A worker may meet the failed save before it is seen here.
+      world.faultAt = Date.now();
       await world.admin.bgsave();
       await until('a save has failed', 5000, async () =>
         (await world.admin.info('persistence')).includes('rdb_last_bgsave_status:err'),
       );
-      world.faultAt = Date.now();
     },
     async mend(world) {
       rmSync(join(world.server.dir, 'in-the-way'), { recursive: true });
