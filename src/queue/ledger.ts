@@ -24,6 +24,8 @@ export interface HeldJob {
   takenAt: Instant;
   /** A run has begun: its worker said so, or asked for its lock to be renewed. */
   isStarted: boolean;
+  /** Who took it, as far as it must be known who leaves it; see `leave`. */
+  owner?: object | undefined;
   /** What must be written before the outcome; made when there is something to keep. */
   notes: Notes | undefined;
   /** Notes on their way to Redis. */
@@ -229,6 +231,14 @@ export class QueueLedger {
     if (this.held.get(job.id) === job) this.held.delete(job.id);
   }
 
+  /**
+   * A Worker was closed by force: what it still ran is nobody's any more, as BullMQ has it. The locks run
+   * out, and whoever finds the jobs stalled runs them.
+   */
+  leave(owner: object): void {
+    for (const job of this.held.values()) if (job.owner === owner) this.release(job);
+  }
+
   doubt(token: string): void {
     if (this.doubtful.size < DOUBTFUL_MAX) this.doubtful.add(token);
   }
@@ -247,6 +257,7 @@ export function heldFromReply(
   token: string,
   lockMs: number,
   now: Instant,
+  owner?: object,
 ): HeldJob | undefined {
   if (!Array.isArray(raw) || !Array.isArray(raw[0])) return undefined;
   const fields = raw[0] as unknown[];
@@ -286,6 +297,7 @@ export function heldFromReply(
     lockedAt: now,
     takenAt: now,
     isStarted: false,
+    owner,
     notes: undefined,
     writing: undefined,
     isGone: false,

@@ -140,7 +140,7 @@ export class ResilientBackend extends RedisQueueBackend {
    * finishes while its backend is closing (worker.js, `handleCompleted`).
    */
   override async close(): Promise<void> {
-    this.#taker.interrupt();
+    this.#taker.leave();
     this.#open.abort();
   }
 

@@ -99,6 +99,12 @@ export class Taker {
     this.#idleSince = core.clock.now();
   }
 
+  /** The Worker is closed: jobs that it has not waited for are left. */
+  leave(): void {
+    this.interrupt();
+    this.#ledger.leave(this);
+  }
+
   /** Ends waiting: the Worker pauses or closes. */
   interrupt(): void {
     this.#core.idleRead.leave(this.#slot);
@@ -138,7 +144,7 @@ export class Taker {
     if (this.#core.generation()?.isSkewed) onOwnClock(reply, this.#core.clock);
     const ledger = this.#ledger;
     ledger.lastTakeAnswered = this.#core.clock.now() + rateLimitMs(reply);
-    const job = heldFromReply(reply, token, ledger.lockMs, this.#core.clock.now());
+    const job = heldFromReply(reply, token, ledger.lockMs, this.#core.clock.now(), this);
     if (!job) return reply;
     this.#isBusy();
     const before = ledger.held.get(job.id) ?? finished(ledger, job.id);

@@ -258,6 +258,23 @@ describe.each(kits)('%s', (_name, kit) => {
     expect(runsOfJob).toBe(1);
   });
 
+  it('leaves what it runs when it is closed by force: another runs it, once it has stalled', async () => {
+    const options = { lockDuration: 300, stalledInterval: 100 };
+    const begun = Promise.withResolvers<void>();
+    const left = work(() => {
+      begun.resolve();
+      return new Promise(() => undefined);
+    }, options);
+    const job = await queue.add('a', {});
+    await begun.promise;
+    await left.close(true);
+    await finished(
+      work(() => 'ran', options),
+      1,
+    );
+    expect((await queue.getJob(job.id!))?.returnvalue).toBe('ran');
+  });
+
   it('closes at once while it waits for work, and stops taking when paused', async () => {
     const worker = work(() => undefined);
     await worker.waitUntilReady();

@@ -258,6 +258,7 @@ class Producer {
       client: {
         get: (key: string) => connection.request(() => `${dataset.last(key)}`),
         expire: async () => 1,
+        set: async () => 'OK',
       },
     } as unknown as Generation;
     connections.set(generation, connection);
