@@ -214,6 +214,19 @@ describe('a job taken by a request that got no reply', () => {
     expect(reply).toMatchObject({ verdicts: ['kept'], handedBack: [] });
     expect(await stateOf(job)).toBe('active');
   });
+
+  it('counts for stalled at once when its lock ran out, unless it is ours', async () => {
+    await queue.addBulk(
+      ['ours', 'lost'].map((jobId) => ({ name: 'x', data: {}, opts: { jobId } })),
+    );
+    const ours = await take('t0');
+    await take('t1');
+    await client.del(`bull:q${runs}:ours:lock`, `bull:q${runs}:lost:lock`);
+    await client.del(`bull:q${runs}:stalled`);
+    const reply = await ask([ours], 'held', { doubtful: ['t1'] });
+    expect(reply.verdicts).toEqual(['kept']);
+    expect(await client.smembers(`bull:q${runs}:stalled`)).toEqual(['lost']);
+  });
 });
 
 describe('the fence', () => {

@@ -157,6 +157,10 @@ if #q.doubtful > 0 then
     local lock = redis.call('GET', prefix .. id .. ':lock')
     if lock and doubtful[lock] and not mine[id] then
       if q.isLast == 1 then handBack(id) else table.insert(inDoubt, { id, lock }) end
+    elseif not lock and not mine[id] and q.isLast == 1 then
+      -- Perhaps ours, since its lock ran out in the meantime: found stalled by the next check and not the one
+      -- after it, unless its worker takes it back until then.
+      redis.call('SADD', stalled, id)
     end
   end
 end
