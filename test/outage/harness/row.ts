@@ -60,6 +60,8 @@ export interface Expectation {
   mayRepeat?(world: World): ReadonlySet<string>;
   /** Progress and log lines of the lost moments may be gone; outcomes may not. */
   mayLoseNotes?: true;
+  /** Reports wait, as everything in a process does whose event loop is blocked. */
+  mayHoldUpReports?: true;
   /** Jobs that may be gone: the dataset was deleted. */
   mayLose?: true;
   /** Who saw it is dead: nobody is left to tell its end. */
