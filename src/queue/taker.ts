@@ -90,6 +90,7 @@ export class Taker {
   /** Monotonic instant of the last job, marker or outage. */
   #idleSince: Instant;
   #fetching = new AbortController();
+  #hasLeft = false;
 
   constructor(core: TargetCore, ledger: QueueLedger, sender: Sender, markerKey: string) {
     this.#core = core;
@@ -102,6 +103,7 @@ export class Taker {
   /** The Worker is closed: jobs that it has not waited for are left. */
   leave(): void {
     this.interrupt();
+    this.#hasLeft = true;
     this.#ledger.leave(this);
   }
 
@@ -142,6 +144,9 @@ export class Taker {
    */
   hold(reply: unknown, token: string, none: unknown): unknown {
     if (this.#core.generation()?.isSkewed) onOwnClock(reply, this.#core.clock);
+    // It was under way when the Worker was closed: nobody will run what it brought, and held it would be taken
+    // for a run when it is found stalled.
+    if (this.#hasLeft) return reply;
     const ledger = this.#ledger;
     ledger.lastTakeAnswered = this.#core.clock.now() + rateLimitMs(reply);
     const job = heldFromReply(reply, token, ledger.lockMs, this.#core.clock.now(), this);
