@@ -414,8 +414,7 @@ export const settings: Readonly<Record<string, Setting>> = {
     JOURNAL_DIR: { ...kinds.text, text: 'Default: the folder `journal` in DATA_DIR.' },
     JOURNAL_BYTES_MAX: {
       ...kinds.bytes('1M', '1024G'),
-      default: '256M',
-      text: 'All entries together.',
+      text: 'All entries together. Default: 512M on disk, 64M in memory.',
     },
     JOURNAL_ENTRIES_MAX: {
       ...kinds.count(1, 1_000_000_000),

@@ -56,6 +56,13 @@ describe('the configuration', () => {
     expect(config.concurrency.perQueue).toEqual({ FAQ: 3 });
   });
 
+  it('keeps more on disk than in memory, and as much as is said', () => {
+    const bytesMax = (env: Record<string, string>) => load(env).config.resilience.journal.bytesMax;
+    expect(bytesMax({})).toBe(512 * 1024 ** 2);
+    expect(bytesMax({ JOURNAL: 'memory' })).toBe(64 * 1024 ** 2);
+    expect(bytesMax({ JOURNAL: 'memory', JOURNAL_BYTES_MAX: '2M' })).toBe(2 * 1024 ** 2);
+  });
+
   it('names every mistake at once: variable, value, what is allowed', () => {
     const message = problemsOf({ HTTP_PORT: '99999', LOG_LEVEL: 'loud', CONCURRENCY: '0' });
     expect(message).toContain('3 mistakes');
