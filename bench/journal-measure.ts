@@ -4,6 +4,8 @@
  */
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import pino from 'pino';
+import { createClient } from '../src/create-client.ts';
 import { type JobEntry, type Journal, openJournal, type Position } from '../src/journal/journal.ts';
 import { systemClock } from '../src/time.ts';
 
@@ -20,9 +22,21 @@ export interface JournalMeasurement {
   grownMb: number;
 }
 
+const NOTHING: JournalMeasurement = {
+  rate: 0,
+  p50Micros: 0,
+  p99Micros: 0,
+  group: 0,
+  settleMs: 0,
+  settleAtOnceMs: 0,
+  grownMb: 0,
+};
+
 const [side, dir = '', secondsText, inFlightText, argsBytesText] = process.argv.slice(2);
 const seconds = Number(secondsText);
 const inFlight = Number(inFlightText);
+/** Nothing listens there. */
+const REDIS_AWAY = 'redis://127.0.0.1:1';
 const SETTLED = 100_000;
 const SETTLE_BATCH = 256;
 
@@ -55,15 +69,7 @@ function bare(): JournalMeasurement {
   }
   const rate = count / ((performance.now() - startedAt) / 1000);
   db.close();
-  return {
-    rate,
-    p50Micros: 0,
-    p99Micros: 0,
-    group: inFlight,
-    settleMs: 0,
-    settleAtOnceMs: 0,
-    grownMb: 0,
-  };
+  return { ...NOTHING, rate, group: inFlight };
 }
 
 async function journaled(): Promise<JournalMeasurement> {
@@ -98,13 +104,11 @@ async function journaled(): Promise<JournalMeasurement> {
   await Promise.all(Array.from({ length: inFlight }, producer));
   const rate = count / ((performance.now() - startedAt) / 1000);
   await settleAll(journal, count);
-  tookMicros.sort((a, b) => a - b);
   const settleMs = await fillAndSettle(journal, SETTLE_BATCH);
   const settleAtOnceMs = await fillAndSettle(journal, SETTLED);
   const result: JournalMeasurement = {
     rate,
-    p50Micros: tookMicros[Math.floor(tookMicros.length * 0.5)]!,
-    p99Micros: tookMicros[Math.floor(tookMicros.length * 0.99)]!,
+    ...percentilesOf(tookMicros),
     group: count / waves,
     settleMs,
     settleAtOnceMs,
@@ -114,6 +118,44 @@ async function journaled(): Promise<JournalMeasurement> {
   result.grownMb = (resident() - before) / 1024 / 1024;
   await journal.close();
   return result;
+}
+
+/** What an app sees: `client.enqueue` of jobs one by one while Redis is away, each with its own id. */
+async function enqueued(): Promise<JournalMeasurement> {
+  const client = await createClient({
+    redis: REDIS_AWAY,
+    journal: dir,
+    settings: { JOURNAL_ENTRIES_MAX: '10000000', JOURNAL_BYTES_MAX: '4G' },
+    log: pino({ level: 'silent' }),
+  });
+  // Accepted when the first try to connect has failed.
+  await client.enqueue('mail', 'send', {});
+  const tookMicros: number[] = [];
+  let count = 0;
+  const startedAt = performance.now();
+  const endAt = startedAt + seconds * 1000;
+  const pad = 'x'.repeat(Number(argsBytesText));
+  const producer = async () => {
+    while (performance.now() < endAt) {
+      const at = performance.now();
+      const { stored } = await client.enqueue('mail', 'send', { number: count++, pad });
+      if (stored !== 'journal') throw new Error(`stored in ${stored}`);
+      tookMicros.push((performance.now() - at) * 1000);
+    }
+  };
+  await Promise.all(Array.from({ length: inFlight }, producer));
+  const rate = count / ((performance.now() - startedAt) / 1000);
+  const { jobs } = await client.close();
+  if (jobs !== count + 1) throw new Error('the journal has not what it took');
+  return { ...NOTHING, ...percentilesOf(tookMicros), rate };
+}
+
+function percentilesOf(tookMicros: number[]): { p50Micros: number; p99Micros: number } {
+  tookMicros.sort((a, b) => a - b);
+  return {
+    p50Micros: tookMicros[Math.floor(tookMicros.length * 0.5)]!,
+    p99Micros: tookMicros[Math.floor(tookMicros.length * 0.99)]!,
+  };
 }
 
 async function settleAll(journal: Journal, count: number): Promise<void> {
@@ -147,4 +189,10 @@ function resident(): number {
   return process.memoryUsage.rss();
 }
 
-process.stdout.write(`${JSON.stringify(side === 'bare' ? bare() : await journaled())}\n`);
+const sides: Record<string, () => JournalMeasurement | Promise<JournalMeasurement>> = {
+  bare,
+  journal: journaled,
+  client: enqueued,
+};
+
+process.stdout.write(`${JSON.stringify(await sides[side!]!())}\n`);

@@ -65,19 +65,29 @@ export function depthOf(json: string): number {
   if (json.length <= 2 * DATA_DEPTH_MAX) return 0;
   let depth = 0;
   let deepest = 0;
-  let isInString = false;
   for (let i = 0; i < json.length; i += 1) {
     const char = json.charCodeAt(i);
-    if (isInString) {
-      if (char === BACKSLASH) i += 1;
-      else if (char === QUOTE) isInString = false;
-    } else if (char === QUOTE) isInString = true;
+    if (char === QUOTE) i = closingQuote(json, i + 1);
     else if (char === OPEN_BRACKET || char === OPEN_BRACE) {
       depth += 1;
       if (depth > deepest) deepest = depth;
     } else if (char === CLOSE_BRACKET || char === CLOSE_BRACE) depth -= 1;
   }
   return deepest;
+}
+
+/** Where a string ends whose first character is at `from`; long texts are not looked at one by one. */
+function closingQuote(json: string, from: number): number {
+  let end = json.indexOf('"', from);
+  while (isEscaped(json, end)) end = json.indexOf('"', end + 1);
+  return end;
+}
+
+/** An odd number of backslashes stands before it. */
+function isEscaped(json: string, at: number): boolean {
+  let before = at - 1;
+  while (json.charCodeAt(before) === BACKSLASH) before -= 1;
+  return (at - before) % 2 === 0;
 }
 
 const QUOTE = 0x22;
