@@ -7,7 +7,6 @@ import type { JobJson, ParentKeyOpts } from 'bullmq';
 import { flowWork, jobWork } from './add-work.ts';
 import type { Arrival, Intake } from './intake.ts';
 import { newJobId } from './job-id.ts';
-import type { QueueLedger } from './ledger.ts';
 import { type BackendOptions, ResilientBackend } from './resilient-backend.ts';
 import type { FlowEntries } from './sender.ts';
 import type { Receipt } from './takeover.ts';
@@ -28,7 +27,6 @@ export class AcceptingBackend extends ResilientBackend {
   readonly #core: TargetCore;
   readonly #intake: Intake;
   readonly #isStrict: boolean;
-  readonly #own: QueueLedger;
 
   constructor(
     core: TargetCore,
@@ -41,7 +39,6 @@ export class AcceptingBackend extends ResilientBackend {
     this.#core = core;
     this.#intake = intake;
     this.#isStrict = isStrict;
-    this.#own = core.ledger(options.prefix ?? 'bull', name);
   }
 
   /** A job is accepted before Redis has ever answered. */
@@ -86,9 +83,9 @@ export class AcceptingBackend extends ResilientBackend {
     // Before it is sent, so that a request without an answer can be sent again.
     const jobId = wanted || newJobId();
     return {
-      ledger: this.#own,
+      ledger: this.ledger,
       job: { jobId, name: job.name, single: { job, parent } },
-      work: () => jobWork(this.#own, job, jobId, parent),
+      work: () => jobWork(this.ledger, job, jobId, parent),
       isStrict: this.#isStrict,
       refusal: (code) => this.#refusal(code, parent),
     };

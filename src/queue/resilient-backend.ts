@@ -31,9 +31,10 @@ import type { TargetCore } from './target-core.ts';
 
 /**
  * Who the backend serves: a worker or a listener waits for Redis, a producer wants an answer, and so does a
- * reader, to whose queue this process owes nothing.
+ * reader, to whose queue this process owes nothing. A node is a producer of one job of a flow: BullMQ makes
+ * one for each and closes none.
  */
-export type BackendRole = 'worker' | 'listener' | 'producer' | 'reader';
+export type BackendRole = 'worker' | 'listener' | 'producer' | 'reader' | 'node';
 
 /** What Worker, Queue and FlowProducer pass to their backend, as far as it matters here. */
 export type BackendOptions = QueueBaseOptions & {
@@ -101,14 +102,18 @@ export class ResilientBackend extends RedisQueueBackend {
     );
     this.#core = core;
     this.#role = role;
-    this.#wantsAnswer = role === 'producer' || role === 'reader';
+    this.#wantsAnswer = role !== 'worker' && role !== 'listener';
     this.#options = options;
     const prefix = options.prefix ?? 'bull';
-    this.#ledger = role === 'reader' ? new QueueLedger(prefix, name) : core.ledger(prefix, name);
-    this.#ledger.users += 1;
-    this.#open.signal.addEventListener('abort', () => {
-      this.#ledger.users -= 1;
-    });
+    // A FlowProducer's own backend has no queue, each job of its flows has: nothing is owed to ''.
+    const isOwed = role !== 'reader' && name !== '';
+    this.#ledger = isOwed ? core.ledger(prefix, name) : new QueueLedger(prefix, name);
+    if (role !== 'node') {
+      this.#ledger.users += 1;
+      this.#open.signal.addEventListener('abort', () => {
+        this.#ledger.users -= 1;
+      });
+    }
     this.#sender = new Sender(core, this.#ledger);
     this.#taker = new Taker(core, this.#ledger, this.#sender, this.toKey('marker'));
     this.#settler = new Settler(core, this.#ledger, this.#sender, this.#taker);
@@ -118,6 +123,11 @@ export class ResilientBackend extends RedisQueueBackend {
       this.#ledger.stalledIntervalMs = options.stalledInterval;
     }
     if (role === 'worker') core.consumes(this.#ledger, options.concurrency ?? 1);
+  }
+
+  /** What this process owes to the backend's queue. */
+  protected get ledger(): QueueLedger {
+    return this.#ledger;
   }
 
   // Lifecycle ----------------------------------------------------------------------------------------
@@ -161,7 +171,7 @@ export class ResilientBackend extends RedisQueueBackend {
 
   override forQueue(queueName: string, prefix?: string): IQueueBackend {
     const options = { ...this.#options, prefix: prefix ?? this.redisPrefix };
-    return new ResilientBackend(this.#core, queueName, options, 'producer') as never;
+    return new ResilientBackend(this.#core, queueName, options, 'node') as never;
   }
 
   override get minimumBlockTimeout(): number {

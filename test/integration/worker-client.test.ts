@@ -152,6 +152,25 @@ describe('the client', () => {
     await own.stop();
   });
 
+  it('keeps no books of a queue without a name for its flows, nor does a recovery', async () => {
+    const own = await startRedis({ aof: 'always' });
+    const flowing = await startTarget(own.url, { resilience: { rollbackWindowMs: 0 } });
+    const adding = createClient({ target: flowing, ...options });
+    const flow = { queue: 'q', name: 'a', data: {} };
+    expect(await adding.flow(flow)).toMatchObject({ stored: 'redis' });
+    await own.kill();
+    await expect.poll(() => flowing.state().breaker).not.toBe('closed');
+    expect(await adding.flow(flow)).toMatchObject({ stored: 'journal' });
+    await own.restart();
+    await expect.poll(() => flowing.journal.stats().jobs).toBe(0);
+    expect(await adding.counts('q')).toMatchObject({ waiting: 2 });
+    const keys = (await own.command('KEYS', 'bull:*:holdfast:*')) as string[];
+    expect(keys.filter((key) => !key.startsWith('bull:q:'))).toEqual([]);
+    await adding.close();
+    await flowing.stop(systemClock.now() + 1000);
+    await own.stop();
+  });
+
   it('shows a job that Redis refused as refused with the reason, whatever else the journal has', async () => {
     const own = await startRedis({ aof: 'always' });
     const away = await startTarget(own.url);

@@ -1,4 +1,5 @@
 /** What is remembered of queues whose names a producer makes up. */
+import { EventEmitter } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { MemoryJournal } from '../../src/journal/memory-journal.ts';
 import type { AddWork } from '../../src/queue/add-series.ts';
@@ -8,6 +9,8 @@ import { Intake } from '../../src/queue/intake.ts';
 import type { HeldJob } from '../../src/queue/ledger.ts';
 import { Ledgers } from '../../src/queue/ledgers.ts';
 import { Replayer } from '../../src/queue/replayer.ts';
+import { type BackendOptions, ResilientBackend } from '../../src/queue/resilient-backend.ts';
+import type { TargetCore } from '../../src/queue/target-core.ts';
 import { VirtualClock } from '../simulation/virtual-clock.ts';
 
 const MINUTE_MS = 60_000;
@@ -41,6 +44,24 @@ describe('ledgers', () => {
     for (const [name, ledger] of before) expect(ledgers.of('bull', name), name).toBe(ledger);
     expect(ledgers.of('bull', 'idle')).not.toBe(idle);
   });
+});
+
+it('a job of a flow keeps no queue in use, since BullMQ never closes what it was made with', () => {
+  const clock = new VirtualClock();
+  const ledgers = new Ledgers(clock, () => true);
+  const core = {
+    clock,
+    bullConnection: () => new EventEmitter(),
+    ledger: (prefix: string, queue: string) => ledgers.of(prefix, queue),
+  } as unknown as TargetCore;
+  const options = { prefix: 'bull' } as BackendOptions;
+  new ResilientBackend(core, '', options, 'producer').forQueue('of-a-node');
+  new ResilientBackend(core, 'open', options, 'producer');
+  const used = [...ledgers.all()].map(({ queue, isIdle }) => ({ queue, isIdle }));
+  expect(used).toEqual([
+    { queue: 'of-a-node', isIdle: true },
+    { queue: 'open', isIdle: false },
+  ]);
 });
 
 describe('the adds of a queue that was forgotten', () => {
