@@ -24,6 +24,8 @@ export interface Service {
   readonly client: Client;
   /** Where HTTP listens; undefined when it does not. */
   readonly address: string | undefined;
+  /** Queues whose jobs this service takes: those of its handlers that QUEUES allows; none before `start`. */
+  readonly queues: readonly string[];
   /** The Redis that was brought along; undefined when one was named. */
   readonly embedded: { url: string; kind: string; durable: boolean } | undefined;
   /**

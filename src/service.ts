@@ -94,6 +94,11 @@ class HoldfastService implements Service {
     return this.#http?.address;
   }
 
+  get queues(): readonly string[] {
+    const queues = this.#runtime?.state().queues ?? [];
+    return queues.filter(({ concurrency }) => concurrency > 0).map(({ queue }) => queue);
+  }
+
   get embedded(): Service['embedded'] {
     return this.#embedded;
   }

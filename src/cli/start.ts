@@ -12,6 +12,7 @@ import { HoldfastError, InvalidInputError } from '../errors.ts';
 import type { Service } from '../service-contract.ts';
 import { systemClock } from '../time.ts';
 import { EXIT, EXIT_OF_SIGNAL, exitCodeOf } from './exit-codes.ts';
+import { greeting } from './greeting.ts';
 import { exitsAsDocumented } from './run.ts';
 import { complain, note, styled } from './terminal.ts';
 
@@ -169,22 +170,5 @@ class ProcessEnd {
 /** A few words to a person who has just started it; nothing when nobody sits in front. */
 function greet(service: Service): void {
   if (!process.stdout.isTTY) return;
-  const { address, embedded } = service;
-  const redis = embedded
-    ? `${embedded.url} (${embedded.kind}, brought along)`
-    : 'the one you named';
-  note(
-    [
-      '',
-      `  ${styled('bold', 'Holdfast is running.', process.stderr)}  Redis: ${redis}`,
-      ...(address ? [`  HTTP: ${address}`] : []),
-      '',
-      '  In a second terminal, type:',
-      `    ${styled('cyan', `npx holdfast enqueue faq '{"question":"What do I do when Redis is down?"}' --wait`, process.stderr)}`,
-      `    ${styled('cyan', 'npx holdfast status', process.stderr)}`,
-      '',
-      '  Ctrl-C stops it. To see it survive an outage: npm run demo',
-      '',
-    ].join('\n'),
-  );
+  note(greeting(service, (style, text) => styled(style, text, process.stderr)));
 }

@@ -63,6 +63,7 @@ describe('the fleet', () => {
     await expect
       .poll(() => statesSeenBy(a), { timeout: 10_000 })
       .toEqual({ a: 'running', b: 'running' });
+    expect([a.queues, b.queues]).toEqual([['mail'], ['mail', 'print']]);
     const { replicas, isComplete } = await seenBy(a);
     expect(isComplete).toBe(true);
     expect(replicas.find((r) => r.replica === 'b')).toMatchObject({
