@@ -224,7 +224,9 @@ export const settings: Readonly<Record<string, Setting>> = {
   ...group('Work', {
     WORKERS_DIR: { ...kinds.text, default: 'workers', text: 'Folder of the handlers.' },
     QUEUES: {
-      ...kinds.list,
+      // Separators alone, as of variables that are not set, would be all queues.
+      parse: list.pipe(z.array(z.string()).min(1)),
+      allowed: 'at least one name, several separated by commas; not set for all',
       default: '',
       text: 'Consume only these queues. Default: all that have a handler.',
     },

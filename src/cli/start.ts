@@ -49,20 +49,16 @@ Examples:
 SIGTERM and SIGINT stop it gracefully, a second one at once; SIGHUP reads passwords, tokens and
 certificates again (in a terminal it stops the service); SIGTSTP (holdfast quiet) takes no
 more jobs. It logs to stdout: JSON, or for people when that is a terminal.
-Exit codes: 0 stopped, or the burst is over · 69 the port, the embedded Redis or the journal cannot be
-used · 70 an error that nobody handled · 78 configuration or a handler file · 129, 130, 143 by a second
-signal`,
+Exit codes: 0 stopped, or the burst is over · 2 wrong arguments, also --queues without a name · 69 the
+port, the embedded Redis or the journal cannot be used · 70 an error that nobody handled · 78
+configuration or a handler file · 129, 130, 143 by a second signal`,
       )
       .action(async (options: StartOptions) => {
         if (options.queues !== undefined && !/[^\s,]/.test(options.queues)) {
           // Empty, as from a variable that is not set, would be all of them.
-          return refuse(
-            new InvalidInputError(
-              '--queues',
-              'names no queue',
-              'Name one, or leave it away for all.',
-            ),
-          );
+          const given = JSON.stringify(options.queues);
+          const remedy = 'Name one, or leave it away for all.';
+          return refuse(new InvalidInputError(`--queues ${given}`, 'names no queue', remedy));
         }
         if (options.watch) {
           const { watch } = await import('./watch.ts');

@@ -167,10 +167,10 @@ describe('a service', () => {
     await late.stop();
   });
 
-  it('refuses an empty --queues, which would be all of them', async () => {
-    const service = start({}, ['--queues', '']);
+  it.each(['', ','])('refuses --queues "%s", which would be all of them', async (queues) => {
+    const service = start({}, ['--queues', queues]);
     expect(await service.exited).toEqual({ code: 2, signal: null });
-    expect(service.stderr).toContain('--queues names no queue');
+    expect(service.stderr).toContain(`--queues "${queues}" names no queue`);
   });
 
   it('refuses with 78 a DATA_DIR that it cannot write to', async () => {

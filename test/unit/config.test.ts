@@ -105,6 +105,11 @@ describe('the configuration', () => {
     );
   });
 
+  it('refuses QUEUES that name none, which would be taken for all', () => {
+    expect(problemsOf({ QUEUES: ', ,' })).toMatch(/QUEUES: .*", ,".* at least one .* for all/);
+    expect(load({ QUEUES: '' }).config.queues).toEqual([]);
+  });
+
   it('is frozen', () => {
     expect(() => {
       (load().config.http as { port: number }).port = 1;
