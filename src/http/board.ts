@@ -37,7 +37,7 @@ export async function registerBoard(
   });
   adapter.setBasePath(BOARD_PATH);
   adapter.setErrorHandler((error) => {
-    const { problem } = toProblem(error, BOARD_PATH, bodyBytesMax);
+    const { problem } = toProblem(error, BOARD_PATH, { bytesMax: bodyBytesMax });
     // bull-board's own page shows `error`.
     return { status: problem.status as 500, body: { ...problem, error: problem.detail } };
   });

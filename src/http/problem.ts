@@ -67,13 +67,22 @@ const KINDS: Readonly<Record<string, Kind>> = {
   HOLDFAST_JOURNAL_FULL: { status: 507, title: 'Journal full' },
 };
 
-/** Fastify's own refusals, in our words. `bytesMax` is the limit of the body. */
-function fastifyRefusal(code: string, bytesMax: number): [number, string, string] | undefined {
+/** The body of a request: its size as the request says it, if it does, and the limit. */
+export interface BodySize {
+  bytes?: number | undefined;
+  bytesMax: number;
+}
+
+/** Fastify's own refusals, in our words. */
+function fastifyRefusal(
+  code: string,
+  { bytes, bytesMax }: BodySize,
+): [number, string, string] | undefined {
   switch (code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
       return [
         413,
-        `The body is larger than the ${bytesMax} bytes that one request with all its jobs may have; a job alone may have MAX_JOB_BYTES.`,
+        `The body has ${bytes === undefined ? 'more than' : `${bytes} bytes, more than`} the ${bytesMax} bytes that one request with all its jobs may have; a job alone may have MAX_JOB_BYTES.`,
         'Store the data elsewhere and enqueue a reference to it, send fewer jobs in one request, or raise MAX_JOB_BYTES.',
       ];
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
@@ -101,18 +110,26 @@ function fastifyRefusal(code: string, bytesMax: number): [number, string, string
 }
 
 /** Translates whatever was thrown while serving `path`. */
-export function toProblem(error: unknown, path: string, bodyBytesMax: number): ProblemAnswer {
+export function toProblem(error: unknown, path: string, body: BodySize): ProblemAnswer {
   if (error instanceof HoldfastError) {
     const kind = kindOf(error);
     if (kind !== undefined) return ofHoldfast(error, kind, path);
   }
   const fault = (error ?? {}) as { code?: unknown; statusCode?: unknown; message?: unknown };
   const code = typeof fault.code === 'string' ? fault.code : '';
-  const refusal = fastifyRefusal(code, bodyBytesMax);
+  const refusal = fastifyRefusal(code, body);
   if (refusal !== undefined) {
     const [status, what, remedy] = refusal;
     const ourCode = status === 413 ? 'HOLDFAST_JOB_TOO_LARGE' : 'HOLDFAST_INPUT_INVALID';
-    return answer(status, status === 503 ? 'HOLDFAST_SERVICE_BUSY' : ourCode, what, remedy, path);
+    const refused = answer(
+      status,
+      status === 503 ? 'HOLDFAST_SERVICE_BUSY' : ourCode,
+      what,
+      remedy,
+      path,
+    );
+    if (status === 413) Object.assign(refused.problem, body);
+    return refused;
   }
   if (error instanceof SyntaxError) {
     // secure-json-parse: not JSON, or a key such as `__proto__` that would poison an object.

@@ -26,7 +26,7 @@ import { registerLogin, sendToForm, wantsForm } from './login.ts';
 import { registerMetrics } from './metrics.ts';
 import { registerOutages } from './outages.ts';
 import { registerPages } from './pages.ts';
-import { PROBLEM_TYPE, toProblem } from './problem.ts';
+import { type BodySize, PROBLEM_TYPE, toProblem } from './problem.ts';
 import { assertProtected } from './protection.ts';
 import { endpoints, type Need, needOf } from './routes.ts';
 import type { Tokens } from './session.ts';
@@ -173,6 +173,10 @@ function build(
 ): FastifyInstance {
   const { config, log } = context;
   const bodyBytesMax = Math.max(BODY_BYTES_MIN, config.jobBytesMax * BODY_PER_JOB_BYTES);
+  const bodyOf = ({ headers }: FastifyRequest): BodySize => {
+    const bytes = Number(headers['content-length']);
+    return { bytes: bytes > bodyBytesMax ? bytes : undefined, bytesMax: bodyBytesMax };
+  };
   const app = fastify({
     bodyLimit: bodyBytesMax,
     requestTimeout: REQUEST_MS_MAX,
@@ -187,7 +191,7 @@ function build(
     onConstructorPoisoning: 'error',
     routerOptions: { maxParamLength: PARAM_CHARS_MAX },
     frameworkErrors: (error, request, reply) => {
-      const { problem } = toProblem(error, request.url.split('?', 1)[0]!, bodyBytesMax);
+      const { problem } = toProblem(error, request.url.split('?', 1)[0]!, bodyOf(request));
       // Fastify types this reply by a schema that no route of ours has.
       (reply as FastifyReply).code(problem.status).type(PROBLEM_TYPE).send(problem);
     },
@@ -223,7 +227,7 @@ function build(
 
   app.setErrorHandler((error, request, reply) => {
     const path = request.url.split('?', 1)[0]!;
-    const { problem, headers, isOurs } = toProblem(error, path, bodyBytesMax);
+    const { problem, headers, isOurs } = toProblem(error, path, bodyOf(request));
     if (isOurs) {
       log.error({ event: 'http.failed', method: request.method, path, err: error }, 'HTTP failed');
     }
@@ -236,7 +240,7 @@ function build(
       `${request.method} ${path.slice(0, 200)} is not an endpoint`,
       `Endpoints: ${endpoints()}.`,
     );
-    const { problem } = toProblem(error, path, bodyBytesMax);
+    const { problem } = toProblem(error, path, bodyOf(request));
     return reply
       .code(404)
       .type(PROBLEM_TYPE)

@@ -167,14 +167,26 @@ describe('adding a job', () => {
     expect(body).toMatchObject({ field: 'data', code: 'HOLDFAST_INPUT_INVALID' });
   });
 
-  it('refuses a job over MAX_JOB_BYTES and a body over its limit with 413, naming the limit', async () => {
+  it('refuses a job over MAX_JOB_BYTES and a body over its limit with 413, naming size and limit', async () => {
     const large = await post(jobs(), { data: 'x'.repeat(100_001) });
     expect(large.status).toBe(413);
-    expect(large.body).toMatchObject({ code: 'HOLDFAST_JOB_TOO_LARGE', bytesMax: 100_000 });
-    const huge = await post(jobs(), { data: 'x'.repeat(10 * 1024 * 1024) });
+    const code = 'HOLDFAST_JOB_TOO_LARGE';
+    expect(large.body).toMatchObject({ code, bytes: 100_003, bytesMax: 100_000 });
+    const text = JSON.stringify({ data: 'x'.repeat(10 * 1024 * 1024) });
+    const huge = await post(jobs(), text);
     expect(huge.status).toBe(413);
-    expect(huge.body.code).toBe('HOLDFAST_JOB_TOO_LARGE');
-    expect(huge.body.detail).toMatch(/8388608 bytes.* MAX_JOB_BYTES/);
+    expect(huge.body).toMatchObject({ code, bytes: text.length, bytesMax: 8_388_608 });
+    expect(huge.body.detail).toMatch(/10485771 bytes.* 8388608.* MAX_JOB_BYTES/);
+    const unmeasured = await fetch(jobs(), {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: new Blob([text]).stream(),
+      duplex: 'half',
+    } as RequestInit);
+    expect(unmeasured.status).toBe(413);
+    const { detail, bytes, bytesMax } = await json(unmeasured);
+    expect(detail).toMatch(/more than the 8388608 bytes.* MAX_JOB_BYTES/);
+    expect([bytes, bytesMax]).toEqual([undefined, 8_388_608]);
   });
 
   it('takes JSON only: a form of a web page can post the rest without asking', async () => {
