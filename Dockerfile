@@ -8,9 +8,10 @@ FROM ${NODE_IMAGE} AS build
 WORKDIR /holdfast
 COPY package.json package-lock.json ./
 RUN --mount=type=cache,target=/root/.npm npm ci --ignore-scripts --no-audit --no-fund
-COPY tsconfig.json tsconfig.build.json ./
+COPY tsconfig.json tsconfig.build.json tsconfig.workers.json ./
 COPY src src
-RUN npm run build && find dist -name '*.d.ts' -delete
+COPY workers workers
+RUN npm run build && npm run build:workers && find dist -name '*.d.ts' -delete
 
 FROM ${NODE_IMAGE} AS dependencies
 WORKDIR /holdfast

@@ -41,23 +41,31 @@ async function run() {
   const isClone = existsSync(join(root, 'src', 'cli.ts'));
   const fileOf = (name) =>
     isClone ? join(root, 'src', `${name}.ts`) : join(root, 'dist', `${name}.js`);
-  serveOwnPackage(fileOf);
+  const workerOf = (name) =>
+    isClone ? join(root, 'workers', `${name}.ts`) : join(root, 'dist', 'workers', `${name}.js`);
+  serveOwnPackage(fileOf, workerOf);
   const cli = await import(pathToFileURL(fileOf('cli')).href);
   await cli.main(process.argv.slice(2));
 }
 
 /**
  * `import … from 'holdfast'` in a worker file means this installation, wherever the file lies: also
- * where nothing is installed beside it, and never a second copy of another version.
+ * where nothing is installed beside it, and never a second copy of another version. The workers that come
+ * along (`holdfast/workers/faq`) are its own as well.
  */
-function serveOwnPackage(fileOf) {
+function serveOwnPackage(fileOf, workerOf) {
   const entries = new Map([
     ['holdfast', fileOf('index')],
     ['holdfast/testing', fileOf('testing')],
   ]);
+  const fileFor = (specifier) => {
+    const [, worker] = /^holdfast\/workers\/([a-z-]+)$/.exec(specifier) ?? [];
+    if (worker === undefined) return entries.get(specifier);
+    return existsSync(workerOf(worker)) ? workerOf(worker) : undefined;
+  };
   module.registerHooks({
     resolve(specifier, context, nextResolve) {
-      const file = entries.get(specifier);
+      const file = fileFor(specifier);
       if (file === undefined) return nextResolve(specifier, context);
       return nextResolve(pathToFileURL(file).href, context);
     },

@@ -54,6 +54,19 @@ describe('the image', () => {
     expect(strays.trim().split('\n')).toEqual(['config', 'docs', 'workers']);
   });
 
+  it("has the workers that come along also where the user's lie over its folder", async () => {
+    const said = await runOnce(
+      IMAGE,
+      ['--env', 'NODE_ENV=development', '--env', 'WORKERS_DIR=/tmp/mine'],
+      [
+        ...['sh', '-c'],
+        `mkdir /tmp/mine && echo "export { default } from 'holdfast/workers/webhook'" \
+           >/tmp/mine/hook.mjs && holdfast start --burst`,
+      ],
+    );
+    expect(said).toMatch(/"service.started","queues":\["webhook"\]/);
+  });
+
   it('adds little to its base', async () => {
     const { Size, Config } = await inspect<ImageFacts>(IMAGE);
     const base = await inspect<ImageFacts>(Config.Labels['org.opencontainers.image.base.name']!);

@@ -147,6 +147,28 @@ describe('the bin', () => {
       code: 0,
     });
   });
+
+  it('has the workers that come along for a worker file anywhere, in a clone and in a package', async () => {
+    const worker = join(temporaryFolder(), 'worker.mjs');
+    writeFileSync(worker, "import which from 'holdfast/workers/webhook'; console.log(which);");
+    const missing = join(temporaryFolder(), 'worker.mjs');
+    writeFileSync(missing, "import 'holdfast/workers/none';");
+    const main = 'export const main = ([worker]) => import(worker);';
+    const clone = packageWith({
+      'src/cli.ts': main.replace('[worker]', '[worker]: string[]').replace('(worker)', '(worker!)'),
+      'workers/webhook.ts': "export default 'a clone' satisfies string;",
+    });
+    const installed = packageWith({
+      'dist/cli.js': main,
+      'dist/workers/webhook.js': "export default 'a package';",
+    });
+    expect(await start(clone, [worker]).ended).toMatchObject({ out: 'a clone\n', code: 0 });
+    expect(await start(installed, [worker]).ended).toMatchObject({ out: 'a package\n', code: 0 });
+    expect(await start(installed, [missing]).ended).toMatchObject({
+      err: expect.stringMatching(/Cannot find package 'holdfast'/),
+      code: 1,
+    });
+  });
 });
 
 it('npm start passes SIGTERM on to the service, which stops gracefully', async () => {
