@@ -5,6 +5,7 @@
  */
 import { existsSync, readdirSync, renameSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { markAdoption, unmarkAdoption } from './adoption-mark.ts';
 import type { Database } from './database.ts';
 import type { Position, Row } from './entry.ts';
 import { asFault, type Fault } from './fault.ts';
@@ -73,6 +74,8 @@ function adoptOne(
   at: number,
 ): Omit<Adopted, 'replica'> {
   let isRemoved = false;
+  let step = 0;
+  markAdoption(folder, step);
   try {
     const { database: theirs, damage } = openDatabase(folder, at);
     let entries = 0;
@@ -88,6 +91,8 @@ function adoptOne(
         entries += database.adopt(rows, theirs.id);
         // At once: what we settle from now on must not be adopted again if a later batch fails.
         theirs.remove(rows.map(({ position }) => position));
+        step += 1;
+        markAdoption(folder, step);
       }
     } finally {
       theirs.close();
@@ -103,7 +108,10 @@ function adoptOne(
       },
     };
   } finally {
-    if (!isRemoved) lock.release();
+    if (!isRemoved) {
+      unmarkAdoption(folder);
+      lock.release();
+    }
   }
 }
 

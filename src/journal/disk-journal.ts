@@ -6,6 +6,7 @@ import { setImmediate } from 'node:timers/promises';
 import { JournalError, type JournalFullError } from '../errors.ts';
 import type { Clock } from '../time.ts';
 import type { Adopted } from './adopt.ts';
+import { ADOPTION_MS_MAX } from './adoption-mark.ts';
 import { type Bounds, overBounds, type Usage } from './bounds.ts';
 import type { Journal, JournalLog, JournalOptions, JournalStats } from './contract.ts';
 import type { FoundJob, JobEntry, JobMark, OutcomeEntry } from './entry.ts';
@@ -39,9 +40,6 @@ const PAGE_ENTRIES = 256;
 const FIND_ENTRIES = 10_000;
 const FIND_MS = 5_000;
 
-/** A replica's whole journal may have to be copied. */
-const ADOPT_MS = 120_000;
-
 const OWN_WAIT_MS = 5_000;
 const REPLY_MS = 10_000;
 
@@ -54,6 +52,11 @@ export async function openDiskJournal(options: JournalOptions): Promise<Journal>
     path,
     clock: options.clock,
     replyMs: options.replyMs ?? REPLY_MS,
+    onWaiting: () =>
+      options.log.warn(
+        { event: 'journal.waiting', path },
+        'another replica takes over what this one had left in its journal; the start waits for the end of that',
+      ),
     onDamage: (damage) => reportDamage(options.log, damage),
   });
   if (opening.damage !== undefined) reportDamage(options.log, opening.damage);
@@ -210,7 +213,7 @@ class DiskJournal implements Journal {
 
   async adoptOrphans(): Promise<Adopted[]> {
     this.#assertOpen();
-    const { adopted, failed } = await this.#link.ask('adopt', [], undefined, ADOPT_MS);
+    const { adopted, failed } = await this.#link.ask('adopt', [], undefined, ADOPTION_MS_MAX);
     for (const { damage } of adopted) if (damage !== undefined) reportDamage(this.#log, damage);
     const left = new Map(failed.map(({ replica, fault }) => [replica, toError(fault)]));
     for (const [replica, err] of left) {

@@ -8,6 +8,7 @@
 import { chmodSync, closeSync, existsSync, mkdirSync, openSync, rmdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { Patience, unmarkAdoption } from './adoption-mark.ts';
 import { isBusy, systemCode, unusable } from './fault.ts';
 
 export interface Folder {
@@ -17,6 +18,8 @@ export interface Folder {
   wal: string;
   sharedMemory: string;
   lock: string;
+  /** Is there while another replica takes the folder over. */
+  adopting: string;
   /** Holds the disk space that removing entries from a full disk needs. */
   reserve: string;
   /** Damaged parts, each in a folder of its own with a report. */
@@ -36,6 +39,7 @@ export function layout(path: string): Folder {
     wal: join(path, 'journal.db-wal'),
     sharedMemory: join(path, 'journal.db-shm'),
     lock: join(path, 'lock.db'),
+    adopting: join(path, 'adopting'),
     reserve: join(path, 'reserve'),
     quarantine: join(path, 'quarantine'),
   };
@@ -123,24 +127,34 @@ const OWN_RETRY_MS = 50;
 
 /**
  * Makes the folder if need be and takes its lock, waiting up to `waitMs` for the former owner to
- * end. Blocks the calling thread.
+ * end, and longer for a replica that is about to take the folder over. Blocks the calling thread.
+ * @param onAdoption called once, when the latter is waited for
  * @throws FaultError naming the folder if another process keeps it
  */
-export function own(folder: Folder, waitMs: number): Lock {
-  const giveUpAt = performance.now() + waitMs;
+export function own(folder: Folder, waitMs: number, onAdoption: () => void = () => {}): Lock {
+  const patience = new Patience(folder, waitMs, onAdoption);
   makePrivateFolder(dirname(folder.path));
   for (;;) {
     const lock = throughGate(dirname(folder.path), () => {
       makePrivateFolder(folder.path);
       return lockFile(folder.lock, 0);
     });
-    if (lock !== undefined) return lock;
-    if (performance.now() >= giveUpAt) {
-      throw unusable(
-        folder.path,
-        'is in use by another living process',
-        'Give every replica a name of its own (REPLICA), or end the other process.',
-      );
+    if (lock !== undefined) {
+      unmarkAdoption(folder);
+      return lock;
+    }
+    if (patience.isOver()) {
+      throw patience.isForAdoption
+        ? unusable(
+            folder.path,
+            'is still being taken over by another replica, which makes no progress or is not done in time',
+            'Start this replica again; if that repeats, look at the disk. What the folder holds is not lost.',
+          )
+        : unusable(
+            folder.path,
+            'is in use by another living process',
+            'Give every replica a name of its own (REPLICA), or end the other process.',
+          );
     }
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, OWN_RETRY_MS);
   }
@@ -149,7 +163,8 @@ export function own(folder: Folder, waitMs: number): Lock {
 /** Removes the store's files of a folder that we own, and the folder if nothing else is in it. */
 export function removeOwned(folder: Folder, lock: Lock): void {
   throughGate(dirname(folder.path), () => {
-    for (const file of [folder.database, folder.wal, folder.sharedMemory, folder.reserve]) {
+    const { database, wal, sharedMemory, reserve, adopting } = folder;
+    for (const file of [database, wal, sharedMemory, reserve, adopting]) {
       rmSync(file, { force: true });
     }
     // Nobody can take the lock in between: that goes through the gate as well.

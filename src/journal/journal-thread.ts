@@ -46,7 +46,7 @@ function open(): Store | undefined {
         'Put it on a local disk or a block volume; JOURNAL=memory runs without one.',
       );
     }
-    lock = own(folder, options.ownWaitMs);
+    lock = own(folder, options.ownWaitMs, () => say({ type: 'waiting' }));
     const { database, damage } = openDatabase(folder, systemClock.wall());
     const warnings = verdict.type === 'warn' ? [verdict.warning] : [];
     say({ type: 'opened', id: database.id, snapshot: snapshotOf(database), warnings, damage });

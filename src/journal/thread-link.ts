@@ -6,6 +6,7 @@ import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { JournalError } from '../errors.ts';
 import type { Clock } from '../time.ts';
+import { ADOPTION_MS_MAX } from './adoption-mark.ts';
 import { toError } from './fault.ts';
 import type { DamageReport } from './rescue.ts';
 import type {
@@ -23,6 +24,8 @@ export interface ThreadLinkOptions extends ThreadOptions {
   clock: Clock;
   /** Default deadline of a request, ms. */
   replyMs: number;
+  /** Another replica takes the folder over, and the opening waits for it. */
+  onWaiting(): void;
   onDamage(damage: DamageReport): void;
 }
 
@@ -168,12 +171,17 @@ function firstReply(worker: Worker, options: ThreadLinkOptions): Promise<Opening
     // The thread may hang in a system call: nobody waits for its end.
     void worker.terminate();
   };
-  const cancel = options.clock.after(OPEN_MS + options.ownWaitMs, () =>
-    fail(`did not open within ${OPEN_MS + options.ownWaitMs} ms`),
-  );
+  const within = (ms: number) =>
+    options.clock.after(ms, () => fail(`did not open within ${ms} ms`));
+  let cancel = within(OPEN_MS + options.ownWaitMs);
   const onError = (error: Error) => fail('could not be opened', error);
   const onExit = () => fail('could not be opened: its thread ended');
   const onMessage = (reply: Reply) => {
+    if (reply.type === 'waiting') {
+      cancel();
+      cancel = within(OPEN_MS + options.ownWaitMs + ADOPTION_MS_MAX);
+      options.onWaiting();
+    }
     if (reply.type === 'opened') resolve(reply);
     if (reply.type === 'not-opened') reject(toError(reply.fault));
   };

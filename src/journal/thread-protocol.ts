@@ -47,6 +47,8 @@ export type Reply =
       warnings: string[];
       damage: DamageReport | undefined;
     }
+  /** Another replica takes the folder over: it is ours when that is done. */
+  | { type: 'waiting' }
   /** The folder cannot be had; the thread ends. */
   | { type: 'not-opened'; fault: Fault }
   | { type: 'done'; id: number; value: unknown; tookMs: number; snapshot: Snapshot }

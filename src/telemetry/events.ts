@@ -239,6 +239,11 @@ export const events: Readonly<Record<string, EventEntry>> = {
     says: 'what to know about the place of the journal',
     fields: [],
   },
+  'journal.waiting': {
+    level: 'warn',
+    says: 'another replica takes over what this one had left; the start waits, up to 2 minutes',
+    fields: ['path'],
+  },
   'journal.append_failed': {
     level: 'error',
     says: 'an outcome could not be put on disk and is kept in memory',

@@ -21,7 +21,7 @@ interface Child {
   kill(): Promise<void>;
 }
 
-function startChild(dir: string, replica: string, count: number): Child {
+function startChild(dir: string, replica: string, count: number | 'adopt'): Child {
   const child = spawn(process.execPath, [CHILD, dir, replica, String(count)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -160,6 +160,24 @@ describe('an orphan', () => {
     expect(adopted.map(({ replica }) => replica).sort()).toEqual(dead);
     expect(a.stats().entries + b.stats().entries).toBe(60);
     expect(readdirSync(dir).sort()).toEqual(['a', 'b', 'gate.db']);
+  });
+
+  it('that starts again while it is being adopted waits for the end of that, says so once, and begins anew', async () => {
+    const dir = await journalFolder();
+    const first = await openIn(dir, { replica: 'back' });
+    await first.appendAll(Array.from({ length: 20_000 }, (_, number) => outcomeNumber(number)));
+    await first.close();
+    const adopter = startChild(dir, 'adopter', 'adopt');
+    await adopter.says(/^open$/);
+    await expect.poll(() => existsSync(join(dir, 'back', 'adopting')), { interval: 1 }).toBe(true);
+    adopter.process.kill('SIGSTOP');
+    const again = startChild(dir, 'back', 1);
+    await again.says(/^warns journal.waiting$/);
+    adopter.process.kill('SIGCONT');
+    expect(await adopter.says(/^adopted/)).toBe('adopted 20000 of back');
+    await again.says(/^done$/);
+    expect(again.lines).toEqual(['warns journal.waiting', 'open', 'job-0', 'done']);
+    expect(readdirSync(join(dir, 'back'))).not.toContain('adopting');
   });
 
   it('that came empty is cleared away in silence', async () => {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { expect, it } from 'vitest';
 import { adoptOrphans } from '../../src/journal/adopt.ts';
+import { markAdoption } from '../../src/journal/adoption-mark.ts';
 import type { Database } from '../../src/journal/database.ts';
 import { pack, unpack } from '../../src/journal/entry.ts';
 import { type Folder, folderOf, own } from '../../src/journal/folder.ts';
@@ -121,5 +122,20 @@ it('moves what was damaged of an orphan to a folder that lives', async () => {
   expect(adopted).toMatchObject([{ replica: 'dead', entries: 19, damage: { damaged: [5] } }]);
   expect(existsSync(adopted[0]?.damage?.quarantine ?? '')).toBe(true);
   expect(existsSync(folder.path)).toBe(false);
+  database.close();
+});
+
+it('leaves no mark of an adoption for who owns the folder next, however that ended', async () => {
+  const { base, ours, database } = await place();
+  const cutShort = orphan(base, 'cut short', 1);
+  markAdoption(cutShort, 1);
+  own(cutShort, 0).release();
+  expect(existsSync(cutShort.adopting)).toBe(false);
+  const later = orphan(base, 'later', 1);
+  const theirs = new DatabaseSync(later.database);
+  theirs.exec("PRAGMA user_version = 2; UPDATE meta SET value = '2' WHERE key = 'format'");
+  theirs.close();
+  expect(adoptOrphans(ours, database, 1)).toMatchObject({ failed: [{ replica: 'later' }] });
+  expect(existsSync(later.adopting)).toBe(false);
   database.close();
 });
