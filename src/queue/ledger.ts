@@ -24,6 +24,8 @@ export interface HeldJob {
   takenAt: Instant;
   /** A run has begun: its worker said so, or asked for its lock to be renewed. */
   isStarted: boolean;
+  /** A run of a schedule: BullMQ drops it before it runs if it cannot make the next one. */
+  isScheduled?: boolean;
   /** Who took it, as far as it must be known who leaves it; see `leave`. */
   owner?: object | undefined;
   /** What must be written before the outcome; made when there is something to keep. */
@@ -266,6 +268,7 @@ export function heldFromReply(
   let attemptsMade = 0;
   let name = '';
   let stalls = 0;
+  let isScheduled = false;
   for (let i = 0; i + 1 < fields.length; i += 2) {
     switch (fields[i]) {
       case 'timestamp':
@@ -277,6 +280,9 @@ export function heldFromReply(
       case 'atm':
       case 'attemptsMade':
         attemptsMade = Number(fields[i + 1]);
+        break;
+      case 'rjk':
+        isScheduled = true;
         break;
       case 'stc':
         stalls = Number(fields[i + 1]);
@@ -297,6 +303,7 @@ export function heldFromReply(
     lockedAt: now,
     takenAt: now,
     isStarted: false,
+    isScheduled,
     owner,
     notes: undefined,
     writing: undefined,

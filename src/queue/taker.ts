@@ -74,6 +74,14 @@ function isSameRun(before: HeldJob, taken: HeldJob): boolean {
   );
 }
 
+/**
+ * Whether BullMQ dropped the job before it ran: it cannot go on with the job's schedule, whose pattern may be
+ * another producer's own. Of other jobs it drops none, and none while it makes the next run.
+ */
+function wasDropped({ isScheduled, isStarted }: HeldJob, { starting }: QueueLedger): boolean {
+  return isScheduled === true && !isStarted && starting === 0;
+}
+
 /** For how long the Worker will not ask again: behind the job and its id stands the queue's rate limit, ms. */
 function rateLimitMs(reply: unknown): number {
   const limitMs = Array.isArray(reply) ? Number(reply[2]) : 0;
@@ -153,7 +161,7 @@ export class Taker {
     if (!job) return reply;
     this.#isBusy();
     const before = ledger.held.get(job.id) ?? finished(ledger, job.id);
-    if (before) {
+    if (before && !wasDropped(before, ledger)) {
       if (isSameRun(before, job)) return this.#keep(before, job).then(() => none);
       if (ledger.held.has(job.id)) job.earlier = before;
     }

@@ -362,6 +362,11 @@ export const events: Readonly<Record<string, EventEntry>> = {
     says: 'a schedule names a queue without a handler here',
     fields: ['queue'],
   },
+  'schedules.stuck': {
+    level: 'warn',
+    says: 'the next run of a schedule cannot be made (a bad pattern, or one of another producer); the present one waits',
+    fields: ['queue', 'error'],
+  },
   'schedules.failed': {
     level: 'debug',
     says: 'schedules could not be written; tried again',

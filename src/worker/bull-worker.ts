@@ -29,6 +29,10 @@ export interface BullWorkerDeps {
 const UNKNOWN_BACKOFF_MS = 1000;
 /** BullMQ's errors of the connection are the target's to tell; here one line in this time, ms. */
 const ERROR_QUIET_MS = 10_000;
+/** BullMQ 6.7's words for a job that it drops, since it cannot make the next run of its schedule. */
+const STUCK = 'Failed to add repeatable job for next iteration: ';
+/** Such a job comes again and again, once its lock has run out; here one line in this time, ms. */
+const STUCK_QUIET_MS = 10 * 60_000;
 
 /** It takes no job before `run()`. */
 export function createBullWorker(
@@ -82,6 +86,7 @@ export class BullErrors {
   readonly #log: Logger;
   readonly #clock: Clock;
   #loggedAt: Instant = Number.NEGATIVE_INFINITY;
+  #stuckAt: Instant = Number.NEGATIVE_INFINITY;
   #unlogged = 0;
 
   constructor(queue: string, log: Logger, clock: Clock) {
@@ -92,6 +97,7 @@ export class BullErrors {
 
   readonly tell = (error: Error): void => {
     const now = this.#clock.now();
+    if (error.message.startsWith(STUCK)) this.#tellStuck(error.message.slice(STUCK.length), now);
     if (now - this.#loggedAt < ERROR_QUIET_MS) {
       this.#unlogged += 1;
       return;
@@ -108,4 +114,12 @@ export class BullErrors {
     this.#loggedAt = now;
     this.#unlogged = 0;
   };
+  #tellStuck(why: string, now: Instant): void {
+    if (now - this.#stuckAt < STUCK_QUIET_MS) return;
+    this.#stuckAt = now;
+    this.#log.warn(
+      { event: 'schedules.stuck', queue: this.#queue, error: why },
+      `a schedule cannot go on here (${why}): its present run is not begun and waits for a worker that knows the pattern; correct it, or remove the schedule and its run`,
+    );
+  }
 }

@@ -57,3 +57,34 @@ it('keeps a job with its run when it takes the job from itself', async () => {
   await target.stop(systemClock.now() + 1000);
   await server.stop();
 });
+
+it('keeps no job for a run that never was: BullMQ dropped it, since it could not go on with its schedule', async () => {
+  const server = await startRedis();
+  const target = await startTarget(server.url);
+  const connection = { host: server.host, port: server.port };
+  // A producer with words for times of its own, which this worker does not know.
+  const repeatStrategy = (now: number) => now + 60_000;
+  const queue = new Queue('rule', { connection, settings: { repeatStrategy } });
+  await queue.upsertJobScheduler('daily', { pattern: 'FREQ=DAILY', immediately: true });
+  const [due] = await queue.getDelayed();
+  await due!.promote();
+  const options = { connection: target.connection, lockDuration: 300, stalledInterval: 300 };
+  const worker = new Worker('rule', async () => undefined, options, target.backendFactory);
+  let drops = 0;
+  worker.on('error', ({ message }) => {
+    if (message.startsWith('Failed to add repeatable job')) drops += 1;
+  });
+  await expect.poll(() => drops).toBeGreaterThanOrEqual(2);
+  // Who knows them runs it: nobody here has it in hand.
+  await worker.close();
+  const other = new Worker(
+    'rule',
+    async () => 'done',
+    { ...options, settings: { repeatStrategy } },
+    target.backendFactory,
+  );
+  await expect.poll(async () => (await queue.getJob(due!.id!))?.returnvalue).toBe('done');
+  await Promise.all([other.close(), queue.close()]);
+  await target.stop(systemClock.now() + 1000);
+  await server.stop();
+});

@@ -81,6 +81,16 @@ describe('schedules', () => {
       .toBeGreaterThan(2);
   });
 
+  it('of a pattern that BullMQ does not know are told of: their run waits for a worker that knows it', async () => {
+    const repeatStrategy = (now: number) => now + 60_000;
+    await using queue = plainQueue(server.url, 'q', { settings: { repeatStrategy } });
+    await queue.upsertJobScheduler('rule', { pattern: 'FREQ=DAILY' });
+    const [run] = await queue.getDelayed();
+    await run!.promote();
+    await using worker = await startRuntime(server.url, [{ queue: 'q', handler: () => 1 }]);
+    expect(await worker.line('schedules.stuck')).toMatchObject({ level: 40, queue: 'q' });
+  });
+
   it('stay as they are when the file is the same, change and go with it; foreign ones stay', async () => {
     await using queue = plainQueue(server.url, 'q');
     await queue.upsertJobScheduler('foreign', { every: 60_000 });

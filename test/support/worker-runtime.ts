@@ -1,6 +1,6 @@
 /** The worker runtime over a real target, in this process, with its log at hand. */
 import { EventEmitter, once } from 'node:events';
-import { Queue } from 'bullmq';
+import { Queue, type QueueOptions } from 'bullmq';
 import pino from 'pino';
 import type { Config } from '../../src/config.ts';
 import { createClient } from '../../src/queue/bullmq-client.ts';
@@ -98,8 +98,12 @@ export async function startRuntime(
 }
 
 /** A producer that knows nothing of Holdfast. */
-export function plainQueue(url: string, name: string): Queue & AsyncDisposable {
-  const queue = new Queue(name, { connection: { url } });
+export function plainQueue(
+  url: string,
+  name: string,
+  options: Partial<QueueOptions> = {},
+): Queue & AsyncDisposable {
+  const queue = new Queue(name, { ...options, connection: { url } });
   queue.on('error', () => {});
   return Object.assign(queue, {
     async [Symbol.asyncDispose]() {
