@@ -10,7 +10,7 @@ import type { Config } from '../config.ts';
 import type { OutageRecorder } from '../outage/recorder.ts';
 import { compareIdentity, type IdentityChange, type ServerIdentity } from '../redis/identity.ts';
 import { destroyClient, type ProbePassed, probe } from '../redis/probe.ts';
-import type { Clock } from '../time.ts';
+import type { Clock, Instant } from '../time.ts';
 import type { Admission } from './admission.ts';
 import type { Adoption } from './adoption.ts';
 import { agreeOnOutage } from './fleet-outage.ts';
@@ -69,6 +69,8 @@ export class Comeback {
   #passed: ProbePassed | undefined;
   /** Server time (ms) of the last sign of life before the outage; 0 before the first connection. */
   #lastAliveAt = 0;
+  /** When the server of `#identity` was last heard, monotonic. */
+  #heardAt: Instant = 0;
   #recovery: { change: IdentityChange; report: RecoveryReport; answeredAt: number } | undefined;
 
   constructor(deps: ComebackDeps) {
@@ -129,7 +131,11 @@ export class Comeback {
     watch.begin(generation);
     await adoption.inRecovery();
     await later().islands.bring(generation);
-    const change = compareIdentity(this.#identity, passed.identity);
+    const change = compareIdentity(
+      this.#identity,
+      passed.identity,
+      passed.answeredAt - this.#heardAt,
+    );
     const all = [...ledgers.all()];
     const report = await recover(
       {
@@ -225,7 +231,10 @@ export class Comeback {
     if (!generation?.alive) return;
     // In a recovery that is struck nobody has seen more of the fleet than before it.
     const wasAdmitted = generation === this.#admitted;
-    if (wasAdmitted) this.#lastAliveAt = generation.serverNow();
+    if (wasAdmitted) {
+      this.#lastAliveAt = generation.serverNow();
+      this.#heardAt = this.#deps.watch.answeredAt;
+    }
     if (!isKept || !wasAdmitted) generation.destroy();
   }
 

@@ -24,8 +24,18 @@ async function identityOf(server: RedisServer): Promise<ServerIdentity> {
   return parseIdentity(String(await server.command('INFO')));
 }
 
-async function changeOf(before: ServerIdentity, server: RedisServer): Promise<IdentityChange> {
-  return compareIdentity(before, await identityOf(server));
+/** What became of a server that was last heard at `heardAt`; default: just now. */
+async function changeOf(
+  before: ServerIdentity,
+  server: RedisServer,
+  heardAt = performance.now(),
+): Promise<IdentityChange> {
+  return compareIdentity(before, await identityOf(server), performance.now() - heardAt);
+}
+
+/** Servers tell their age in whole seconds. */
+async function untilOld(server: RedisServer): Promise<void> {
+  await expect.poll(async () => (await identityOf(server)).uptimeMs).toBeGreaterThan(1000);
 }
 
 async function follow(replica: RedisServer, master: RedisServer): Promise<void> {
@@ -40,7 +50,7 @@ it('is the same while replicas come to a master and leave it, though its history
   await follow(two, one);
   const followed = await identityOf(one);
   expect(followed.replicationId).not.toBe(alone.replicationId);
-  expect(compareIdentity(alone, followed)).toBe('same');
+  expect(compareIdentity(alone, followed, 0)).toBe('same');
   await one.command('CONFIG', 'SET', 'repl-backlog-ttl', '1');
   await two.kill();
   await expect
@@ -51,6 +61,7 @@ it('is the same while replicas come to a master and leave it, though its history
 
 it('has failed over to a replica that is promoted', async () => {
   await follow(two, one);
+  await untilOld(two);
   const before = await identityOf(one);
   await one.kill();
   await two.command('REPLICAOF', 'NO', 'ONE');
@@ -69,4 +80,16 @@ it('has restarted when it has another run id', async () => {
   await one.kill();
   await one.restart();
   expect(await changeOf(before, one)).toBe('restarted');
+});
+
+it('has restarted when it comes back from a file that holds the history which its replicas followed', async () => {
+  await follow(two, one);
+  // The save for the replica may not have ended.
+  await expect.poll(() => one.command('SAVE').catch(() => 'busy')).toBe('OK');
+  const before = await identityOf(one);
+  const heardAt = performance.now();
+  await one.kill();
+  await one.restart();
+  expect((await identityOf(one)).replicationIdBefore).toBe(before.replicationId);
+  expect(await changeOf(before, one, heardAt)).toBe('restarted');
 });

@@ -25,6 +25,7 @@ const identity = {
   runId: 'second',
   replicationId: 'history',
   replicationIdBefore: '',
+  uptimeMs: 0,
   role: 'master',
   version: '7.0.0',
   flavour: 'redis',
