@@ -10,6 +10,7 @@ import { type HeldJob, type Outcome, QueueLedger } from '../../src/queue/ledger.
 import { QueueCare } from '../../src/queue/queue-care.ts';
 import { type RecoveryDeps, recover } from '../../src/queue/recovery.ts';
 import { systemClock } from '../../src/time.ts';
+import { heldJob } from '../support/held-job.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 
 let server: RedisServer;
@@ -74,27 +75,9 @@ const AGO_MS = 5000;
 
 /** An outcome that Redis acknowledged so long ago. */
 function ended(job: Pick<HeldJob, 'id' | 'timestamp'>, agoMs: number, isWitness: boolean): Outcome {
-  const whole: HeldJob = {
-    ...job,
-    token: 't',
-    attemptsStarted: 1,
-    attemptsMade: 0,
-    lockMs: 30_000,
-    name: 'job',
-    lockedAt: 0,
-    takenAt: 0,
-    isStarted: true,
-    notes: undefined,
-    writing: undefined,
-    isGone: false,
-    schedulerUpdate: undefined,
-    stalls: 0,
-    alias: undefined,
-    isLost: false,
-    earlier: undefined,
-  };
   const at = systemClock.wall() - agoMs;
-  return { job: whole, command: 'moveToFinished', args: [], at, position: undefined, isWitness };
+  const command = 'moveToFinished';
+  return { job: heldJob(job), command, args: [], at, position: undefined, isWitness };
 }
 
 /** Many jobs that ended and were removed, and after them one that is still there. */

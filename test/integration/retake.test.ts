@@ -15,6 +15,7 @@ import {
   retake,
 } from '../../src/queue/retake.ts';
 import { systemClock } from '../../src/time.ts';
+import { heldJob } from '../support/held-job.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 
 let server: RedisServer;
@@ -54,26 +55,10 @@ afterAll(async () => {
 /** Takes the next job as a plain worker with `token` does, and says what we hold then. */
 async function take(token: string): Promise<HeldJob> {
   const job = (await plain.getNextJob(token, { block: false }))!;
-  return {
-    id: job.id!,
-    token,
-    timestamp: job.timestamp,
-    attemptsStarted: job.attemptsStarted,
-    attemptsMade: job.attemptsMade,
-    lockMs: 30_000,
-    name: job.name,
-    lockedAt: systemClock.now(),
-    takenAt: systemClock.now(),
-    isStarted: true,
-    notes: undefined,
-    writing: undefined,
-    isGone: false,
-    schedulerUpdate: undefined,
-    stalls: 0,
-    alias: undefined,
-    isLost: false,
-    earlier: undefined,
-  };
+  const { timestamp, attemptsStarted, attemptsMade, name } = job;
+  const now = systemClock.now();
+  const taken = { token, timestamp, attemptsStarted, attemptsMade, name };
+  return heldJob({ id: job.id!, ...taken, lockedAt: now, takenAt: now });
 }
 
 async function ask(

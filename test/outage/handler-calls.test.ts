@@ -1,29 +1,14 @@
 /** What a handler asks of its job while Redis is away: it waits no longer than the handler may. */
 import type { Job } from 'bullmq';
 import { Worker } from 'bullmq';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/time.ts';
 import type { HandlerContext } from '../../src/worker/definition.ts';
-import { startProxy, type TcpProxy } from '../support/proxy.ts';
-import { type RedisServer, startRedis } from '../support/redis-server.ts';
+import { proxiedRedis } from '../support/proxied-redis.ts';
 import { startTarget } from '../support/target.ts';
 import { plainQueue, startRuntime, type TestRuntimeOptions } from '../support/worker-runtime.ts';
 
-let server: RedisServer;
-let proxy: TcpProxy;
-beforeEach(async () => {
-  server = await startRedis();
-  proxy = await startProxy(server.port);
-});
-afterEach(async () => {
-  await proxy.stop();
-  await server.stop();
-});
-
-async function cut(): Promise<void> {
-  await proxy.refuse();
-  proxy.reset();
-}
+const place = proxiedRedis();
 
 interface Asked {
   /** Rejects with what the handler's call throws. */
@@ -37,7 +22,7 @@ function asking(ask: (job: Job) => Promise<unknown>): Asked {
   return {
     answer: promise,
     async handler(job) {
-      await cut();
+      place.proxy.cut();
       try {
         return await ask(job);
       } catch (error) {
@@ -49,21 +34,21 @@ function asking(ask: (job: Job) => Promise<unknown>): Asked {
 }
 
 const start = (definition: object, options?: TestRuntimeOptions) =>
-  startRuntime(proxy.url, [{ queue: 'q', ...definition } as never], options);
+  startRuntime(place.proxy.url, [{ queue: 'q', ...definition } as never], options);
 
 describe('a question of a handler in an outage', () => {
   it('ends with the timeout of its run', async () => {
-    await using queue = plainQueue(server.url, 'q');
+    await using queue = plainQueue(place.server.url, 'q');
     const { answer, handler } = asking((job) => job.getChildrenValues());
     await using worker = await start({ handler, timeout: 300 });
     await queue.add('x', {});
     expect(await answer).toMatchObject({ code: 'HOLDFAST_HANDLER_TIMEOUT' });
-    await proxy.heal();
+    await place.proxy.heal();
     await worker.line('job.failed', { errorCode: 'HOLDFAST_HANDLER_TIMEOUT' });
   });
 
   it('ends before its lock can expire, where the run must not overlap another', async () => {
-    await using queue = plainQueue(server.url, 'q');
+    await using queue = plainQueue(place.server.url, 'q');
     const { answer, handler } = asking((job) => job.getState());
     await using _ = await start(
       { handler, onLeaseLost: 'abort' },
@@ -74,7 +59,7 @@ describe('a question of a handler in an outage', () => {
   });
 
   it('ends when the grace of a stop is over', async () => {
-    await using queue = plainQueue(server.url, 'q');
+    await using queue = plainQueue(place.server.url, 'q');
     const { answer, handler } = asking((job) => job.moveToWaitingChildren(job.token!));
     await using worker = await start({ handler });
     await queue.add('x', {});
@@ -85,11 +70,11 @@ describe('a question of a handler in an outage', () => {
   });
 
   it('is answered when Redis is back before', async () => {
-    await using queue = plainQueue(server.url, 'q');
+    await using queue = plainQueue(place.server.url, 'q');
     const { handler } = asking((job) => job.getState());
     await using worker = await start({
       handler: (...run: [Job, HandlerContext]) => {
-        setTimeout(() => void proxy.heal(), 300);
+        setTimeout(() => void place.proxy.heal(), 300);
         return handler(...run);
       },
       timeout: 5000,
@@ -101,15 +86,15 @@ describe('a question of a handler in an outage', () => {
 });
 
 it('a limit that is set in an outage holds from its end on', async () => {
-  await using queue = plainQueue(server.url, 'q');
-  const target = await startTarget(proxy.url);
+  await using queue = plainQueue(place.server.url, 'q');
+  const target = await startTarget(place.proxy.url);
   const runs: string[] = [];
   const limited = Promise.withResolvers<void>();
   const worker = new Worker(
     'q',
     async ({ name }) => {
       runs.push(name);
-      await cut();
+      place.proxy.cut();
       await expect.poll(() => target.state().breaker).not.toBe('closed');
       await worker.rateLimit(60_000);
       limited.resolve();
@@ -121,8 +106,8 @@ it('a limit that is set in an outage holds from its end on', async () => {
   worker.on('error', () => undefined);
   await queue.add('x', {});
   await limited.promise;
-  await proxy.heal();
-  await expect.poll(() => server.command('PTTL', 'bull:q:limiter')).toBeGreaterThan(50_000);
+  await place.proxy.heal();
+  await expect.poll(() => place.server.command('PTTL', 'bull:q:limiter')).toBeGreaterThan(50_000);
   await expect.poll(() => queue.getWaitingCount()).toBe(1);
   expect(runs).toEqual(['x']);
   await worker.close();

@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Job, Queue, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
-import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, expect, it, onTestFinished, vi } from 'vitest';
 import { ALIVE_MS } from '../../src/queue/heartbeat.ts';
 import { QueueLedger } from '../../src/queue/ledger.ts';
 import { systemClock } from '../../src/time.ts';
@@ -80,8 +80,7 @@ it('runs nothing again when the way back is cut between replaying and healing', 
   const struck = Promise.withResolvers<void>();
   onReplayed = () => {
     onReplayed = () => undefined;
-    void proxy.refuse();
-    proxy.reset();
+    proxy.cut();
     struck.resolve();
   };
   await server.restartFrom(before);
@@ -91,70 +90,62 @@ it('runs nothing again when the way back is cut between replaying and healing', 
   expect(runs).toEqual(['settled', 'owed']);
 });
 
-it('waits for a replica that was alive before the outage though the way back was cut once', async () => {
+/** A replica that consumes the queue and shows life, and a client that sees what the fleet has in Redis. */
+function member(): { client: Redis; ledger: QueueLedger } {
+  const { connection, backendFactory } = target;
+  worker = new Worker(QUEUE, async () => undefined, { connection, ...TIMES }, backendFactory);
+  worker.on('error', () => undefined);
   const client = new Redis(server.url);
   client.on('error', () => undefined);
-  try {
-    const ledger = new QueueLedger('bull', QUEUE);
-    const { connection, backendFactory } = target;
-    worker = new Worker(QUEUE, async () => undefined, { connection, ...TIMES }, backendFactory);
-    worker.on('error', () => undefined);
-    await expect.poll(() => client.zcard(ledger.key('members')), PATIENCE).toBe(1);
-    // Another replica, whose last sign of life is as old as one may be that counts as alive.
-    const [seconds] = await client.time();
-    const seenAt = Number(seconds) * 1000 - ALIVE_MS + 2000;
-    await client.zadd(ledger.key('members'), seenAt, 'other');
+  onTestFinished(() => client.disconnect());
+  return { client, ledger: new QueueLedger('bull', QUEUE) };
+}
 
-    const { journal } = target;
-    // Only a journal that others may leave is looked for in a recovery.
-    Object.defineProperty(journal, 'durable', { value: true });
-    const adoptOrphans = journal.adoptOrphans.bind(journal);
-    const struck = Promise.withResolvers<void>();
-    journal.adoptOrphans = async () => {
-      journal.adoptOrphans = adoptOrphans;
-      void proxy.refuse();
-      proxy.reset();
-      await vi.waitFor(() => expect(target.state().breaker).toBe('open'), PATIENCE);
-      struck.resolve();
-      return [];
-    };
-    await server.kill();
-    await sleep(2500);
-    await server.restart();
-    await struck.promise;
-    await proxy.heal();
-    await expect.poll(() => target.generation(), PATIENCE).toBeDefined();
-    const waitsFrom = await client.hget(ledger.key('barrier:server'), 'aliveFrom');
-    expect(Number(waitsFrom)).toBeLessThanOrEqual(seenAt);
-  } finally {
-    client.disconnect();
-  }
+it('waits for a replica that was alive before the outage though the way back was cut once', async () => {
+  const { client, ledger } = member();
+  await expect.poll(() => client.zcard(ledger.key('members')), PATIENCE).toBe(1);
+  // Another replica, whose last sign of life is as old as one may be that counts as alive.
+  const [seconds] = await client.time();
+  const seenAt = Number(seconds) * 1000 - ALIVE_MS + 2000;
+  await client.zadd(ledger.key('members'), seenAt, 'other');
+
+  const { journal } = target;
+  // Only a journal that others may leave is looked for in a recovery.
+  Object.defineProperty(journal, 'durable', { value: true });
+  const adoptOrphans = journal.adoptOrphans.bind(journal);
+  const struck = Promise.withResolvers<void>();
+  journal.adoptOrphans = async () => {
+    journal.adoptOrphans = adoptOrphans;
+    proxy.cut();
+    await vi.waitFor(() => expect(target.state().breaker).toBe('open'), PATIENCE);
+    struck.resolve();
+    return [];
+  };
+  await server.kill();
+  await sleep(2500);
+  await server.restart();
+  await struck.promise;
+  await proxy.heal();
+  await expect.poll(() => target.generation(), PATIENCE).toBeDefined();
+  const waitsFrom = await client.hget(ledger.key('barrier:server'), 'aliveFrom');
+  expect(Number(waitsFrom)).toBeLessThanOrEqual(seenAt);
 });
 
 it('waits for as long as a large fleet may take to come back', async () => {
-  const client = new Redis(server.url);
-  client.on('error', () => undefined);
-  try {
-    const ledger = new QueueLedger('bull', QUEUE);
-    const { connection, backendFactory } = target;
-    worker = new Worker(QUEUE, async () => undefined, { connection, ...TIMES }, backendFactory);
-    worker.on('error', () => undefined);
-    const seen = () => client.zscore(ledger.key('members'), target.processId);
-    await expect.poll(seen, PATIENCE).not.toBeNull();
-    const [seconds] = await client.time();
-    const aliveAt = Number(seconds) * 1000 + 60_000;
-    const others = Array.from({ length: 999 }, (_, n) => [aliveAt, `other-${n}`]).flat();
-    await client.zadd(ledger.key('members'), ...others);
-    // Its next sign of life tells it how many they are.
-    const before = await seen();
-    await expect.poll(seen, PATIENCE).not.toBe(before);
-    await client.ping();
+  const { client, ledger } = member();
+  const seen = () => client.zscore(ledger.key('members'), target.processId);
+  await expect.poll(seen, PATIENCE).not.toBeNull();
+  const [seconds] = await client.time();
+  const aliveAt = Number(seconds) * 1000 + 60_000;
+  const others = Array.from({ length: 999 }, (_, n) => [aliveAt, `other-${n}`]).flat();
+  await client.zadd(ledger.key('members'), ...others);
+  // Its next sign of life tells it how many they are.
+  const before = await seen();
+  await expect.poll(seen, PATIENCE).not.toBe(before);
+  await client.ping();
 
-    await server.restart();
-    await expect.poll(() => client.exists(ledger.key('barrier')), PATIENCE).toBe(1);
-    // A thousand replicas with a budget of a thousand attempts a second pause for up to 2.3 s each.
-    expect(await client.pttl(ledger.key('barrier'))).toBeGreaterThan(2300);
-  } finally {
-    client.disconnect();
-  }
+  await server.restart();
+  await expect.poll(() => client.exists(ledger.key('barrier')), PATIENCE).toBe(1);
+  // A thousand replicas with a budget of a thousand attempts a second pause for up to 2.3 s each.
+  expect(await client.pttl(ledger.key('barrier'))).toBeGreaterThan(2300);
 });

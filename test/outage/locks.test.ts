@@ -1,10 +1,9 @@
 /** Locks of running jobs where BullMQ's own renewal does not come, and jobs that have yet to start. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type RedisQueueBackend, Worker } from 'bullmq';
-import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { afterEach, expect, it, vi } from 'vitest';
 import { systemClock } from '../../src/time.ts';
-import { startProxy, type TcpProxy } from '../support/proxy.ts';
-import { type RedisServer, startRedis } from '../support/redis-server.ts';
+import { proxiedRedis } from '../support/proxied-redis.ts';
 import { startTarget } from '../support/target.ts';
 import { plainQueue, startRuntime } from '../support/worker-runtime.ts';
 
@@ -12,20 +11,13 @@ const HOUR_MS = 3_600_000;
 const LOCK_MS = 1000;
 const TIMES = { lockDurationMs: LOCK_MS, stalledIntervalMs: 250 };
 
-let server: RedisServer;
-let proxy: TcpProxy;
-beforeEach(async () => {
-  server = await startRedis();
-  proxy = await startProxy(server.port);
-});
-afterEach(async () => {
+const place = proxiedRedis();
+afterEach(() => {
   vi.restoreAllMocks();
-  await proxy.stop();
-  await server.stop();
 });
 
 it('of jobs of several locks’ length are renewed when the host’s clock was set back by an hour', async () => {
-  await using queue = plainQueue(server.url, 'q');
+  await using queue = plainQueue(place.server.url, 'q');
   const runs: string[] = [];
   const begun = Promise.withResolvers<void>();
   const definition = {
@@ -36,8 +28,8 @@ it('of jobs of several locks’ length are renewed when the host’s clock was s
       await sleep(4 * LOCK_MS);
     },
   };
-  await using one = await startRuntime(server.url, [definition], { config: TIMES });
-  await using other = await startRuntime(server.url, [definition], { config: TIMES });
+  await using one = await startRuntime(place.server.url, [definition], { config: TIMES });
+  await using other = await startRuntime(place.server.url, [definition], { config: TIMES });
   for (let n = 0; n < 6; n++) await queue.add('x', {});
   await begun.promise;
   const now = Date.now;
@@ -50,7 +42,7 @@ it('of jobs of several locks’ length are renewed when the host’s clock was s
 });
 
 it('of a job whose earlier run ends are renewed for the run that has it', async () => {
-  await using queue = plainQueue(server.url, 'q');
+  await using queue = plainQueue(place.server.url, 'q');
   const runs: string[] = [];
   const first = Promise.withResolvers<void>();
   const definition = {
@@ -62,29 +54,29 @@ it('of a job whose earlier run ends are renewed for the run that has it', async 
     },
   };
   const begun = (names: string[]) => expect.poll(() => runs).toEqual(names);
-  await using _busy = await startRuntime(server.url, [definition], { config: TIMES });
+  await using _busy = await startRuntime(place.server.url, [definition], { config: TIMES });
   const { id } = await queue.add('twice', {});
   await begun(['twice']);
   // Another worker had it meanwhile, and it waits for its next attempt.
-  await server.command('HINCRBY', `bull:q:${id}`, 'ats', 1);
-  await server.command('DEL', `bull:q:${id}:lock`);
-  await server.command('LREM', 'bull:q:active', 0, id!);
-  await server.command('RPUSH', 'bull:q:wait', id!);
-  await server.command('ZADD', 'bull:q:marker', 0, '0');
+  await place.server.command('HINCRBY', `bull:q:${id}`, 'ats', 1);
+  await place.server.command('DEL', `bull:q:${id}:lock`);
+  await place.server.command('LREM', 'bull:q:active', 0, id!);
+  await place.server.command('RPUSH', 'bull:q:wait', id!);
+  await place.server.command('ZADD', 'bull:q:marker', 0, '0');
   await begun(['twice', 'twice']);
   first.resolve();
   // No slot is free where it runs: a lock that expires is another's to take.
   await queue.add('other', {});
   await begun(['twice', 'twice', 'other']);
-  await using _free = await startRuntime(server.url, [definition], { config: TIMES });
+  await using _free = await startRuntime(place.server.url, [definition], { config: TIMES });
   await expect.poll(() => queue.getCompletedCount()).toBe(2);
   expect(runs).toEqual(['twice', 'twice', 'other']);
 });
 
 it('of a job that is about to start are kept through an outage in the fetch that took it', async () => {
-  await using queue = plainQueue(server.url, 'q');
+  await using queue = plainQueue(place.server.url, 'q');
   const runs: string[] = [];
-  const target = await startTarget(proxy.url);
+  const target = await startTarget(place.proxy.url);
   const worker = new Worker(
     'q',
     async ({ name }) => void runs.push(name),
@@ -102,8 +94,7 @@ it('of a job that is about to start are kept through an outage in the fetch that
   const taken = Promise.withResolvers<void>();
   backend.updateJobSchedulerNextMillis = async (...args) => {
     backend.updateJobSchedulerNextMillis = update;
-    await proxy.refuse();
-    proxy.reset();
+    place.proxy.cut();
     taken.resolve();
     return await update(...args);
   };
@@ -113,7 +104,7 @@ it('of a job that is about to start are kept through an outage in the fetch that
   await taken.promise;
   // Three times a lock's life: who has not started by then was dropped, as a rule.
   await sleep(7 * LOCK_MS);
-  await proxy.heal();
+  await place.proxy.heal();
   await expect.poll(() => runs.length).toBe(2);
   await expect
     .poll(() => queue.getJobCounts('completed', 'waiting', 'active'))

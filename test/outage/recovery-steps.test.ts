@@ -87,8 +87,7 @@ class Stage {
       if (kind === 'hole') proxy.blackHole();
       if (kind === 'mute') proxy.dropReplies();
       if (kind !== 'cut') continue;
-      void proxy.refuse();
-      proxy.reset();
+      proxy.cut();
     }
   }
 

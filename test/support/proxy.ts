@@ -96,6 +96,12 @@ export class TcpProxy {
     for (const pair of this.#pairs) pair.reset();
   }
 
+  /** As if nobody were there: `refuse` and `reset`. */
+  cut(): void {
+    void this.refuse();
+    this.reset();
+  }
+
   /** Nothing arrives any more in either direction, and no socket is told. */
   blackHole(options: BlackHole = {}): void {
     const { existing = true, new: fresh = true, forever = false } = options;

@@ -48,8 +48,7 @@ export const FAULTS: readonly Fault[] = [
     what: 'connections reset, new ones refused',
     name: 'refused',
     async cause({ proxy }) {
-      await proxy.refuse();
-      proxy.reset();
+      proxy.cut();
     },
   },
   {

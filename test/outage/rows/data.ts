@@ -184,10 +184,7 @@ async function killAfterWait(world: World): Promise<void> {
 }
 
 async function cutAll({ proxies }: World): Promise<void> {
-  for (const proxy of proxies) {
-    await proxy.refuse();
-    proxy.reset();
-  }
+  for (const proxy of proxies) proxy.cut();
 }
 
 /** Lets each worker come back until it has sent so many requests, then cuts it off again. */
@@ -200,8 +197,7 @@ async function cutAfter(world: World, requests: number): Promise<void> {
           .connections()
           .some((connection) => countRequests(connection.recentRequests()) >= requests),
       );
-      await proxy.refuse();
-      proxy.reset();
+      proxy.cut();
     }),
   );
 }

@@ -54,8 +54,7 @@ function refused(id: string, outageMs: number, full: { isFull?: true } = {}): Ro
     outageMs,
     ...full,
     async cause({ proxies }) {
-      await Promise.all(proxies.map((proxy) => proxy.refuse()));
-      for (const proxy of proxies) proxy.reset();
+      for (const proxy of proxies) proxy.cut();
     },
     mend: heal,
     expect: { conditions: ['refused'], detectMs: 500 },
@@ -157,10 +156,7 @@ export const networkRows: readonly Row[] = [
     hosts: { 'redis.matrix.test': '127.0.0.1' },
     async cause(world) {
       writeFileSync(join(world.dir, 'hosts.json'), '{}');
-      for (const proxy of world.proxies) {
-        await proxy.refuse();
-        proxy.reset();
-      }
+      for (const proxy of world.proxies) proxy.cut();
     },
     async mend(world) {
       for (const proxy of world.proxies) await listenElsewhere(world, proxy.port);
