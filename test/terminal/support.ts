@@ -29,14 +29,17 @@ export class Terminal implements Disposable {
   #runs = 0;
 
   /** A shell in which `holdfast` is the command of this repository. */
-  constructor(env: Readonly<Record<string, string>>) {
+  constructor(
+    env: Readonly<Record<string, string>>,
+    { columns, rows } = { columns: WIDTH, rows: HEIGHT },
+  ) {
     const shell = join(this.#folder, 'rc');
     const exported = Object.entries(env).map(([name, value]) => `export ${name}='${value}'`);
     const command = `holdfast() { '${process.execPath}' '${BIN}' "$@"; }`;
     const lines = ["PS1='$ '", 'unset NO_COLOR FORCE_COLOR CI', command, ...exported, 'clear'];
     writeFileSync(shell, `${lines.join('\n')}\n`);
     this.#tmux(
-      ...['-f', '/dev/null', 'new-session', '-d', '-s', 't', '-x', `${WIDTH}`, '-y', `${HEIGHT}`],
+      ...['-f', '/dev/null', 'new-session', '-d', '-s', 't', '-x', `${columns}`, '-y', `${rows}`],
       ...[`cd '${this.#folder}' && exec bash --rcfile '${shell}' -i`],
     );
   }
