@@ -5,9 +5,10 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { JobJson, ParentKeyOpts } from 'bullmq';
 import { flowWork, jobWork } from './add-work.ts';
+import type { BackendOptions } from './backend-options.ts';
 import type { Arrival, Intake } from './intake.ts';
 import { newJobId } from './job-id.ts';
-import { type BackendOptions, ResilientBackend } from './resilient-backend.ts';
+import { ResilientBackend } from './resilient-backend.ts';
 import type { FlowEntries } from './sender.ts';
 import type { Receipt } from './takeover.ts';
 import type { TargetCore } from './target-core.ts';

@@ -7,12 +7,12 @@ import type { Position } from '../journal/entry.ts';
 import type { Journal } from '../journal/journal.ts';
 import { AcceptingBackend } from './accepting-backend.ts';
 import { storedWork, workOf } from './add-work.ts';
+import type { BackendOptions } from './backend-options.ts';
 import type { Generation } from './generation.ts';
 import { Intake } from './intake.ts';
 import type { Islands } from './island.ts';
 import type { QueueLedger } from './ledger.ts';
 import { Replayer } from './replayer.ts';
-import type { BackendOptions } from './resilient-backend.ts';
 import type { TargetCore } from './target-core.ts';
 
 export interface ProducingOptions {

@@ -10,13 +10,14 @@ import {
   type IQueueBackend,
   type JobJson,
   type ParentKeyOpts,
-  type QueueBaseOptions,
   QueueKeys,
   RedisQueueBackend,
   type StreamReadRaw,
 } from 'bullmq';
 import { annotate, annotatedJob } from './annotate.ts';
+import type { BackendOptions, BackendRole } from './backend-options.ts';
 import { callerSignal } from './caller.ts';
+import { directMethods } from './direct-methods.ts';
 import { keyCount } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
 import type { Marker } from './idle-read.ts';
@@ -28,49 +29,6 @@ import { type FlowEntries, Sender } from './sender.ts';
 import { Settler } from './settler.ts';
 import { BLOCK_SECONDS_MIN, blockingReply, overdueError, Taker } from './taker.ts';
 import type { TargetCore } from './target-core.ts';
-
-/**
- * Who the backend serves: a worker or a listener waits for Redis, a producer wants an answer, and so does a
- * reader, to whose queue this process owes nothing. A node is a producer of one job of a flow: BullMQ makes
- * one for each and closes none.
- */
-export type BackendRole = 'worker' | 'listener' | 'producer' | 'reader' | 'node';
-
-/** What Worker, Queue and FlowProducer pass to their backend, as far as it matters here. */
-export type BackendOptions = QueueBaseOptions & {
-  prefix?: string;
-  lockDuration?: number;
-  stalledInterval?: number;
-  concurrency?: number;
-};
-
-/** Methods that send plain commands, outside `execCommand` (redis-queue-backend.js of BullMQ 6.7). */
-const DIRECT_METHODS = [
-  'clearLogs',
-  'deleteDeduplicationKey',
-  'getClientList',
-  'getDeduplicationJobId',
-  'getDependencies',
-  'getIgnoredChildrenFailures',
-  'getJobData',
-  'getJobLogs',
-  'getJobSchedulerData',
-  'getJobSchedulersCount',
-  'getJobSchedulersRange',
-  'getProcessedChildrenValues',
-  'getQueueMeta',
-  'getQueueMetaField',
-  'getQueueMetaFields',
-  'hasQueueMetaField',
-  'isJobInState',
-  'isJobScheduler',
-  'publishEvent',
-  'removeDeprecatedPriorityKey',
-  'removeQueueMetaFields',
-  'removeRateLimitKey',
-  'setQueueMeta',
-  'trimEvents',
-] as const;
 
 /** BullMQ's adapter marks clients so; a pipeline or transaction carries no mark. */
 type MaybeClient = { __bullmq_iredis?: boolean };
@@ -381,10 +339,7 @@ export class ResilientBackend extends RedisQueueBackend {
   }
 
   static {
-    for (const method of DIRECT_METHODS) {
-      const inherited = RedisQueueBackend.prototype[method] as (
-        ...args: unknown[]
-      ) => Promise<unknown>;
+    for (const [method, inherited] of directMethods()) {
       Object.defineProperty(ResilientBackend.prototype, method, {
         configurable: true,
         writable: true,

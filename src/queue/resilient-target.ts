@@ -12,12 +12,13 @@ import type { Config } from '../config.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { OutageRecorder } from '../outage/recorder.ts';
 import { conditions } from '../redis/condition-catalogue.ts';
+import type { BackendOptions, BackendRole } from './backend-options.ts';
 import type { Warning } from './early-warnings.ts';
 import { sayGoodbye, settlesEnd } from './farewell.ts';
 import type { Generation } from './generation.ts';
 import type { QueueLedger } from './ledger.ts';
 import { type LocalRun, localRun } from './local-run.ts';
-import { type BackendOptions, type BackendRole, ResilientBackend } from './resilient-backend.ts';
+import { ResilientBackend } from './resilient-backend.ts';
 import type { LockEvent, RedisTarget, TargetState } from './target.ts';
 import { assembleTarget, type ResilientTargetOptions, type TargetParts } from './target-parts.ts';
 

@@ -3,13 +3,14 @@ import { EventEmitter } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { MemoryJournal } from '../../src/journal/memory-journal.ts';
 import type { AddWork } from '../../src/queue/add-series.ts';
+import type { BackendOptions } from '../../src/queue/backend-options.ts';
 import type { NumberArgs } from '../../src/queue/fenced-scripts.ts';
 import type { Generation } from '../../src/queue/generation.ts';
 import { Intake } from '../../src/queue/intake.ts';
 import type { HeldJob } from '../../src/queue/ledger.ts';
 import { Ledgers } from '../../src/queue/ledgers.ts';
 import { Replayer } from '../../src/queue/replayer.ts';
-import { type BackendOptions, ResilientBackend } from '../../src/queue/resilient-backend.ts';
+import { ResilientBackend } from '../../src/queue/resilient-backend.ts';
 import type { TargetCore } from '../../src/queue/target-core.ts';
 import { VirtualClock } from '../simulation/virtual-clock.ts';
 
