@@ -37,12 +37,15 @@ export type Fate = 'acted' | 'again' | { refused: string };
 
 export class PageSender {
   readonly #deps: PageDeps;
+  readonly #refuse: (position: Position, reason: string) => Promise<void>;
   readonly #renewals: Renewals;
   #touched: Position = Number.MIN_SAFE_INTEGER;
   #hasSent = false;
 
-  constructor(deps: PageDeps) {
+  /** @param refuse keeps an entry apart that nothing can be sent for */
+  constructor(deps: PageDeps, refuse: (position: Position, reason: string) => Promise<void>) {
     this.#deps = deps;
+    this.#refuse = refuse;
     this.#renewals = new Renewals(deps.clock);
   }
 
@@ -61,16 +64,32 @@ export class PageSender {
     const steps: Step[] = [];
     this.#touched = Math.max(this.#touched, page.at(-1)!.position);
     for (const entry of page) {
+      if (this.#deps.isRunning(entry.position)) continue;
+      const step = await this.#stepOf(entry);
+      if (!step) continue;
+      if (step.ledger.readyIn !== generation) await this.#deps.ready(step.ledger, generation);
+      steps.push(step);
+    }
+    return steps;
+  }
+
+  /**
+   * Undefined for an entry that is not to be sent here, and for one that no add can be made of: kept
+   * apart, it holds up nothing behind it.
+   */
+  async #stepOf(entry: Kept<JobEntry>): Promise<Step | undefined> {
+    try {
       const ledger = this.#deps.ledger(entry.prefix, entry.queue);
       const job = storedJob(entry);
       const place = entry.mark === 'running' ? runPlace(job.place) : job.place;
-      if (this.#deps.isRunning(entry.position)) continue;
       // Of this life: the series itself decides, from memory.
-      if (place.key.endsWith(`:adds:${this.#deps.processId}`)) continue;
-      if (ledger.readyIn !== generation) await this.#deps.ready(ledger, generation);
-      steps.push({ entry, ledger, work: await this.#deps.workOf(ledger, job), place });
+      if (place.key.endsWith(`:adds:${this.#deps.processId}`)) return undefined;
+      return { entry, ledger, work: await this.#deps.workOf(ledger, job), place };
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      await this.#refuse(entry.position, `no job can be made of the entry: ${why}`);
+      return undefined;
     }
-    return steps;
   }
 
   /**

@@ -69,7 +69,7 @@ export class Replayer {
     this.#deps = deps;
     this.#journal = journal;
     this.#pageEntries = deps.pageEntries ?? PAGE_ENTRIES;
-    this.#sender = new PageSender(deps);
+    this.#sender = new PageSender(deps, (position, reason) => journal.refuse(position, reason));
     this.#lingering = new Lingering(deps, journal);
     this.#hasNews = journal.stats().jobs > 0;
     this.#isClear = !this.#hasNews;

@@ -58,15 +58,18 @@ function series(): AddSeries {
 }
 
 const sender = () =>
-  new PageSender({
-    processId: 'me',
-    clock,
-    ledger: () => ledger,
-    ready: async () => undefined,
-    workOf: never,
-    isRunning: () => false,
-    isOutage: () => false,
-  });
+  new PageSender(
+    {
+      processId: 'me',
+      clock,
+      ledger: () => ledger,
+      ready: async () => undefined,
+      workOf: never,
+      isRunning: () => false,
+      isOutage: () => false,
+    },
+    never,
+  );
 
 const add = (to: AddSeries) =>
   new Promise((acted, refused) => to.add(generation, work(), { acted, refused, doubted: never }));
