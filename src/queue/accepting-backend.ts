@@ -8,6 +8,7 @@ import { flowWork, jobWork } from './add-work.ts';
 import type { BackendOptions } from './backend-options.ts';
 import type { Arrival, Intake } from './intake.ts';
 import { newJobId } from './job-id.ts';
+import { checkJob } from './job-options.ts';
 import { ResilientBackend } from './resilient-backend.ts';
 import type { FlowEntries } from './sender.ts';
 import type { Receipt } from './takeover.ts';
@@ -47,6 +48,8 @@ export class AcceptingBackend extends ResilientBackend {
 
   override async addJob(job: JobJson, jobId: string, parent: ParentKeyOpts = {}): Promise<string> {
     const given = receipts.getStore();
+    // What comes through `enqueue` was checked there.
+    if (!given) checkJob(job);
     const receipt = await this.#intake.accept(this.#arrival(job, jobId, parent));
     given?.push(receipt);
     return receipt.id;
@@ -56,6 +59,7 @@ export class AcceptingBackend extends ResilientBackend {
     entries: { job: JobJson; jobId: string; parentKeyOpts?: ParentKeyOpts }[],
   ): Promise<string[]> {
     const given = receipts.getStore();
+    if (!given) for (const { job } of entries) checkJob(job);
     const accepted = await this.#intake.acceptAll(
       entries.map(({ job, jobId, parentKeyOpts }) =>
         this.#arrival(job, jobId, parentKeyOpts ?? {}),

@@ -3,6 +3,7 @@
  * instead of being sent by it, so that they can be numbered, and sent again as they were.
  */
 import { type JobJson, type ParentKeyOpts, QueueKeys, RedisQueueBackend } from 'bullmq';
+import { InvalidInputError } from '../errors.ts';
 import type { AddWork } from './add-series.ts';
 import type { StoredAdd } from './add-window.ts';
 import {
@@ -135,9 +136,10 @@ export function addCall(
   parent: ParentKeyOpts,
 ): Call {
   const recorder = recorderOf(ledger);
-  // Resolved already: nothing is awaited before the command is noted.
-  void recorder.addJobToTransaction({} as never, job, jobId, parent);
-  const [call] = recorder.take() as [Call];
+  // Resolved already: nothing is awaited before the command is noted. What could not be packed is not.
+  recorder.addJobToTransaction({} as never, job, jobId, parent).catch(() => {});
+  const [call] = recorder.take();
+  if (!call) throw new InvalidInputError('options', 'cannot be packed', 'Give plain values.');
   return call;
 }
 

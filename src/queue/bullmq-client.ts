@@ -17,9 +17,11 @@ import type { Logger } from 'pino';
 import { HoldfastError, InvalidInputError } from '../errors.ts';
 import { systemClock } from '../time.ts';
 import { withReceipts } from './accepting-backend.ts';
+import { checkList, checkShape } from './caller-input.ts';
 import type { Accepted, Client, FlowInput, JobView, Left } from './client.ts';
 import { newJobId } from './job-id.ts';
 import { JobLookup } from './job-lookup.ts';
+import { checkOptions } from './job-options.ts';
 import { viewOf, withChildren } from './job-view.ts';
 import { OpenQueues, type OwnQueue } from './open-queues.ts';
 import { payloadBytes } from './payload.ts';
@@ -32,8 +34,6 @@ import type { RedisTarget } from './target.ts';
 const FLOW_JOBS_MAX = 1000;
 /** Closing waits this long for Redis at most, ms. */
 const CLOSE_MS = 1000;
-/** BullMQ's own limit of priorities. */
-const PRIORITY_MAX = 2_097_152;
 
 export interface BullmqClientOptions {
   target: Pick<
@@ -77,6 +77,7 @@ class BullmqClient implements Client {
       const [name, data, options] = rest as [string, unknown, JobsOptions?];
       return await this.#enqueue(queue, name, data, options ?? {});
     }
+    checkShape(queue, 'queue', 'Give its name, or what defineQueue returned.');
     const [data, options] = rest as [unknown, JobsOptions?];
     const checked = await checkedData(queue, data);
     return await this.#enqueue(queue.queue, queue.name, checked, options ?? {});
@@ -105,11 +106,12 @@ class BullmqClient implements Client {
     queue: string,
     jobs: readonly { name: string; data: unknown; options?: JobsOptions }[],
   ): Promise<Accepted[]> {
-    const entries = jobs.map(({ name, data, options }, i) => ({
-      name,
-      data,
-      opts: this.#checked(queue, name, data, options ?? {}, `jobs[${i}].`),
-    }));
+    checkList(jobs, 'jobs');
+    const entries = jobs.map((job, i) => {
+      checkShape(job, `jobs[${i}]`, 'Give { name, data, options }.');
+      const { name, data, options } = job;
+      return { name, data, opts: this.#checked(queue, name, data, options ?? {}, `jobs[${i}].`) };
+    });
     const { receipts } = await withReceipts(() => this.#with(queue, (q) => q.addBulk(entries)));
     this.#tell(receipts);
     return receipts;
@@ -129,6 +131,13 @@ class BullmqClient implements Client {
 
   async job(queue: string, id: string): Promise<JobView | undefined> {
     assertQueueName(queue);
+    if (typeof id !== 'string' || id === '') {
+      throw new InvalidInputError(
+        'id',
+        'is not a string of at least one character',
+        'Give the id.',
+      );
+    }
     return await this.#lookup.find(queue, id);
   }
 
@@ -174,7 +183,8 @@ class BullmqClient implements Client {
   ): JobsOptions {
     assertQueueName(queue);
     if (typeof name !== 'string' || name === '') {
-      throw new InvalidInputError(`${at}name`, 'is empty', 'Give the job a name.');
+      const what = name === '' ? 'is empty' : 'is not a string';
+      throw new InvalidInputError(`${at}name`, what, 'Give the job a name.');
     }
     payloadBytes(queue, data, this.#options.jobBytesMax, `${at}data`);
     checkOptions(options, `${at}options`);
@@ -192,7 +202,14 @@ class BullmqClient implements Client {
           'Split it into several flows.',
         );
       }
+      checkShape(
+        node,
+        at.slice(0, -1) || 'flow',
+        'Give { queue, name, data, options, children }.',
+        at,
+      );
       const { queue, name, data, options = {}, children } = node;
+      if (children !== undefined) checkList(children, `${at}children`);
       const opts = this.#checked(queue, name, data, options, at);
       return {
         queueName: queue,
@@ -256,33 +273,6 @@ async function jobOf(queue: OwnQueue, id: string): Promise<JobView | undefined> 
   const view = viewOf(queue.name, job, state);
   if (state !== 'waiting-children') return view;
   return withChildren(view, await job.getDependenciesCount());
-}
-
-/** What BullMQ refuses without a code or a field, refused with both. */
-function checkOptions(options: JobsOptions, at: string): void {
-  const refuse = (field: string, what: string, remedy: string): never => {
-    throw new InvalidInputError(`${at}.${field}`, what, remedy);
-  };
-  const { jobId, priority, delay, attempts } = options;
-  if (jobId !== undefined) {
-    if (typeof jobId !== 'string' || jobId === '') {
-      refuse('jobId', 'is not a string of at least one character', 'Leave it out for a new id.');
-    }
-    if (/^-?\d+$/.test(jobId)) {
-      refuse('jobId', 'is a whole number: those are the ids that BullMQ gives', 'Add a letter.');
-    }
-    if (jobId.includes(':')) {
-      refuse('jobId', 'contains ":", which BullMQ uses between parts of a key', 'Use "-" instead.');
-    }
-  }
-  const whole = (field: string, value: unknown, min: number, max: number): void => {
-    if (value === undefined) return;
-    if (Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max) return;
-    refuse(field, `is not a whole number from ${min} to ${max}`, 'Correct it or leave it out.');
-  };
-  whole('priority', priority, 0, PRIORITY_MAX);
-  whole('delay', delay, 0, Number.MAX_SAFE_INTEGER);
-  whole('attempts', attempts, 0, Number.MAX_SAFE_INTEGER);
 }
 
 /** BullMQ throws a bare Error for options that do not fit together. */

@@ -1,0 +1,49 @@
+/** What a caller without a compiler gets wrong is named, in calm weather and in an outage alike. */
+import pino from 'pino';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { createClient } from '../../src/create-client.ts';
+import type { Client } from '../../src/queue/client.ts';
+
+const log = pino({ level: 'silent' });
+const nobody = 'redis://127.0.0.1:1';
+/** As JavaScript sees it. */
+// biome-ignore lint/suspicious/noExplicitAny: wrong types are what is tried here.
+let client: any;
+
+beforeAll(async () => {
+  client = await createClient({ redis: nobody, journal: 'memory', log });
+});
+
+afterAll(() => (client as Client).close());
+
+const wrong: [string, () => Promise<unknown>][] = [
+  ['queue', () => client.enqueue(undefined, 'n', 1)],
+  ['queue', () => client.enqueue(7, 'n', 1)],
+  ['name', () => client.enqueue('q', 7, 1)],
+  ['options', () => client.enqueue('q', 'n', 1, 'delay')],
+  ['jobs', () => client.enqueueMany('q')],
+  ['jobs[0]', () => client.enqueueMany('q', [null])],
+  ['jobs[0].opts', () => client.enqueueMany('q', [{ name: 'n', data: 1, opts: { delay: 5 } }])],
+  ['flow', () => client.flow()],
+  ['children', () => client.flow({ queue: 'q', name: 'n', children: {} })],
+  ['children[0]', () => client.flow({ queue: 'q', name: 'n', children: [null] })],
+  ['opts', () => client.flow({ queue: 'q', name: 'n', data: 1, opts: { delay: 5 } })],
+  ['queueName', () => client.flow({ queueName: 'q', name: 'n', data: 1 })],
+  ['id', () => client.job('q')],
+];
+
+it.each(wrong)('names %s', async (field, call) => {
+  await expect(call()).rejects.toMatchObject({ code: 'HOLDFAST_INPUT_INVALID', field });
+});
+
+it('refuses in an outage what Redis would refuse, also of what comes through a Queue', async () => {
+  const options = { deduplication: { id: 'a', ttl: '5s' } };
+  const refusal = { code: 'HOLDFAST_INPUT_INVALID' };
+  await expect(client.enqueue('q', 'n', 1, options)).rejects.toMatchObject(refusal);
+  const queue = client.queue('q');
+  await expect(queue.add('n', 1, options)).rejects.toMatchObject(refusal);
+  await expect(queue.add('n', () => 1)).rejects.toMatchObject(refusal);
+  await expect(queue.addBulk([{ name: 'n', data: 1, opts: options }])).rejects.toMatchObject(
+    refusal,
+  );
+});
