@@ -295,6 +295,18 @@ export class InvalidInputError extends HoldfastError {
   }
 }
 
+/** The client was asked something after its `close()`. */
+export class ClientClosedError extends HoldfastError {
+  constructor(operation: string) {
+    super(
+      'HOLDFAST_CLIENT_CLOSED',
+      `The client is closed: ${operation} was not done.`,
+      'Ask before close(), or create another client.',
+      { data: { operation } },
+    );
+  }
+}
+
 /** No handler of this service consumes the queue, so a job in it would wait unseen. */
 export class UnknownQueueError extends HoldfastError {
   constructor(queue: string, known: readonly string[], nearest: string | undefined) {

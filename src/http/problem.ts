@@ -61,6 +61,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   HOLDFAST_IDEMPOTENCY_KEY_REUSED: { status: 422, title: 'Key was used for another request' },
   HOLDFAST_RATE_LIMITED: { status: 429, title: 'Too often' },
   HOLDFAST_SERVICE_BUSY: { status: 503, title: 'Not now', retryAfter: true },
+  HOLDFAST_CLIENT_CLOSED: { status: 503, title: 'Stopping', retryAfter: true },
   HOLDFAST_REDIS_UNAVAILABLE: { status: 503, title: 'Redis is away', retryAfter: true },
   HOLDFAST_JOURNAL_UNUSABLE: { status: 503, title: 'Journal unusable', retryAfter: true },
   HOLDFAST_OUTCOME_UNKNOWN: { status: 504, title: 'Outcome unknown', retryAfter: true },

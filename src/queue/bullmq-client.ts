@@ -14,7 +14,7 @@ import {
   type Telemetry,
 } from 'bullmq';
 import type { Logger } from 'pino';
-import { HoldfastError, InvalidInputError } from '../errors.ts';
+import { ClientClosedError, HoldfastError, InvalidInputError } from '../errors.ts';
 import { systemClock } from '../time.ts';
 import { withReceipts } from './accepting-backend.ts';
 import { checkList, checkShape } from './caller-input.ts';
@@ -63,6 +63,8 @@ class BullmqClient implements Client {
   readonly #readers: OpenQueues;
   readonly #lookup: JobLookup;
   #flows: FlowProducer<RedisQueueBackend> | undefined;
+  /** Nothing is asked of Redis any more. What is added until the journal closes is kept there. */
+  #isClosed = false;
 
   constructor(options: BullmqClientOptions) {
     this.#options = options;
@@ -126,6 +128,7 @@ class BullmqClient implements Client {
 
   queue(name: string): Queue {
     assertQueueName(name);
+    if (this.#isClosed) throw new ClientClosedError('opening a queue');
     return this.#queues.keep(name) as unknown as Queue;
   }
 
@@ -138,6 +141,7 @@ class BullmqClient implements Client {
         'Give the id.',
       );
     }
+    if (this.#isClosed) throw new ClientClosedError('looking for a job');
     return await this.#lookup.find(queue, id);
   }
 
@@ -152,10 +156,12 @@ class BullmqClient implements Client {
 
   async counts(queue: string): Promise<Record<string, number>> {
     assertQueueName(queue);
+    if (this.#isClosed) throw new ClientClosedError('counting jobs');
     return await this.#reading(queue, (q) => q.getJobCounts());
   }
 
   async close(): Promise<Left> {
+    this.#isClosed = true;
     const parts: { close(): Promise<unknown> }[] = [this.#queues, this.#readers].flatMap((open) =>
       open.takeAll(),
     );

@@ -28,3 +28,12 @@ it('counts at its close what was accepted up to then', async () => {
   await last;
   expect(left.jobs).toBe(2);
 });
+
+it('says that it is closed, at once, and not that Redis is away', async () => {
+  const client = await createClient({ redis: nobody, journal: 'memory', log });
+  await client.close();
+  const refusal = { code: 'HOLDFAST_CLIENT_CLOSED' };
+  await expect(client.counts('q')).rejects.toMatchObject(refusal);
+  await expect(client.job('q', 'x')).rejects.toMatchObject(refusal);
+  expect(() => client.queue('q')).toThrow(expect.objectContaining(refusal));
+});
