@@ -12,6 +12,7 @@ import type { Generation } from './generation.ts';
 import { Intake } from './intake.ts';
 import type { Islands } from './island.ts';
 import type { QueueLedger } from './ledger.ts';
+import { ReplayNotes } from './replay-notes.ts';
 import { Replayer } from './replayer.ts';
 import type { TargetCore } from './target-core.ts';
 
@@ -37,6 +38,7 @@ export class Producing {
   readonly #options: ProducingOptions;
   readonly #intake: Intake;
   readonly #replayer: Replayer;
+  readonly #notes: ReplayNotes;
 
   constructor(options: ProducingOptions) {
     this.#options = options;
@@ -56,6 +58,9 @@ export class Producing {
         );
       },
     };
+    this.#notes = new ReplayNotes(core.clock, (jobs) =>
+      log.info({ event: 'journal.replayed', jobs }, `${jobs} jobs from the journal are in Redis`),
+    );
     this.#replayer = new Replayer(
       {
         ...shared,
@@ -65,10 +70,7 @@ export class Producing {
         onChange: () => this.#intake.changed(),
         onClear: (count) => {
           options.onReplayed(count);
-          log.info(
-            { event: 'journal.replayed', jobs: count },
-            `${count} jobs from the journal are in Redis`,
-          );
+          this.#notes.replayed(count);
         },
       },
       journal,
@@ -111,6 +113,7 @@ export class Producing {
   /** The breaker closed. `isSameDataset`: nothing that was acknowledged can have been lost. */
   async admitted(generation: Generation, isSameDataset: boolean): Promise<void> {
     if (!isSameDataset) this.#replayer.rewind();
+    this.#notes.outageOver();
     await this.#intake.recovered(generation);
     this.#replayer.recovered(generation);
   }
@@ -152,6 +155,7 @@ export class Producing {
   async stop(): Promise<void> {
     this.#intake.stop();
     await this.#replayer.stop();
+    this.#notes.stop();
   }
 
   readonly #toldFull = new WeakSet<QueueLedger>();

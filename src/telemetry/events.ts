@@ -78,7 +78,7 @@ export const events: Readonly<Record<string, EventEntry>> = {
   'breaker.released': { level: 'info', says: 'an operator lets it back', fields: [] },
   'journal.replayed': {
     level: 'info',
-    says: 'all accepted jobs of the journal are in Redis',
+    says: 'all accepted jobs of the journal are in Redis; at most once a minute while Redis is slow',
     fields: ['jobs'],
   },
   'journal.adopted': {
