@@ -81,6 +81,7 @@ const optionsSchema = z.strictObject({
       ttl: delayMs.optional(),
       extend: z.boolean().optional(),
       replace: z.boolean().optional(),
+      reschedule: z.boolean().optional(),
       keepLastIfActive: z.boolean().optional(),
     })
     .optional(),
@@ -152,8 +153,24 @@ export function readJob(queue: string, job: unknown, at: string, bytesMax: numbe
   if (!parsed.success) throw firstIssue(parsed.error, at);
   const { name, data, options } = parsed.data;
   payloadBytes(queue, data, bytesMax, join(at, 'data'));
+  const infinite = infiniteIn(data);
+  if (infinite !== undefined) {
+    const field = join(join(at, 'data'), infinite);
+    throw new InvalidInputError(field, 'is too large for a number', 'Send it as a string.');
+  }
   // BullMQ's own command lines and dashboards show the name: without one, the queue's stands in.
   return { name: name ?? queue, data, options: (options ?? {}) as JobsOptions };
+}
+
+/** Where such a number stands below `value`: JavaScript reads 1e999 as infinite, and writes that as null. */
+function infiniteIn(value: unknown): string | undefined {
+  if (typeof value === 'number') return Number.isFinite(value) ? undefined : '';
+  if (typeof value !== 'object' || value === null) return undefined;
+  for (const [key, part] of Object.entries(value)) {
+    const below = infiniteIn(part);
+    if (below !== undefined) return join(Array.isArray(value) ? `[${key}]` : key, below);
+  }
+  return undefined;
 }
 
 /** The job id that a key stands for: the same key and queue give the same id, from any replica. */

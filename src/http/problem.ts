@@ -143,7 +143,8 @@ export function toProblem(error: unknown, path: string, body: BodySize): Problem
     );
   }
   if (typeof fault.statusCode === 'number' && fault.statusCode >= 400 && fault.statusCode < 500) {
-    const what = typeof fault.message === 'string' ? fault.message : 'The request was refused.';
+    const said = typeof fault.message === 'string' ? fault.message : 'The request was refused';
+    const what = said.endsWith('.') ? said : `${said}.`;
     return answer(fault.statusCode, 'HOLDFAST_INPUT_INVALID', what, 'Correct the request.', path);
   }
   return {

@@ -20,6 +20,7 @@ import { registerHeaders } from './headers.ts';
 import { registerHealth } from './health.ts';
 import { registerIsolation } from './isolation.ts';
 import { registerJobs } from './jobs.ts';
+import { registerJsonBody } from './json-body.ts';
 import { type Limits, registerLimits } from './limits.ts';
 import { listenError } from './listen-error.ts';
 import { registerLogin, sendToForm, wantsForm } from './login.ts';
@@ -187,8 +188,6 @@ function build(
     forceCloseConnections: 'idle',
     // Our own hook answers with a problem document.
     return503OnClosing: false,
-    onProtoPoisoning: 'error',
-    onConstructorPoisoning: 'error',
     routerOptions: { maxParamLength: PARAM_CHARS_MAX },
     frameworkErrors: (error, request, reply) => {
       const { problem } = toProblem(error, request.url.split('?', 1)[0]!, bodyOf(request));
@@ -213,6 +212,7 @@ function build(
   });
   // A form of another page can post text/plain without asking first; only JSON is taken.
   app.removeContentTypeParser('text/plain');
+  registerJsonBody(app);
 
   registerHeaders(app, isTls(config.http.publicUrl));
   const isProbe = (request: FastifyRequest): boolean => needOfRequest(request) === 'probe';

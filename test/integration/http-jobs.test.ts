@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { Worker } from 'bullmq';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { JournalFullError, RedisUnavailableError } from '../../src/errors.ts';
@@ -153,6 +154,26 @@ describe('adding a job', () => {
     expect(answer.status).toBe(status);
     expect(answer.body).toMatchObject({ code: 'HOLDFAST_INPUT_INVALID', status });
     expect(answer.body.remedy).not.toBe('');
+  });
+
+  it('refuses bytes that are no UTF-8, and a packed body, instead of storing something else', async () => {
+    const send = async (body: Uint8Array<ArrayBuffer>, headers = {}) => {
+      const type = { 'content-type': 'application/json' };
+      const init = { method: 'POST', headers: { ...type, ...headers }, body };
+      const response = await fetch(jobs(), init);
+      return { status: response.status, body: await json(response) };
+    };
+    const latin1 = Uint8Array.from([...Buffer.from('{"data":"Gr'), 0xfc, ...Buffer.from('n"}')]);
+    const refused = await send(latin1);
+    expect(refused).toMatchObject({
+      status: 400,
+      body: { detail: expect.stringMatching(/UTF-8/) },
+    });
+    const packed = await send(Uint8Array.from(gzipSync('{"data":1}')), {
+      'content-encoding': 'gzip',
+    });
+    expect(packed).toMatchObject({ status: 415, body: { detail: expect.stringMatching(/gzip/) } });
+    expect((await send(Uint8Array.from(Buffer.from('{"data":"Grün"}')))).status).toBe(202);
   });
 
   it('names a key that would poison objects', async () => {

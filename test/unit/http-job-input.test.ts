@@ -45,9 +45,17 @@ describe('a job that a producer sends', () => {
       lifo: true,
       removeOnComplete: { age: 10, count: 5 },
       removeOnFail: true,
-      deduplication: { id: 'x', ttl: 10 },
+      deduplication: { id: 'x', ttl: 10, reschedule: true },
     };
     expect(readBody('faq', { data: 1, options }, BYTES_MAX).jobs[0]!.options).toEqual(options);
+  });
+
+  it('may have no number that is too large for one: it would be stored as null', () => {
+    const data = JSON.parse('{"sizes":[1,{"of":-1e999}]}');
+    expect(refusalOf({ data }).data.field).toBe('data.sizes[1].of');
+    expect(refusalOf({ jobs: [{ data: 1 }, { data: Number.POSITIVE_INFINITY }] }).data.field).toBe(
+      'jobs[1].data',
+    );
   });
 
   it.each([
