@@ -5,6 +5,7 @@
 import { HoldfastError, OutcomeUnknownError } from '../errors.ts';
 import { BATCH_JOBS_MAX, type JobInput } from '../http/job-input.ts';
 import { EXIT } from './exit-codes.ts';
+import { Interruption } from './interruption.ts';
 import type { JobSource, SourceValue } from './job-source.ts';
 import { ShareProgress } from './progress.ts';
 import type { Route } from './route.ts';
@@ -46,30 +47,39 @@ export async function enqueueMany(
     progress.show(progressText(count, performance.now() - began), input.fractionRead());
   };
 
+  const keptSoFar = () =>
+    `${count} jobs are kept, up to line ${keptUpToLine} of ${input.name}; nothing after it. Go on with: tail -n +${keptUpToLine + 1}`;
+  using interruption = new Interruption(() => {
+    progress.clear();
+    note(keptSoFar());
+  });
+
   try {
     for await (const value of input.values) {
       const job = jobOf(value);
       const bytes = Buffer.byteLength(JSON.stringify(job.data));
-      if (batch.length === BATCH_JOBS_MAX || batchBytes + bytes > BATCH_BYTES_MAX) await send();
+      if (batch.length === BATCH_JOBS_MAX || batchBytes + bytes > BATCH_BYTES_MAX) {
+        await interruption.step(send);
+      }
       batch.push(job);
       batchBytes += bytes;
       lastLine = value.line;
     }
-    await send();
+    await interruption.step(send);
   } catch (error) {
     progress.clear();
     if (error instanceof HoldfastError) await keepGoodLines(send, error);
     note(
       error instanceof OutcomeUnknownError
         ? `${count} jobs are kept, up to line ${keptUpToLine} of ${input.name}; whether those of lines ${keptUpToLine + 1} to ${lastLine} are is not known.`
-        : `${count} jobs are kept, up to line ${keptUpToLine} of ${input.name}; nothing after it. Go on with: tail -n +${keptUpToLine + 1}`,
+        : keptSoFar(),
     );
     throw error;
   }
   progress.clear();
   const seconds = (performance.now() - began) / 1000;
   const journaled =
-    inJournal > 0 ? `, ${inJournal} of them in the journal while Redis is away` : '';
+    inJournal > 0 ? `, ${inJournal} of them in its journal: Redis is away or slow` : '';
   note(`${count} jobs are kept by ${route.name}${journaled} (${seconds.toFixed(1)} s).`);
   return EXIT.done;
 }

@@ -143,7 +143,7 @@ async function settle(
   options: EnqueueOptions,
 ): Promise<number> {
   const { id, stored } = accepted;
-  const where = stored === 'journal' ? "the service's journal, Redis is away" : 'Redis';
+  const where = stored === 'journal' ? "the service's journal, Redis is away or slow" : 'Redis';
   note(`Job ${id} is kept in ${where} (${route.name}).`);
   if (!options.wait) {
     print(options.json ? JSON.stringify({ id, queue, stored }) : id);

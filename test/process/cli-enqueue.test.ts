@@ -182,6 +182,20 @@ describe('holdfast enqueue of many', () => {
     expect((await service.client.counts('webhook')).waiting).toBe(before + 5000);
   });
 
+  it('tells at Ctrl-C how far it came, so that the rest can be added without a second time', async () => {
+    const lines = Array.from({ length: 20_000 }, (_, i) => JSON.stringify({ i })).join('\n');
+    const command = startCommand(['enqueue', 'webhook', '-'], near, lines);
+    await command.printed();
+    command.signal('SIGINT');
+    const { code, stdout, stderr } = await command.result;
+    expect(code, stderr).toBe(130);
+    const ids = stdout.trim().split('\n');
+    expect(ids.length).toBeLessThan(20_000);
+    expect(stderr).toContain(`${ids.length} jobs are kept, up to line ${ids.length} of `);
+    expect(stderr).toContain(`tail -n +${ids.length + 1}`);
+    expect(await dataOf('webhook', ids.at(-1)!)).toEqual({ i: ids.length - 1 });
+  });
+
   it('keeps what stands before a bad line and says where to go on', async () => {
     const before = (await service.client.counts('webhook')).waiting ?? 0;
     const path = join(folder, 'bad.ndjson');

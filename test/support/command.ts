@@ -17,6 +17,9 @@ export interface RunningCommand {
   result: Promise<CommandResult>;
   /** Resolves once stderr matches. */
   said(pattern: RegExp): Promise<void>;
+  /** Resolves once anything was printed. */
+  printed(): Promise<unknown>;
+  signal(name: NodeJS.Signals): void;
   /** As `| head` does when it has seen enough. */
   closeStdout(): void;
 }
@@ -58,6 +61,8 @@ export function startCommand(
       void result.then((end) => reject(new Error(`ended without ${pattern}: ${end.stderr}`)));
       return promise.finally(() => waiting.delete(look));
     },
+    printed: () => once(child.stdout, 'data'),
+    signal: (name) => child.kill(name),
     closeStdout: () => child.stdout.destroy(),
   };
 }
