@@ -10,8 +10,6 @@ import {
   claimArgs,
   claimedArgs,
   claimedName,
-  fenceArgs,
-  isFenced,
   keyCount,
   type NumberArgs,
   numberedArgs,
@@ -181,7 +179,11 @@ interface Entry {
   jobId: string;
 }
 
-/** In one transaction under one number: all of it acts, or nothing. */
+/**
+ * In one transaction under one number: all of it acts, or nothing. The number is asked for by each script
+ * and moved by the last: a copy that comes late finds it moved with its first script, not only with those
+ * behind it.
+ */
 async function sendTogether(
   core: TargetCore,
   generation: Generation,
@@ -190,21 +192,10 @@ async function sendTogether(
   number: NumberArgs,
   isAgain: boolean,
 ): Promise<unknown> {
-  for (const { prefix, queueName } of entries) {
-    const ledger = core.ledger(prefix, queueName);
-    if (ledger.readyIn !== generation) await core.ready(ledger, generation);
-  }
   const multi = generation.client.multi() as Transaction;
   for (const [i, { script, args }] of calls.entries()) {
-    if (i < entries.length) {
-      const own = i === 0 ? number : { ...number, before: number.number };
-      queueScript(multi, numberedName(script)!, numberedArgs(script, args, own));
-    } else {
-      const root = rootOf(core, entries);
-      const fence = root.fence(core.processId, generation.serverNow() + core.fenceMs());
-      const sent = isFenced(script) ? fenceArgs(script, args, fence) : args;
-      queueScript(multi, script, sent);
-    }
+    const own = i === calls.length - 1 ? number : { ...number, number: number.before };
+    queueScript(multi, numberedName(script)!, numberedArgs(script, args, own));
   }
   if (isAgain) {
     for (const { prefix, queueName, jobId } of entries) {
@@ -212,11 +203,7 @@ async function sendTogether(
     }
   }
   const replies = await multi.exec();
-  // The first that failed says why; those behind it did nothing then.
+  // The first that failed says why.
   for (const [error] of replies) if (error) throw error;
   return replies[0]![1];
-}
-
-function rootOf(core: TargetCore, entries: readonly Entry[]): QueueLedger {
-  return core.ledger(entries[0]!.prefix, entries[0]!.queueName);
 }

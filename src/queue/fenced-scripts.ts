@@ -46,12 +46,15 @@ const READ_ONLY: ReadonlySet<string> = new Set([
   'paginate',
 ]);
 
-/** Scripts that add a job: for a Holdfast client they also run with a number. */
+/** Scripts that add a job, and what ends a flow's transaction: for a Holdfast client they also run with a number. */
 const NUMBERED: ReadonlyMap<string, string> = new Map(
-  ['addDelayedJob', 'addParentJob', 'addPrioritizedJob', 'addStandardJob'].map((name) => [
-    name,
-    `numbered:${name}`,
-  ]),
+  [
+    'addDelayedJob',
+    'addParentJob',
+    'addPrioritizedJob',
+    'addStandardJob',
+    'releaseParentIfNoPendingDependencies',
+  ].map((name) => [name, `numbered:${name}`]),
 );
 
 const keyCounts: ReadonlyMap<string, number> = new Map(

@@ -8,7 +8,7 @@
  */
 import { once } from 'node:events';
 import { createServer, type Server, Socket } from 'node:net';
-import { Tripwire } from './tripwire.ts';
+import { RequestWire, type TripsWhen, Tripwire } from './tripwire.ts';
 
 export interface BlackHole {
   /** Swallow the connections that exist now (default true). */
@@ -25,6 +25,8 @@ export interface ProxiedConnection {
   recentRequests(): string;
   /** Swallows both directions of this connection only. */
   blackHole(options?: { forever?: boolean }): void;
+  /** As the proxy's own, of this connection only. */
+  dropReplies(options?: { forever?: boolean }): void;
   /** RST to the client and to the server. */
   reset(): void;
 }
@@ -64,7 +66,7 @@ export class TcpProxy {
   #replies: Flow = 'pass';
   #latencyMs = 0;
   #jitterMs = 0;
-  #tripwire: Tripwire | undefined;
+  #wire: Tripwire | RequestWire<ProxiedConnection> | undefined;
 
   /** Use `startProxy`. */
   constructor(targetPort: number) {
@@ -128,7 +130,15 @@ export class TcpProxy {
    * that was sent after them passes. With `isWithin` half of what follows passes first.
    */
   afterCommands(commands: number, isWithin: boolean, act: () => void): void {
-    this.#tripwire = new Tripwire(commands, isWithin, act);
+    this.#wire = new Tripwire(commands, isWithin, act);
+  }
+
+  /**
+   * Acts when the next request with this text in it comes along: `before` any byte of it passes, or when it
+   * has `passed`, before any answer to it.
+   */
+  onRequest(text: string, when: TripsWhen, act: (connection: ProxiedConnection) => void): void {
+    this.#wire = new RequestWire(text, when, act);
   }
 
   /** All is well again: held bytes arrive, new connections pass. */
@@ -168,7 +178,7 @@ export class TcpProxy {
       delayMs: () =>
         Math.max(0, this.#latencyMs / 2 + (Math.random() - 0.5) * (this.#jitterMs / 2)),
       ended: () => this.#pairs.delete(pair),
-      onRequests: (chunk) => this.#tripwire?.onRequests(pair, chunk) ?? { passes: chunk },
+      onRequests: (chunk) => this.#wire?.onRequests(pair, chunk) ?? { passes: chunk },
     });
     this.#pairs.add(pair);
     pair.flow(this.#requests, this.#replies);
@@ -218,6 +228,10 @@ class Pair implements ProxiedConnection {
   blackHole(options: { forever?: boolean } = {}): void {
     const flow = options.forever ? 'dead' : 'hold';
     this.flow(flow, flow);
+  }
+
+  dropReplies(options: { forever?: boolean } = {}): void {
+    this.flow('pass', options.forever ? 'dead' : 'hold');
   }
 
   reset(): void {

@@ -1,7 +1,7 @@
 /**
- * A wire across a proxy's requests: when so many commands have passed it, on all connections together,
- * something happens. Exact to the byte, so that a fault can strike between any two commands, or within
- * one.
+ * Wires across a proxy's requests: when so many commands have passed, on all connections together, or when
+ * a certain one comes, something happens. Exact to the byte, so that a fault can strike between any two
+ * commands, or within one.
  */
 
 /** Finds the ends of commands in the bytes that a client sends. */
@@ -57,5 +57,29 @@ export class Tripwire {
     this.#isTripped = true;
     const half = this.#isWithin ? Math.ceil((chunk.length - at) / 2) : 0;
     return { passes: chunk.subarray(0, at + half), act: this.#act };
+  }
+}
+
+/** Whether a wire acts before the request passes that trips it, or when it has, before any answer. */
+export type TripsWhen = 'before' | 'passed';
+
+/** Trips once, at the first request with a text in it. The rest of one that is in pieces passes. */
+export class RequestWire<Connection extends object> {
+  readonly #text: string;
+  readonly #when: TripsWhen;
+  readonly #act: (connection: Connection) => void;
+  #isTripped = false;
+
+  constructor(text: string, when: TripsWhen, act: (connection: Connection) => void) {
+    this.#text = text;
+    this.#when = when;
+    this.#act = act;
+  }
+
+  onRequests(connection: Connection, chunk: Buffer): { passes: Buffer; act?: () => void } {
+    if (this.#isTripped || !chunk.includes(this.#text)) return { passes: chunk };
+    this.#isTripped = true;
+    const passes = this.#when === 'before' ? chunk.subarray(0, 0) : chunk;
+    return { passes, act: () => this.#act(connection) };
   }
 }

@@ -41,8 +41,8 @@ const NUMBER_RENEWED_EVERY = 1000;
  * place in the series or not at all.
  *
  *   KEYS[last]    the series' key
- *   ARGV[last-1]  the number before; ARGV[last]: this number. Both the same: a further script of one
- *                 transaction, which acts if the first one did
+ *   ARGV[last-1]  the number before; ARGV[last]: this number. Both the same: one of a transaction
+ *                 before its last script, which moves the number for all of them
  */
 export const NUMBERED_PRELUDE = `do
   local n, k = #ARGV, #KEYS
