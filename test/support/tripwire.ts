@@ -63,11 +63,13 @@ export class Tripwire {
 /** Whether a wire acts before the request passes that trips it, or when it has, before any answer. */
 export type TripsWhen = 'before' | 'passed';
 
-/** Trips once, at the first request with a text in it. The rest of one that is in pieces passes. */
+/** Trips once, at the first request with a text in it. The rest of one that comes in pieces passes. */
 export class RequestWire<Connection extends object> {
   readonly #text: string;
   readonly #when: TripsWhen;
   readonly #act: (connection: Connection) => void;
+  /** The ends of what passed, in which the text may have begun. */
+  readonly #ends = new WeakMap<Connection, Buffer>();
   #isTripped = false;
 
   constructor(text: string, when: TripsWhen, act: (connection: Connection) => void) {
@@ -77,7 +79,10 @@ export class RequestWire<Connection extends object> {
   }
 
   onRequests(connection: Connection, chunk: Buffer): { passes: Buffer; act?: () => void } {
-    if (this.#isTripped || !chunk.includes(this.#text)) return { passes: chunk };
+    if (this.#isTripped) return { passes: chunk };
+    const seen = Buffer.concat([this.#ends.get(connection) ?? Buffer.alloc(0), chunk]);
+    this.#ends.set(connection, seen.subarray(-this.#text.length));
+    if (!seen.includes(this.#text)) return { passes: chunk };
     this.#isTripped = true;
     const passes = this.#when === 'before' ? chunk.subarray(0, 0) : chunk;
     return { passes, act: () => this.#act(connection) };

@@ -7,59 +7,63 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type JobsOptions, Queue, Worker } from 'bullmq';
-import pino from 'pino';
-import { createClient } from '../../../src/create-client.ts';
+import { type Job, Queue, Worker } from 'bullmq';
 import { journalStatus } from '../../../src/journal/inspect.ts';
-import type { Accepted, Client } from '../../../src/queue/client.ts';
 import { systemClock } from '../../../src/time.ts';
 import { startProxy, type TcpProxy } from '../../support/proxy.ts';
 import { type RedisServer, startRedis } from '../../support/redis-server.ts';
 import { startTarget, type TestTarget } from '../../support/target.ts';
+import { OnceProducer } from './once-producer.ts';
+import { QUEUE } from './once-ways.ts';
 import { until } from './until.ts';
 
-export const QUEUE = 'q';
+/** A worker of BullMQ's, or one over Holdfast's backend. */
 export type Consumer = 'plain' | 'holdfast';
 
 /** Between two jobs of the stream that goes on through everything, ms. */
 const PACE_MS = 10;
-const PATIENCE_MS = 20_000;
-/** Quick to see a fault, and with a rollback window that a test can wait for. */
-const PRODUCER = { PULSE_INTERVAL: '150ms', PULSE_TIMEOUT: '600ms', ROLLBACK_WINDOW: '1s' };
+const PATIENCE_MS = 30_000;
+const PULSE_MS = 150;
+
+export interface Run {
+  id: string;
+  mark: string;
+}
 
 export class OnceWorld {
   readonly server: RedisServer;
   readonly door: TcpProxy;
-  readonly client: Client;
   readonly admin: Queue;
-  /** Ids as they ran. */
-  readonly runs: string[] = [];
-  /** Ids of which each has to run once. */
+  readonly runs: Run[] = [];
+  /** Ids that were acknowledged, each of which has to run once. */
   readonly owed: string[] = [];
-  /** Ids of the stream, in the order in which they were enqueued. */
-  readonly stream: string[] = [];
-  readonly #folder: string;
+  /** Ids of jobs that run in this order; none where one was not acknowledged. */
+  readonly #stream: (string | undefined)[] = [];
+  producer: OnceProducer;
+  readonly #settings: Readonly<Record<string, string>> | undefined;
+  readonly #folder = mkdtempSync(join(tmpdir(), 'holdfast-once-'));
   readonly #target: TestTarget | undefined;
   readonly #worker: Worker;
-  #isStreaming = true;
+  #isStreaming = false;
   #streaming: Promise<void> = Promise.resolve();
+  /** Acknowledgements that are still to come. */
+  readonly #open = new Set<Promise<unknown>>();
 
   private constructor(
     server: RedisServer,
     door: TcpProxy,
-    client: Client,
-    folder: string,
     target: TestTarget | undefined,
+    settings: Readonly<Record<string, string>> | undefined,
   ) {
     this.server = server;
     this.door = door;
-    this.client = client;
-    this.#folder = folder;
     this.#target = target;
+    this.#settings = settings;
+    this.producer = this.#newProducer();
     this.admin = new Queue(QUEUE, { connection: { url: server.url } });
     this.admin.on('error', () => undefined);
-    const run = async ({ id }: { id?: string | undefined }): Promise<void> => {
-      this.runs.push(id!);
+    const run = async ({ id, data }: Job): Promise<void> => {
+      this.runs.push({ id: id!, mark: data.mark });
     };
     // One at a time: the order of runs is the order in Redis.
     this.#worker = target
@@ -68,71 +72,125 @@ export class OnceWorld {
     this.#worker.on('error', () => undefined);
   }
 
-  static async start(consumer: Consumer, enqueueTimeout = 2000): Promise<OnceWorld> {
+  /** @param settings further ones of the producer */
+  static async start(
+    consumer: Consumer,
+    settings?: Readonly<Record<string, string>>,
+  ): Promise<OnceWorld> {
     const server = await startRedis({ aof: 'always' });
     const door = await startProxy(server.port);
-    const folder = mkdtempSync(join(tmpdir(), 'holdfast-once-'));
-    const client = await createClient({
-      redis: door.url,
-      journal: folder,
-      enqueueTimeout,
-      settings: PRODUCER,
-      log: pino({ level: process.env.TEST_LOG ?? 'silent' }),
-    });
-    const target =
-      consumer === 'plain'
-        ? undefined
-        : await startTarget(server.url, { resilience: { pulseIntervalMs: 150 } });
-    return new OnceWorld(server, door, client, folder, target);
+    const resilience = { pulseIntervalMs: PULSE_MS };
+    const target = consumer === 'plain' ? undefined : await startTarget(server.url, { resilience });
+    return new OnceWorld(server, door, target, settings);
+  }
+
+  #newProducer(): OnceProducer {
+    const { url } = this.door;
+    return new OnceProducer({ redis: url, journal: this.#folder, settings: this.#settings });
+  }
+
+  /** Resolves with the ids when it is acknowledged; they are owed from then on. */
+  async enqueue(way: string, mark: string, removes: boolean): Promise<string[]> {
+    const answer = this.producer.enqueue(way, mark, removes ? { removeOnComplete: true } : {});
+    this.#open.add(answer);
+    const ids = await answer;
+    this.#open.delete(answer);
+    this.owed.push(...ids);
+    return ids;
   }
 
   /** Jobs one after the other from now on, without a pause for faults. */
   beginStream(): void {
-    this.#streaming = this.#stream();
+    this.#isStreaming = true;
+    this.#streaming = this.#streamOn();
   }
 
-  async #stream(): Promise<void> {
-    const calls: Promise<Accepted>[] = [];
-    while (this.#isStreaming) {
-      const id = `stream-${this.stream.length}`;
-      this.stream.push(id);
-      // Every other one leaves nothing behind that a second add of it could meet.
-      const options = { jobId: id, removeOnComplete: this.stream.length % 2 === 0 };
-      calls.push(this.client.enqueue(QUEUE, 'stream', {}, options));
+  async #streamOn(): Promise<void> {
+    for (let n = 0; this.#isStreaming; n += 1) {
+      this.inStream(`stream ${n}`, n % 2 === 0);
       await sleep(PACE_MS);
     }
-    await Promise.all(calls);
+  }
+
+  inStream(mark: string, removes: boolean): void {
+    // Its place is that of the call, whenever it is acknowledged.
+    const place = this.#stream.push(undefined) - 1;
+    void this.enqueue('plain', mark, removes).then(([id]) => {
+      this.#stream[place] = id;
+    });
+  }
+
+  /** The producer dies and its next life begins in the same folder. */
+  async restartProducer(): Promise<void> {
+    await this.producer.kill();
+    // What it had not acknowledged, it owes nobody.
+    this.#open.clear();
+    this.producer = this.#newProducer();
+  }
+
+  /** A plain worker that is cut off while it runs a job may run it twice: that is not a producer's doing. */
+  async rest(): Promise<void> {
+    if (!this.#target) await this.#worker.pause();
+  }
+
+  goOn(): void {
+    if (!this.#target) this.#worker.resume();
+  }
+
+  /** Resolves when a job has run whose mark begins so. */
+  async hasRun(mark: string): Promise<void> {
+    await until(`${mark} has run`, PATIENCE_MS, () => {
+      return this.runs.some((run) => run.mark.startsWith(mark));
+    });
   }
 
   /** Resolves when each of these has run, and Redis has the end of it: removed, or kept as completed. */
   async haveRun(ids: readonly string[]): Promise<void> {
     await until(`${ids} have run`, PATIENCE_MS, async () => {
-      if (!ids.every((id) => this.runs.includes(id))) return false;
+      if (!ids.every((id) => this.runs.some((run) => run.id === id))) return false;
       const states = await Promise.all(ids.map((id) => this.admin.getJobState(id)));
       return states.every((state) => state === 'unknown' || state === 'completed');
     });
   }
 
-  /** All is well again: waits until nothing is left to be added or run anywhere, and ends the producer. */
+  /** All is well again: waits until all is acknowledged, and nothing is left to be added or run anywhere. */
   async settle(): Promise<void> {
     this.#isStreaming = false;
     await this.#streaming;
-    const owed = [...this.owed, ...this.stream];
+    await until('all is acknowledged', PATIENCE_MS, () => {
+      return this.#open.size <= this.producer.errors.length;
+    });
     await until('the journal is empty', PATIENCE_MS, () => {
       const [status] = journalStatus(this.#folder);
-      return status !== undefined && status.jobs + status.refused === 0;
+      if (status?.owner !== 'living' || status.unreadable !== undefined) return false;
+      return status.jobs + status.refused === 0;
     });
     await until('nothing waits in Redis', PATIENCE_MS, async () => {
-      if (this.runs.length < owed.length) return false;
       const { completed: _, ...open } = await this.admin.getJobCounts();
       return Object.values(open).every((count) => count === 0);
     });
   }
 
+  /** Ids for which a promise was broken. */
+  verdict(): { lost: string[]; twice: string[]; outOfOrder: string[] } {
+    const order = new Map<string, number>();
+    const twice: string[] = [];
+    for (const [place, { id }] of this.runs.entries()) {
+      if (order.has(id)) twice.push(id);
+      else order.set(id, place);
+    }
+    const lost = this.owed.filter((id) => !order.has(id));
+    const places = this.#stream.flatMap((id) =>
+      id === undefined ? [] : [{ id, at: order.get(id)! }],
+    );
+    const outOfOrder = places.filter(({ at }, i) => i > 0 && at < places[i - 1]!.at);
+    return { lost, twice, outOfOrder: outOfOrder.map(({ id }) => id) };
+  }
+
   async stop(): Promise<void> {
     this.#isStreaming = false;
-    await this.#streaming.catch(() => undefined);
-    await this.client.close();
+    this.server.thaw();
+    await this.producer.kill();
     await this.#worker.close(true);
     await this.#target?.stop(systemClock.now() + 1000);
     await this.admin.close();
@@ -141,62 +199,3 @@ export class OnceWorld {
     rmSync(this.#folder, { recursive: true, force: true });
   }
 }
-
-/** One way to enqueue. */
-export interface Way {
-  name: string;
-  /** Stands in the first bytes of the request that is to be met. */
-  text(mark: string): string;
-  /** Resolves with all that was accepted by it, those that are expected to run. */
-  enqueue(client: Client, mark: string, options: JobsOptions): Promise<string[]>;
-}
-
-const single = (name: string, more: JobsOptions & { own?: boolean }): Way => ({
-  name,
-  text: (mark) => mark,
-  async enqueue(client, mark, options) {
-    const { own, ...rest } = more;
-    const jobId = own ? { jobId: mark } : {};
-    const deduplication = rest.deduplication ? { deduplication: { id: mark } } : {};
-    const all = { ...options, ...rest, ...jobId, ...deduplication };
-    return [(await client.enqueue(QUEUE, name, { mark }, all)).id];
-  },
-});
-
-export const ways: readonly Way[] = [
-  single('plain', {}),
-  single('own id', { own: true }),
-  single('delayed', { delay: 100 }),
-  single('prioritised', { priority: 3 }),
-  single('deduplicated', { deduplication: { id: '' } }),
-  {
-    name: 'many',
-    // The one in the middle.
-    text: (mark) => `${mark}/1`,
-    async enqueue(client, mark, options) {
-      const jobs = [0, 1, 2].map((n) => ({
-        name: 'many',
-        data: { mark: `${mark}/${n}` },
-        options,
-      }));
-      return (await client.enqueueMany(QUEUE, jobs)).map(({ id }) => id);
-    },
-  },
-  {
-    name: 'flow',
-    // Nothing else of a producer's is a transaction, and its first command is the whole of its head.
-    text: () => '$5\r\nmulti\r\n',
-    async enqueue(client, mark, options) {
-      const children = [1, 2].map((n) => ({
-        queue: QUEUE,
-        name: 'child',
-        data: { mark },
-        options: { ...options, jobId: `${mark}-child-${n}` },
-      }));
-      // It stays: a child that is added again would find its parent.
-      const own = { jobId: mark };
-      await client.flow({ queue: QUEUE, name: 'flow', data: { mark }, options: own, children });
-      return [...children.map((child) => child.options.jobId), mark];
-    },
-  },
-];
