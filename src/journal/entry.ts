@@ -33,9 +33,10 @@ export interface OutcomeEntry {
 /**
  * What is known of an accepted job's way to Redis, kept on disk: `unsent` was never written to a
  * socket, `sent` may be in Redis already, `running` runs here from the journal (island mode),
- * `lingering` was in Redis when its process stopped, too short a time before to be safe from a rollback.
+ * `lingering` was in Redis when its process stopped, too short a time before to be safe from a rollback,
+ * `doubtful` came out of damaged files as `unsent`: what says that it was begun may be lost.
  */
-export type JobMark = 'unsent' | 'sent' | 'running' | 'lingering';
+export type JobMark = 'unsent' | 'sent' | 'running' | 'lingering' | 'doubtful';
 
 /** A job that was acknowledged and that Redis may not have yet. */
 export interface JobEntry {

@@ -41,6 +41,8 @@ const SQLITE_CORRUPT = 11;
 const SQLITE_FULL = 13;
 const SQLITE_CANTOPEN = 14;
 const SQLITE_NOTADB = 26;
+/** An extended one: the file ends before the page that is looked for. */
+const SQLITE_IOERR_SHORT_READ = 522;
 
 function resultCode(error: unknown): number | undefined {
   const code = (error as { errcode?: unknown } | null)?.errcode;
@@ -52,10 +54,11 @@ export function isBusy(error: unknown): boolean {
   return resultCode(error) === SQLITE_BUSY;
 }
 
-/** What is on disk is not what was written. */
+/** What is on disk is not what was written, or less of it. */
 export function isDamage(error: unknown): boolean {
   const code = resultCode(error);
-  return code === SQLITE_CORRUPT || code === SQLITE_NOTADB;
+  const isShort = (error as { errcode?: unknown } | null)?.errcode === SQLITE_IOERR_SHORT_READ;
+  return code === SQLITE_CORRUPT || code === SQLITE_NOTADB || isShort;
 }
 
 export function isFull(error: unknown): boolean {

@@ -5,7 +5,15 @@
  * and put that in its place. Never repairs in place, never lets a doubtful row through.
  */
 import { randomUUID } from 'node:crypto';
-import { copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { validate } from 'uuid';
@@ -15,7 +23,7 @@ import { checksum, type Row } from './entry.ts';
 import { examineDatabase, refuseNewerFormat, whileReadable } from './examine.ts';
 import { type Folder, makePrivateFile, makePrivateFolder } from './folder.ts';
 import { migrate } from './migrate.ts';
-import { collectRows } from './salvage.ts';
+import { collectRows, FoundRows } from './salvage.ts';
 import { examineLog, type LogVerdict } from './wal.ts';
 
 /** What was damaged, for the log and for a person who opens the quarantine. */
@@ -39,42 +47,65 @@ export interface Opened {
 /** @param at ms since the epoch, for the report */
 export function openDatabase(folder: Folder, at: number): Opened {
   finishRescue(folder);
-  if (!existsSync(folder.database)) {
+  if (sizeOf(folder.database) === undefined && !sizeOf(folder.wal)) {
     const fresh = `${folder.database}.new`;
     createDatabase(fresh);
     putInPlace(folder, fresh);
   }
-  // The log first: whatever opens the database rewrites the index that tells how long it was.
+  // These first: whatever opens the database rewrites the index that tells how long the log was.
+  const index = existsSync(folder.sharedMemory) ? readFileSync(folder.sharedMemory) : undefined;
   const log = examineLog(folder);
-  refuseNewerFormat(folder);
-  if (log.type === 'sound') migrate(folder);
-  const reasons = log.type === 'damaged' ? [log.what] : examineDatabase(folder);
-  const damage = reasons.length === 0 ? undefined : rescue(folder, reasons, log, at);
+  const reasons = examine(folder, log);
+  const damage = reasons.length === 0 ? undefined : rescue(folder, { reasons, log, index, at });
   return { database: new Database(folder), damage };
 }
 
-function rescue(folder: Folder, reasons: string[], log: LogVerdict, at: number): DamageReport {
+/** What is wrong; empty if nothing is. */
+function examine(folder: Folder, log: LogVerdict): string[] {
+  // SQLite removes the log of an empty database, with all that is in it: it must not open this one.
+  if (!sizeOf(folder.database)) return ['the database is empty or gone'];
+  refuseNewerFormat(folder);
+  if (log.type === 'damaged') return [log.what];
+  migrate(folder);
+  return examineDatabase(folder);
+}
+
+/** Undefined if the file is not there. */
+function sizeOf(file: string): number | undefined {
+  return statSync(file, { throwIfNoEntry: false })?.size;
+}
+
+interface Findings {
+  reasons: string[];
+  log: LogVerdict;
+  /** The index beside the log, as it was found. */
+  index: Buffer | undefined;
+  at: number;
+}
+
+function rescue(folder: Folder, { reasons, log, index, at }: Findings): DamageReport {
   const quarantine = quarantineFolder(folder, at);
   const copy = join(quarantine, 'journal.db');
   const work = join(quarantine, 'work.db');
-  for (const [from, name] of [
-    [folder.database, 'journal.db'],
-    [folder.wal, 'journal.db-wal'],
-    [folder.sharedMemory, 'journal.db-shm'],
-  ] as const) {
-    if (existsSync(from)) copyPrivately(from, join(quarantine, name));
+  if (existsSync(folder.database)) copyPrivately(folder.database, copy);
+  else makePrivateFile(copy);
+  if (existsSync(folder.wal)) copyPrivately(folder.wal, `${copy}-wal`);
+  if (index !== undefined) writePrivately(`${copy}-shm`, index);
+  const found = new FoundRows();
+  let id: string | undefined;
+  // The database with each log that may be right.
+  for (const wal of logsOf(log, `${copy}-wal`)) {
+    for (const suffix of ['-wal', '-shm']) rmSync(work + suffix, { force: true });
+    copyPrivately(copy, work);
+    if (wal !== undefined) writePrivately(`${work}-wal`, wal);
+    collectRows(work, join(quarantine, 'template.db'), found);
+    id ??= readId(work);
   }
-  copyPrivately(copy, work);
-  if (log.type === 'damaged' && log.repaired !== undefined) {
-    makePrivateFile(`${work}-wal`);
-    writeFileSync(`${work}-wal`, log.repaired);
-  } else if (existsSync(`${copy}-wal`)) {
-    copyPrivately(`${copy}-wal`, `${work}-wal`);
-  }
-  const { rows, damaged } = collectRows(work, join(quarantine, 'template.db'));
+  const rows = found.rows.map(asRescued(id ?? `lost-${randomUUID()}`));
+  const damaged = found.damaged;
   const fresh = `${folder.database}.new`;
   createDatabase(fresh);
-  fill(fresh, rows.map(withOrigin(readId(work))));
+  fill(fresh, rows);
   const report: DamageReport = { quarantine, reasons, rescued: rows.length, damaged, at };
   const reportFile = join(quarantine, 'report.json');
   makePrivateFile(reportFile);
@@ -90,26 +121,33 @@ function rescue(folder: Folder, reasons: string[], log: LogVerdict, at: number):
   return report;
 }
 
+/** The logs to be tried; undefined: none at all. */
+function logsOf(log: LogVerdict, asItIs: string): (Buffer | undefined)[] {
+  const found = existsSync(asItIs) ? readFileSync(asItIs) : undefined;
+  if (log.type === 'sound' || log.repaired === undefined) return [found];
+  return log.isRepairSure ? [log.repaired] : [found, log.repaired];
+}
+
 /**
  * A rescued journal gets a new id, as nobody knows for sure which positions of the old one were given
- * away; its entries say where they come from, so that whoever has some of them knows the others.
+ * away; its entries say where they come from, so that whoever has some of them knows the others. Nor
+ * does anybody know whether what says that a job was begun is among what is lost.
  */
-function withOrigin(id: string): (row: Row) => Row {
+function asRescued(id: string): (row: Row) => Row {
   return (row) => {
-    if (row.origin !== null) return row;
-    const rescued = { ...row, origin: `${id}/${row.position}` };
+    const mark = row.mark === 'unsent' ? 'doubtful' : row.mark;
+    const rescued = { ...row, mark, origin: row.origin ?? `${id}/${row.position}` };
     return { ...rescued, crc: checksum(rescued) };
   };
 }
 
-/** The damaged journal's id; where it cannot be read any more, one that no other journal has. */
-function readId(work: string): string {
+/** The damaged journal's id; undefined where it cannot be read any more. */
+function readId(work: string): string | undefined {
   const id = whileReadable(
     work,
     (db) => db.prepare("SELECT value FROM meta WHERE key = 'id'").get()?.value,
   );
-  const isSound = typeof id === 'string' && validate(id);
-  return isSound ? id : `lost-${randomUUID()}`;
+  return typeof id === 'string' && validate(id) ? id : undefined;
 }
 
 function rescuedFile(folder: Folder): string {
@@ -143,6 +181,11 @@ function quarantineFolder(folder: Folder, at: number): string {
 function copyPrivately(from: string, to: string): void {
   makePrivateFile(to);
   copyFileSync(from, to);
+}
+
+function writePrivately(file: string, bytes: Buffer): void {
+  makePrivateFile(file);
+  writeFileSync(file, bytes);
 }
 
 function fill(file: string, rows: readonly Row[]): void {

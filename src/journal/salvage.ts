@@ -2,34 +2,56 @@
  * Reads what can be read out of a damaged database: a working copy, never the original. Returns
  * only rows that carry the checksum of exactly what they say.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import type { DatabaseSync } from 'node:sqlite';
 import { createDatabase, PAGE_BYTES } from './database-file.ts';
 import type { Position, Row } from './entry.ts';
 import { isReadDamage, readRow, whileReadable } from './examine.ts';
 
-export interface Collected {
-  rows: Row[];
-  damaged: Position[];
+/**
+ * Marks from the first to the last that a job can have had. Of two states of one row the later counts: a job that
+ * was begun must not be begun again.
+ */
+const MARKS = ['unsent', 'doubtful', 'sent', 'lingering', 'running'];
+
+/** What was found so far, each row in its latest state. */
+export class FoundRows {
+  readonly #rows = new Map<Position, Row>();
+  readonly #damaged = new Set<Position>();
+
+  take(raw: Record<string, unknown>): void {
+    const row = readRow(raw);
+    if (row !== undefined) {
+      const other = this.#rows.get(row.position);
+      if (other === undefined || isLater(row, other)) this.#rows.set(row.position, row);
+    } else if (typeof raw.position === 'number') this.#damaged.add(raw.position);
+  }
+
+  /** In order. */
+  get rows(): Row[] {
+    return [...this.#rows.values()].sort((a, b) => a.position - b.position);
+  }
+
+  /** Positions of rows that were met in no state that is what was written. */
+  get damaged(): Position[] {
+    const lost = [...this.#damaged].filter((position) => !this.#rows.has(position));
+    return lost.sort((a, b) => a - b);
+  }
+}
+
+function isLater(row: Row, other: Row): boolean {
+  if ((row.refusal === '') !== (other.refusal === '')) return row.refusal !== '';
+  return MARKS.indexOf(row.mark) > MARKS.indexOf(other.mark);
 }
 
 /** Every row that is provably what was written, out of a database that nothing else is sure of. */
-export function collectRows(work: string, template: string): Collected {
-  const found = new Map<Position, Row>();
-  const damaged = new Set<Position>();
-  const take = (row: Record<string, unknown>) => {
-    const sound = readRow(row);
-    if (sound !== undefined) found.set(sound.position, sound);
-    else if (typeof row.position === 'number') damaged.add(row.position);
-  };
-  let reached = readAround(work, take);
-  if (reached === undefined) {
-    restoreFirstPage(work, template);
-    reached = readAround(work, take);
-  }
-  for (const position of found.keys()) damaged.delete(position);
-  const rows = [...found.values()].sort((a, b) => a.position - b.position);
-  return { rows, damaged: [...damaged].sort((a, b) => a - b) };
+export function collectRows(work: string, template: string, found: FoundRows): void {
+  const take: Take = (row) => found.take(row);
+  // SQLite removes the log of an empty database: it must not see one.
+  if (statSync(work).size === 0) restoreFirstPage(work, template);
+  if (readAround(work, take) !== undefined) return;
+  restoreFirstPage(work, template);
+  readAround(work, take);
 }
 
 type Take = (row: Record<string, unknown>) => void;

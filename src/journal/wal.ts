@@ -12,21 +12,26 @@ import type { Folder } from './folder.ts';
 const HEADER_BYTES = 32;
 const FRAME_HEADER_BYTES = 24;
 const FRAME_BYTES = FRAME_HEADER_BYTES + PAGE_BYTES;
+const INDEX_HEADER_BYTES = 48;
 const VERSION = 3_007_000;
 /** The lowest bit tells whether checksums read the words big-endian. */
 const MAGIC_LITTLE = 0x377f0682;
 const MAGIC_BIG = 0x377f0683;
 
 /**
- * A flipped bit spoils one frame's checksum, or two if it hit a checksum. More is a write that the
- * power cut short, out of order: then only what is proven counts.
+ * A flipped bit spoils one frame's checksum, or two if it hit a checksum. More may also be a write that
+ * the power cut short, out of order.
  */
-const REPAIRABLE_FRAMES_MAX = 2;
+const SURE_FRAMES_MAX = 2;
 
 export type LogVerdict =
   | { type: 'sound' }
-  /** `repaired` is the log with its checksums made to fit, for the rows to be judged one by one. */
-  | { type: 'damaged'; what: string; repaired: Buffer | undefined };
+  /**
+   * `repaired` is the log with its checksums made to fit, for the rows to be judged one by one. Where
+   * that is not sure, its trees may be torn, and what is proven has to be looked at as well.
+   */
+  | { type: 'damaged'; what: string; repaired: Buffer; isRepairSure: boolean }
+  | { type: 'damaged'; what: string; repaired: undefined };
 
 export function examineLog(folder: Folder): LogVerdict {
   const log = existsSync(folder.wal) ? readFileSync(folder.wal) : Buffer.alloc(0);
@@ -36,8 +41,8 @@ export function examineLog(folder: Folder): LogVerdict {
     const what = scan.headerIsSound
       ? `${scan.broken} of ${scan.lastCommit} pages of the write-ahead log are damaged`
       : 'the head of the write-ahead log is damaged';
-    const repaired = scan.broken <= REPAIRABLE_FRAMES_MAX ? repair(log, scan) : undefined;
-    return { type: 'damaged', what, repaired };
+    const isRepairSure = scan.broken <= SURE_FRAMES_MAX;
+    return { type: 'damaged', what, repaired: repair(log, scan), isRepairSure };
   }
   const committed = committedFrames(folder, log, scan.headerIsSound);
   if (committed > scan.lastProvenCommit) {
@@ -128,21 +133,25 @@ function repair(log: Buffer, scan: Scan): Buffer {
 function committedFrames(folder: Folder, log: Buffer, headerIsSound: boolean): number {
   if (!existsSync(folder.sharedMemory)) return 0;
   const index = readFileSync(folder.sharedMemory);
-  const INDEX_HEADER_BYTES = 48;
-  const isWhole =
-    index.length >= 2 * INDEX_HEADER_BYTES + 4 &&
-    index
-      .subarray(0, INDEX_HEADER_BYTES)
-      .equals(index.subarray(INDEX_HEADER_BYTES, 2 * INDEX_HEADER_BYTES));
-  if (!isWhole) return 0;
-  const isSameLog = headerIsSound
-    ? index.subarray(32, 40).equals(log.subarray(16, 24))
-    : log.length < HEADER_BYTES;
-  const read = (at: number) =>
-    endianness() === 'LE' ? index.readUInt32LE(at) : index.readUInt32BE(at);
-  const committed = read(16);
-  const folded = read(2 * INDEX_HEADER_BYTES);
-  return isSameLog && folded < committed ? committed : 0;
+  const isBig = endianness() === 'BE';
+  const read = (at: number) => (isBig ? index.readUInt32BE(at) : index.readUInt32LE(at));
+  // Its head is there twice, each with a checksum: one of them is enough.
+  const head = [0, INDEX_HEADER_BYTES].find(
+    (at) =>
+      index.length >= at + INDEX_HEADER_BYTES &&
+      // All zeros fit their own checksum.
+      read(at) !== 0 &&
+      sumIs(sum(index, at, at + 40, [0, 0], isBig), [read(at + 40), read(at + 44)]),
+  );
+  if (head === undefined) return 0;
+  // Of a log whose own head is spoiled nobody else tells.
+  const isSameLog =
+    !headerIsSound || index.subarray(head + 32, head + 40).equals(log.subarray(16, 24));
+  const committed = read(head + 16);
+  const foldedAt = 2 * INDEX_HEADER_BYTES;
+  const folded = index.length >= foldedAt + 4 ? read(foldedAt) : 0;
+  // Folded is what was committed: all of it, and the log may be gone.
+  return isSameLog && folded !== committed ? committed : 0;
 }
 
 function frameAt(number: number): number {
@@ -159,7 +168,11 @@ function frameSum(log: Buffer, number: number, sumBefore: number, bigEndian: boo
 }
 
 function sumFits(log: Buffer, at: number, expected: Sum): boolean {
-  return log.readUInt32BE(at) === expected[0] && log.readUInt32BE(at + 4) === expected[1];
+  return sumIs([log.readUInt32BE(at), log.readUInt32BE(at + 4)], expected);
+}
+
+function sumIs(found: Sum, expected: Sum): boolean {
+  return found[0] === expected[0] && found[1] === expected[1];
 }
 
 function sum(bytes: Buffer, from: number, to: number, start: Sum, bigEndian: boolean): Sum {

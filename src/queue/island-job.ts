@@ -62,6 +62,11 @@ export function runPlace({ key, number }: Place): Place {
   return { key: `${key}:${number}`, number: 1 };
 }
 
+/** Whether a job ran from the journal, as far as its entry tells: that of damaged files cannot rule it out. */
+export function mayHaveRunHere({ mark }: JobEntry): boolean {
+  return mark === 'running' || mark === 'doubtful';
+}
+
 /** What a handler wrote of its job, as the next attempt is to find it. */
 export function noteFields(notes: Notes | undefined): IslandFields {
   const data = notes?.data?.[keyCount('updateData')];

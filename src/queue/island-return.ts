@@ -11,7 +11,7 @@ import type { Journal } from '../journal/journal.ts';
 import { addCall } from './add-work.ts';
 import { numberedArgs, numberedName, queueScript, type Transaction } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
-import { runPlace } from './island-job.ts';
+import { mayHaveRunHere, runPlace } from './island-job.ts';
 import { type AcceptedJob, storedJob } from './job-store.ts';
 import type { HeldJob, QueueLedger } from './ledger.ts';
 import { BEGIN_KEYS } from './lua/begin.ts';
@@ -64,7 +64,7 @@ async function inBatches(
 ): Promise<void> {
   let batch: Promise<void>[] = [];
   for await (const entry of entries) {
-    if (entry.mark !== 'running') continue;
+    if (!mayHaveRunHere(entry)) continue;
     const one = bringOne(deps, generation, entry);
     // Its failure is met when the batch is awaited; reading on may fail before that.
     one.catch(() => undefined);

@@ -7,7 +7,7 @@ import type { JobEntry, Kept, Position } from '../journal/entry.ts';
 import type { Clock } from '../time.ts';
 import type { AddWork } from './add-series.ts';
 import type { Generation } from './generation.ts';
-import { runPlace } from './island-job.ts';
+import { mayHaveRunHere, runPlace } from './island-job.ts';
 import { keepAlias } from './job-alias.ts';
 import { type AcceptedJob, type Place, storedJob } from './job-store.ts';
 import type { QueueLedger } from './ledger.ts';
@@ -108,7 +108,12 @@ export class PageSender {
       last.set(key, Number((await generation.client.get(key)) ?? 0));
       this.#renewals.keep(generation, key);
     }
-    return await Promise.all(steps.map((step) => this.#sendOne(step, generation, last, isAgain)));
+    const returned = await returnedOf(steps, generation);
+    return await Promise.all(
+      steps.map((step) =>
+        returned.has(step) ? 'acted' : this.#sendOne(step, generation, last, isAgain),
+      ),
+    );
   }
 
   async #sendOne(
@@ -148,6 +153,18 @@ export class PageSender {
    * or another life had sent it, and a rollback took both the job and that life's memory of it.
    */
   #mayHaveRun({ entry, place }: Step): boolean {
-    return entry.mark === 'running' || !place.key.endsWith(`:${this.#deps.processId}`);
+    return mayHaveRunHere(entry) || !place.key.endsWith(`:${this.#deps.processId}`);
   }
+}
+
+/** Those of damaged files that ran from the journal, as Redis tells, which has them since under another number. */
+async function returnedOf(steps: readonly Step[], generation: Generation): Promise<Set<Step>> {
+  const returned = new Set<Step>();
+  await Promise.all(
+    steps.map(async (step) => {
+      if (step.entry.mark !== 'doubtful') return;
+      if ((await generation.client.get(runPlace(step.place).key)) !== null) returned.add(step);
+    }),
+  );
+  return returned;
 }

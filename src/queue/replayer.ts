@@ -10,6 +10,7 @@
 import type { JobEntry, Kept, Position } from '../journal/entry.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Generation } from './generation.ts';
+import { mayHaveRunHere } from './island-job.ts';
 import type { Place } from './job-store.ts';
 import type { QueueLedger } from './ledger.ts';
 import { Lingering } from './lingering.ts';
@@ -309,7 +310,7 @@ export class Replayer {
     }
     if (acted.length > 0 && rewinds === this.#rewinds) {
       for (const isRun of [false, true]) {
-        const same = acted.filter(({ entry }) => (entry.mark === 'running') === isRun);
+        const same = acted.filter(({ entry }) => mayHaveRunHere(entry) === isRun);
         this.#lingering.add(positionsOf(same), isRun);
       }
       this.#replayed += acted.length;

@@ -60,3 +60,18 @@ export function jobNumber(number: number): JobEntry {
     at: 1_700_000_100_000 + number,
   };
 }
+
+/** From some bytes to several pages of the database; few fill more than 64 KiB. */
+const PAD_BYTES = [0, 40, 300, 700, 1_500, 3_000, 5_000, 12_000];
+
+/** A job whose size, mark and text depend on its number; told apart by its id. */
+export function jobOfAnySize(number: number): JobEntry {
+  const bytes = number % 67 === 1 ? 70_000 : PAD_BYTES[(number * 5) % PAD_BYTES.length]!;
+  return {
+    ...jobNumber(number),
+    queue: number % 4 === 0 ? 'faq' : 'mail',
+    name: 'send 送る 🚚',
+    mark: number % 3 === 0 ? 'sent' : 'unsent',
+    args: JSON.stringify({ number, text: 'ä→日本🎈', pad: `${number} `.repeat(bytes / 4) }),
+  };
+}
