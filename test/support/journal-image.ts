@@ -12,10 +12,8 @@ import {
 } from '../../src/journal/entry.ts';
 import { type Folder, layout } from '../../src/journal/folder.ts';
 import { openDatabase } from '../../src/journal/rescue.ts';
+import type { ImageFile } from './journal-damage.ts';
 import { jobOfAnySize, outcomeNumber } from './journal-entries.ts';
-
-/** What may be damaged. */
-export type ImageFile = 'database' | 'wal' | 'sharedMemory';
 
 export interface Image {
   /** Some entries are in the database, some in the log, some settled. */

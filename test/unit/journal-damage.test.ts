@@ -20,9 +20,17 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { type Position, pack, type Row, unpack } from '../../src/journal/entry.ts';
 import { type Folder, layout } from '../../src/journal/folder.ts';
 import { type DamageReport, openDatabase } from '../../src/journal/rescue.ts';
+import {
+  type Cut,
+  cut,
+  damaged,
+  type Flip,
+  flip,
+  type ImageFile,
+} from '../support/journal-damage.ts';
 import { outcomeNumber } from '../support/journal-entries.ts';
 import { journalFolder } from '../support/journal-folder.ts';
-import { type Image, type ImageFile, makeImage } from '../support/journal-image.ts';
+import { type Image, makeImage } from '../support/journal-image.ts';
 
 /** 500 cases copy and fsync files: in memory where there is such a place. */
 const FAST_DISK = existsSync('/dev/shm') ? '/dev/shm' : undefined;
@@ -95,40 +103,6 @@ function expectRescued(row: Row): void {
 /** 500 cases in all: some seconds, more on a busy machine. */
 const FUZZ_MS = 120_000;
 
-/** As a share of the file. Even, where fast-check's doubles are mostly next to 0. */
-const anywhere = fc.noBias(fc.nat(999_999)).map((millionths) => millionths / 1_000_000);
-
-const file = fc.constantFrom<ImageFile>('database', 'database', 'wal', 'wal', 'sharedMemory');
-
-interface Flip {
-  which: ImageFile;
-  where: number;
-  bit: number;
-}
-
-interface Cut {
-  which: ImageFile;
-  where: number;
-}
-
-const flip: fc.Arbitrary<Flip> = fc.record({ which: file, where: anywhere, bit: fc.nat(7) });
-const cut: fc.Arbitrary<Cut> = fc.record({ which: file, where: anywhere });
-
-/** The image's files with all of this done to them. */
-function damaged(flips: readonly Flip[], cuts: readonly Cut[]): Record<ImageFile, Buffer> {
-  const files = { ...image.whole };
-  for (const { which, where, bit } of flips) {
-    const bytes = Buffer.from(files[which]);
-    const at = Math.floor(where * bytes.length);
-    bytes[at] = (bytes[at] ?? 0) ^ (1 << bit);
-    files[which] = bytes;
-  }
-  for (const { which, where } of cuts) {
-    files[which] = files[which].subarray(0, Math.floor(where * files[which].length));
-  }
-  return files;
-}
-
 /**
  * How much of a log was written is told by the log and by the head of the index beside it. Where the one is cut
  * and both copies of the other are spoiled, nobody can know it.
@@ -141,7 +115,7 @@ function canKnow(files: Record<ImageFile, Buffer>): boolean {
 
 /** One case: opens what is left, and looks at what was reported and put aside. */
 function tryCase(flips: readonly Flip[], cuts: readonly Cut[]): void {
-  const files = damaged(flips, cuts);
+  const files = damaged(image.whole, flips, cuts);
   const folder = layout(join(base, `case-${copies++}`));
   mkdirSync(folder.path);
   for (const which of Object.keys(files) as ImageFile[]) writeFileSync(folder[which], files[which]);
