@@ -17,12 +17,9 @@ import type { TargetCore } from './target-core.ts';
 const receipts = new AsyncLocalStorage<Receipt[]>();
 
 /** Runs an add of BullMQ's and tells where its jobs are kept, in order. */
-export async function withReceipts<T>(
-  add: () => Promise<T>,
-): Promise<{ result: T; receipts: Receipt[] }> {
+export function receiptsOf(add: () => Promise<unknown>): Promise<Receipt[]> {
   const given: Receipt[] = [];
-  const result = await receipts.run(given, add);
-  return { result, receipts: given };
+  return receipts.run(given, add).then(() => given);
 }
 
 export class AcceptingBackend extends ResilientBackend {

@@ -16,7 +16,7 @@ import {
 import type { Logger } from 'pino';
 import { ClientClosedError, HoldfastError, InvalidInputError } from '../errors.ts';
 import { systemClock } from '../time.ts';
-import { withReceipts } from './accepting-backend.ts';
+import { receiptsOf } from './accepting-backend.ts';
 import { checkList, checkShape } from './caller-input.ts';
 import type { Accepted, Client, FlowInput, JobView, Left } from './client.ts';
 import { newJobId } from './job-id.ts';
@@ -74,13 +74,20 @@ class BullmqClient implements Client {
     this.#lookup = new JobLookup(target, (queue, id) => this.#jobInRedis(queue, id));
   }
 
-  async enqueue(queue: string | QueueDefinition, ...rest: readonly unknown[]): Promise<Accepted> {
+  enqueue(queue: string | QueueDefinition, ...rest: readonly unknown[]): Promise<Accepted> {
     if (typeof queue === 'string') {
       const [name, data, options] = rest as [string, unknown, JobsOptions?];
-      return await this.#enqueue(queue, name, data, options ?? {});
+      return this.#enqueue(queue, name, data, options ?? {});
     }
+    return this.#enqueueDefined(queue, ...(rest as [unknown, JobsOptions?]));
+  }
+
+  async #enqueueDefined(
+    queue: QueueDefinition,
+    data: unknown,
+    options?: JobsOptions,
+  ): Promise<Accepted> {
     checkShape(queue, 'queue', 'Give its name, or what defineQueue returned.');
-    const [data, options] = rest as [unknown, JobsOptions?];
     const checked = await checkedData(queue, data);
     return await this.#enqueue(queue.queue, queue.name, checked, options ?? {});
   }
@@ -92,9 +99,7 @@ class BullmqClient implements Client {
     options: JobsOptions,
   ): Promise<Accepted> {
     const opts = this.#checked(queue, name, data, options, '');
-    const { receipts } = await withReceipts(() =>
-      this.#with(queue, (q) => q.add(name, data, opts)),
-    );
+    const receipts = await receiptsOf(() => this.#with(queue, (q) => q.add(name, data, opts)));
     this.#tell(receipts);
     return receipts[0]!;
   }
@@ -114,14 +119,14 @@ class BullmqClient implements Client {
       const { name, data, options } = job;
       return { name, data, opts: this.#checked(queue, name, data, options ?? {}, `jobs[${i}].`) };
     });
-    const { receipts } = await withReceipts(() => this.#with(queue, (q) => q.addBulk(entries)));
+    const receipts = await receiptsOf(() => this.#with(queue, (q) => q.addBulk(entries)));
     this.#tell(receipts);
     return receipts;
   }
 
   async flow(flow: FlowInput): Promise<Accepted> {
     const tree = this.#flowJob(flow);
-    const { receipts } = await withReceipts(() => translated(this.#flowProducer().add(tree)));
+    const receipts = await receiptsOf(() => this.#flowProducer().add(tree).catch(translate));
     this.#tell(receipts);
     return receipts[0]!;
   }
@@ -231,13 +236,13 @@ class BullmqClient implements Client {
     return build(root, '');
   }
 
-  async #with<T>(name: string, call: (queue: OwnQueue) => Promise<T>): Promise<T> {
-    return await this.#queues.use(name, (queue) => translated(call(queue)));
+  #with<T>(name: string, call: (queue: OwnQueue) => Promise<T>): Promise<T> {
+    return this.#queues.use(name, call).catch(translate);
   }
 
   async #reading<T>(name: string, call: (queue: OwnQueue) => Promise<T>): Promise<T> {
     const open = this.#queues.has(name) ? this.#queues : this.#readers;
-    return await open.use(name, (queue) => translated(call(queue)));
+    return await open.use(name, call).catch(translate);
   }
 
   #newQueue(name: string, factory: BackendFactory<RedisQueueBackend>): OwnQueue {
@@ -282,21 +287,17 @@ async function jobOf(queue: OwnQueue, id: string): Promise<JobView | undefined> 
 }
 
 /** BullMQ throws a bare Error for options that do not fit together. */
-async function translated<T>(call: Promise<T>): Promise<T> {
-  try {
-    return await call;
-  } catch (error) {
-    const isBare =
-      error instanceof Error &&
-      !(error instanceof HoldfastError) &&
-      error.constructor === Error &&
-      !('code' in error);
-    if (!isBare) throw error;
-    throw new InvalidInputError(
-      'options',
-      `are refused by BullMQ: ${error.message}`,
-      'Correct them and add the job again.',
-      { cause: error },
-    );
-  }
+function translate(error: unknown): never {
+  const isBare =
+    error instanceof Error &&
+    !(error instanceof HoldfastError) &&
+    error.constructor === Error &&
+    !('code' in error);
+  if (!isBare) throw error;
+  throw new InvalidInputError(
+    'options',
+    `are refused by BullMQ: ${error.message}`,
+    'Correct them and add the job again.',
+    { cause: error },
+  );
 }

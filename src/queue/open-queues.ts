@@ -21,6 +21,8 @@ export class OpenQueues {
   readonly #log: Logger;
   /** Least recently used first. */
   readonly #open = new Map<string, OpenQueue>();
+  /** The last of them, which need not be moved. */
+  #latest: OpenQueue | undefined;
 
   constructor(make: (name: string) => OwnQueue, log: Logger) {
     this.#make = make;
@@ -58,9 +60,11 @@ export class OpenQueues {
   #of(name: string): OpenQueue {
     const known = this.#open.get(name);
     if (known) {
+      if (this.#latest === known) return known;
       // Last in the order of the map: most recently used.
       this.#open.delete(name);
       this.#open.set(name, known);
+      this.#latest = known;
       return known;
     }
     this.#makeRoom();
@@ -69,6 +73,7 @@ export class OpenQueues {
     queue.on('error', (error) => this.#tell(name, error));
     const open = { queue, calls: 0 };
     this.#open.set(name, open);
+    this.#latest = open;
     return open;
   }
 

@@ -30,16 +30,14 @@ export class TimelyAppend {
   /** @throws JournalFullError, JournalError; then none of them is kept */
   async append(entries: readonly JobEntry[], by: Instant): Promise<Position[]> {
     const { clock, enqueueTimeoutMs } = this.#deps;
-    const jobIds = entries.map(({ jobId }) => jobId);
-    const [first] = entries;
-    const appending =
-      entries.length === 1
-        ? this.#journal.append(first!).then((position) => [position])
-        : this.#journal.appendAll(entries);
-    const appended = appending.catch((error: unknown) => {
+    const named = (error: unknown): never => {
       const isOurs = error instanceof JournalFullError || error instanceof JournalError;
-      throw isOurs ? error.of(jobIds) : error;
-    });
+      throw isOurs ? error.of(entries.map(({ jobId }) => jobId)) : error;
+    };
+    const appended =
+      entries.length === 1
+        ? this.#journal.append(entries[0]!).then((position) => [position], named)
+        : this.#journal.appendAll(entries).catch(named);
     const positions = await within(clock, appended, Math.max(APPEND_MIN_MS, by - clock.now()));
     if (positions !== undefined) return positions;
     appended.then(
@@ -51,24 +49,24 @@ export class TimelyAppend {
       `did not answer within ${enqueueTimeoutMs} ms`,
       'Look at the disk; enqueue the job again with the same id.',
       undefined,
-      jobIds,
+      entries.map(({ jobId }) => jobId),
     );
   }
 }
 
-/** The value, or undefined when it does not come in time. */
-export async function within<T>(
-  clock: Clock,
-  work: Promise<T>,
-  ms: number,
-): Promise<T | undefined> {
-  let cancel: (() => void) | undefined;
-  const late = new Promise<undefined>((resolve) => {
-    cancel = clock.after(Math.max(0, ms), () => resolve(undefined));
+/** The value, or undefined when it does not come in time. Light: every job of the journal takes this way. */
+export function within<T>(clock: Clock, work: Promise<T>, ms: number): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const cancel = clock.after(Math.max(0, ms), () => resolve(undefined));
+    work.then(
+      (value) => {
+        cancel();
+        resolve(value);
+      },
+      (error: unknown) => {
+        cancel();
+        reject(error);
+      },
+    );
   });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    cancel?.();
-  }
 }
