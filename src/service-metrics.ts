@@ -13,16 +13,11 @@ import type { QueueFigures } from './queue/queue-figures.ts';
 import type { ResilientTarget } from './queue/resilient-target.ts';
 import type { TargetState } from './queue/target.ts';
 import type { CountName } from './queue/target-parts.ts';
+import { QueueMetrics } from './queue-metrics.ts';
 import { type Condition, conditions } from './redis/condition-catalogue.ts';
 import { watchEventLoop } from './telemetry/event-loop.ts';
 import type { metricTable } from './telemetry/metric-table.ts';
-import {
-  type CountUp,
-  type Distribution,
-  type Exposition,
-  type Level,
-  Metrics,
-} from './telemetry/metrics.ts';
+import { type CountUp, type Distribution, type Exposition, Metrics } from './telemetry/metrics.ts';
 import type { Clock, Instant } from './time.ts';
 import type { JobMeter } from './worker/meter.ts';
 import type { QueueState } from './worker/runtime.ts';
@@ -58,28 +53,17 @@ const COUNTERS: Partial<Record<CountName, CounterName>> = {
 };
 
 const STATES: readonly TargetState['breaker'][] = ['closed', 'open', 'half-open', 'isolated'];
-/** Series of a queue that exist from the start, so that rates see their first count. */
-const OUTCOMES = ['completed', 'failed', 'retried'] as const;
 /** Outages whose first job has yet to begin; a queue may be empty for ever. */
 const UNOBSERVED_MAX = 50;
 /** A loop that stood still for so long is a warning, which stands for a while, ms. */
 const BLOCKED_MS = 1000;
 const BLOCKED_TOLD_MS = 60_000;
 
-interface QueueSeries {
-  outcomes: Map<string, CountUp>;
-  duration: Distribution;
-  wait: Distribution;
-  rebuilt: CountUp;
-  levels: Record<'consuming' | 'concurrency' | 'allowed' | 'running' | 'overdue', Level>;
-}
-
 export class ServiceMetrics implements Part {
   readonly name = 'metrics';
-  readonly meter: JobMeter;
   readonly #metrics = new Metrics();
   readonly #clock: Clock;
-  readonly #queues = new Map<string, QueueSeries>();
+  readonly #queues = new QueueMetrics(this.#metrics);
   readonly #stored: Record<Accepted['stored'], CountUp>;
   readonly #commit: Distribution;
   #followed: FollowedParts | undefined;
@@ -107,12 +91,12 @@ export class ServiceMetrics implements Part {
     for (const [condition, { isWarning }] of entriesOf(conditions)) {
       if (!isWarning) metrics.counter('holdfast_outages_total', { condition }).inc(0);
     }
-    this.meter = {
-      ended: (queue, outcome, durationMs, waitMs) =>
-        this.#ended(this.#seriesOf(queue), queue, outcome, durationMs, waitMs),
-      rebuilt: (queue) => this.#seriesOf(queue).rebuilt.inc(),
-    };
     metrics.onScrape(() => this.#collect());
+  }
+
+  /** For the worker runtime: hears of runs. */
+  get meter(): JobMeter {
+    return this.#queues.meter;
   }
 
   async start(): Promise<void> {
@@ -155,7 +139,7 @@ export class ServiceMetrics implements Part {
       target.outages.on((record) => this.#outage(record)),
     );
     this.#moved(target.state().breaker);
-    for (const { queue } of parts.queues()) this.#seriesOf(queue);
+    for (const { queue } of parts.queues()) this.#queues.begin(queue);
   }
 
   /** What may become an outage: of Redis, by the last look at it, and of our own event loop. */
@@ -172,52 +156,6 @@ export class ServiceMetrics implements Part {
   async expose(accept?: string): Promise<Exposition> {
     await this.#followed?.figures.look();
     return await this.#metrics.scrape(accept);
-  }
-
-  // Jobs -----------------------------------------------------------------------------------------------
-
-  #seriesOf(queue: string): QueueSeries {
-    const known = this.#queues.get(queue);
-    if (known) return known;
-    const metrics = this.#metrics;
-    const series: QueueSeries = {
-      outcomes: new Map(),
-      duration: metrics.histogram('holdfast_job_duration_seconds', { queue }),
-      wait: metrics.histogram('holdfast_job_wait_seconds', { queue }),
-      rebuilt: metrics.counter('holdfast_workers_rebuilt_total', { queue }),
-      levels: {
-        consuming: metrics.gauge('holdfast_queue_consuming', { queue }),
-        concurrency: metrics.gauge('holdfast_queue_concurrency', { queue }),
-        allowed: metrics.gauge('holdfast_queue_concurrency_allowed', { queue }),
-        running: metrics.gauge('holdfast_queue_running_jobs', { queue }),
-        overdue: metrics.gauge('holdfast_queue_overdue_handlers', { queue }),
-      },
-    };
-    series.rebuilt.inc(0);
-    this.#queues.set(queue, series);
-    for (const outcome of OUTCOMES) this.#outcomeOf(series, queue, outcome).inc(0);
-    return series;
-  }
-
-  #outcomeOf({ outcomes }: QueueSeries, queue: string, outcome: string): CountUp {
-    let count = outcomes.get(outcome);
-    if (!count) {
-      count = this.#metrics.counter('holdfast_jobs_total', { queue, outcome });
-      outcomes.set(outcome, count);
-    }
-    return count;
-  }
-
-  #ended(
-    series: QueueSeries,
-    queue: string,
-    outcome: string,
-    durationMs: number | undefined,
-    waitMs: number | undefined,
-  ): void {
-    this.#outcomeOf(series, queue, outcome).inc();
-    if (durationMs !== undefined) series.duration.observe(durationMs / 1000);
-    if (waitMs !== undefined) series.wait.observe(waitMs / 1000);
   }
 
   // Outages --------------------------------------------------------------------------------------------
@@ -249,15 +187,10 @@ export class ServiceMetrics implements Part {
     this.#collectTarget(followed);
     this.#collectJournal(followed.journal.stats());
     for (const state of followed.queues()) {
-      const { levels } = this.#seriesOf(state.queue);
-      const isPaused = followed.figures.isPaused(state.queue);
-      levels.consuming.set(state.isConsuming && !isPaused ? 1 : 0);
-      levels.concurrency.set(state.concurrency);
-      levels.allowed.set(followed.target.allowedConcurrency(state.queue));
-      levels.running.set(state.running);
-      levels.overdue.set(state.overdue);
+      const allowed = followed.target.allowedConcurrency(state.queue);
+      this.#queues.collectState(state, followed.figures.isPaused(state.queue), allowed);
     }
-    this.#collectFigures(followed.figures);
+    this.#queues.collectFigures(followed.figures);
   }
 
   #collectProcess(): void {
@@ -308,36 +241,6 @@ export class ServiceMetrics implements Part {
     metrics.replace(
       'holdfast_journal_oldest_entry_age_seconds',
       ageMs === undefined ? [] : [{ labels: {}, value: ageMs / 1000 }],
-    );
-  }
-
-  #collectFigures({ current, failures }: QueueFigures): void {
-    const metrics = this.#metrics;
-    metrics.total('holdfast_queue_figures_failed_total', failures);
-    metrics.replace(
-      'holdfast_queue_jobs',
-      current.flatMap(({ queue, counts }) =>
-        Object.entries(counts).map(([state, value]) => ({ labels: { queue, state }, value })),
-      ),
-    );
-    metrics.replace(
-      'holdfast_queue_backlog_jobs',
-      // Nobody is to begin what is paused: not late, and no reason for more replicas.
-      current.map(({ queue, isPaused, counts: { waiting = 0, prioritized = 0 } }) => ({
-        labels: { queue },
-        value: isPaused ? 0 : waiting + prioritized,
-      })),
-    );
-    metrics.replace(
-      'holdfast_queue_paused',
-      current.map(({ queue, isPaused }) => ({ labels: { queue }, value: isPaused ? 1 : 0 })),
-    );
-    metrics.replace(
-      'holdfast_queue_oldest_job_age_seconds',
-      current.map(({ queue, isPaused, oldestAgeMs }) => ({
-        labels: { queue },
-        value: isPaused ? 0 : oldestAgeMs / 1000,
-      })),
     );
   }
 }
