@@ -43,7 +43,7 @@ export async function registerLogin(
     return sendPage(reply, 'login.html');
   });
 
-  app.post('/login', async (request, reply) => {
+  app.post('/login', { bodyLimit: FORM_BYTES_MAX }, async (request, reply) => {
     if (limits.wrongTokens.isSpent(request.ip)) throw limits.tooManyWrongTokens(request.ip);
     const token = request.body instanceof URLSearchParams ? request.body.get('token')?.trim() : '';
     const granted = token ? access.scopeOfToken(token) : undefined;

@@ -83,7 +83,7 @@ function fastifyRefusal(
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
       return [
         413,
-        `The body has ${bytes === undefined ? 'more than' : `${bytes} bytes, more than`} the ${bytesMax} bytes that one request with all its jobs may have; a job alone may have MAX_JOB_BYTES.`,
+        `The body has ${bytes === undefined ? 'more than' : `${bytes} bytes, more than`} the ${bytesMax} bytes that a request with all its jobs may have here; a job alone may have MAX_JOB_BYTES.`,
         'Store the data elsewhere and enqueue a reference to it, send fewer jobs in one request, or raise MAX_JOB_BYTES.',
       ];
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':

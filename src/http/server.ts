@@ -174,9 +174,10 @@ function build(
 ): FastifyInstance {
   const { config, log } = context;
   const bodyBytesMax = Math.max(BODY_BYTES_MIN, config.jobBytesMax * BODY_PER_JOB_BYTES);
-  const bodyOf = ({ headers }: FastifyRequest): BodySize => {
+  const bodyOf = ({ headers, routeOptions }: FastifyRequest): BodySize => {
     const bytes = Number(headers['content-length']);
-    return { bytes: bytes > bodyBytesMax ? bytes : undefined, bytesMax: bodyBytesMax };
+    const bytesMax = routeOptions.bodyLimit;
+    return { bytes: bytes > bytesMax ? bytes : undefined, bytesMax };
   };
   const app = fastify({
     bodyLimit: bodyBytesMax,
@@ -190,7 +191,9 @@ function build(
     return503OnClosing: false,
     routerOptions: { maxParamLength: PARAM_CHARS_MAX },
     frameworkErrors: (error, request, reply) => {
-      const { problem } = toProblem(error, request.url.split('?', 1)[0]!, bodyOf(request));
+      const { problem } = toProblem(error, request.url.split('?', 1)[0]!, {
+        bytesMax: bodyBytesMax,
+      });
       // Fastify types this reply by a schema that no route of ours has.
       (reply as FastifyReply).code(problem.status).type(PROBLEM_TYPE).send(problem);
     },

@@ -127,6 +127,12 @@ describe('one address', () => {
   });
 });
 
+it('a form that is too large is refused with the limit of forms', async () => {
+  const refused = await signIn(service, 'x'.repeat(10_000));
+  expect(refused.status).toBe(413);
+  expect(await refused.json()).toMatchObject({ bytes: 10_006, bytesMax: 8192 });
+});
+
 describe('every answer', () => {
   it.each(['/', '/login', '/v1/queues', '/nothing-here', '/livez'])(
     'of %s has a policy without inline scripts, and lets nobody frame or sniff it',
