@@ -1,8 +1,8 @@
 /**
  * Takes the pictures of docs/doctor.md: `holdfast doctor` typed into a terminal, for a Redis that is as it
  * should be, one that is wrong in many ways, and none. Run it with `node test/terminal/doctor-pictures.ts`
- * under the project's Node; it needs tmux, Chromium and a redis-server, and waits until the good server is
- * too old to be told of.
+ * under the project's Node, for some of them with their names behind it; it needs tmux, Chromium and a
+ * redis-server, and waits until the good server is too old to be told of.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -22,19 +22,20 @@ const LOOK_MS = 5000;
 const HOST = 'localhost';
 
 interface Scene {
-  name: string;
   title: string;
   env: Record<string, string>;
 }
 
 const dir = mkdtempSync(join(tmpdir(), 'holdfast-'));
 
-async function good(server: RedisServer): Promise<Scene> {
+async function good(): Promise<Scene> {
+  const server = await startRedis({ aof: true });
+  await untilOld(server);
   for (const queue of ['email', 'faq', 'webhook']) {
     await server.command('HSET', `bull:${queue}:meta`, 'version', 'bullmq:6.7.0');
   }
   const env = { REDIS_URL: `redis://${HOST}:${server.port}` };
-  return { name: 'doctor-good', title: 'holdfast doctor', env };
+  return { title: 'holdfast doctor', env };
 }
 
 async function misconfigured(): Promise<Scene> {
@@ -50,7 +51,6 @@ async function misconfigured(): Promise<Scene> {
   }
   await server.command('ACL', 'SETUSER', 'app', 'on', '>secret', '~*', '&*', '+@all', '-evalsha');
   return {
-    name: 'doctor-misconfigured',
     title: 'holdfast doctor: misconfigured',
     env: {
       REDIS_URL: `redis://app:secret@${HOST}:${server.port}`,
@@ -62,7 +62,7 @@ async function misconfigured(): Promise<Scene> {
 
 async function down(): Promise<Scene> {
   const env = { REDIS_URL: `redis://app:secret@${HOST}:${await freePort()}` };
-  return { name: 'doctor-redis-down', title: 'holdfast doctor: Redis is down', env };
+  return { title: 'holdfast doctor: Redis is down', env };
 }
 
 async function untilOld(server: RedisServer): Promise<void> {
@@ -132,24 +132,29 @@ function page(title: string, screen: string): string {
   </style><main><header>${lights} ${title}</header><pre>${html(screen)}</pre></main>`;
 }
 
-const oldOne = await startRedis({ aof: true });
+const SCENES: Readonly<Record<string, () => Promise<Scene>>> = {
+  'doctor-redis-down': down,
+  'doctor-misconfigured': misconfigured,
+  'doctor-good': good,
+};
+
+const wanted = process.argv.slice(2);
 const browser = await chromium.launch({
   executablePath: findChromium()!,
   // Containers run as root, where Chromium's own sandbox does not start.
   args: process.getuid?.() === 0 ? ['--no-sandbox'] : [],
 });
 try {
-  const scenes = [down, misconfigured, () => untilOld(oldOne).then(() => good(oldOne))];
-  for (const prepare of scenes) {
+  for (const [name, prepare] of Object.entries(SCENES)) {
+    if (wanted.length > 0 && !wanted.includes(name)) continue;
     const scene = await prepare();
     const tab = await browser.newPage({
       viewport: { width: 1400, height: 900 },
       deviceScaleFactor: 1.4,
     });
     await tab.setContent(page(scene.title, await shown(scene)));
-    await tab.locator('body').screenshot({ path: `docs/images/${scene.name}.png` });
-    await tab.close();
-    process.stdout.write(`docs/images/${scene.name}.png\n`);
+    await tab.locator('body').screenshot({ path: `docs/images/${name}.png` });
+    process.stdout.write(`docs/images/${name}.png\n`);
   }
 } finally {
   await browser.close();
