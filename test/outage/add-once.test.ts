@@ -33,7 +33,7 @@ function runsOnce(name: string, { isQuiet, settings, play }: Scenario): void {
         if (!isQuiet) world.beginStream();
         await play(world);
         await world.settle();
-        expect(world.producer.errors).toEqual([]);
+        expect(world.errors).toEqual([]);
         expect(world.verdict()).toEqual({ lost: [], twice: [], outOfOrder: [] });
         expect(await world.producer.close()).toMatchObject({ jobs: 0, refused: 0 });
       } finally {

@@ -5,12 +5,12 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { JobsOptions } from 'bullmq';
 import type { Left } from '../../../src/queue/client.ts';
-import { until } from './until.ts';
 
 const SUT = fileURLToPath(new URL('../sut/once-producer.ts', import.meta.url));
 /** Quick to see a fault, and with a rollback window that a test can wait for. */
 const SETTINGS = { PULSE_INTERVAL: '100ms', PULSE_TIMEOUT: '400ms', ROLLBACK_WINDOW: '1s' };
-const PATIENCE_MS = 20_000;
+/** Lines of its log that a failure shows. */
+const LINES_TOLD = 10;
 
 export interface OnceProducerOptions {
   redis: string;
@@ -21,9 +21,11 @@ export interface OnceProducerOptions {
 export class OnceProducer {
   /** What it could not keep; nothing may be here. */
   readonly errors: string[] = [];
+  /** Acknowledgements of this life. */
+  acknowledged = 0;
   readonly #child: ChildProcess;
   readonly #asked = new Map<string, (ids: string[]) => void>();
-  readonly #events: string[] = [];
+  readonly #lines: string[] = [];
   readonly #ended: Promise<unknown>;
   #left: Left | undefined;
 
@@ -37,11 +39,11 @@ export class OnceProducer {
     said.on('line', (line) => this.#said(JSON.parse(line)));
     createInterface({ input: stderr! }).on('line', (line) => {
       if (process.env.TEST_LOG) process.stderr.write(`${line}\n`);
-      this.#events.push(line);
+      this.#lines.push(line);
     });
     this.#ended = Promise.all([once(this.#child, 'exit'), once(said, 'close')]);
     this.#child.on('exit', (code) => {
-      if (code) this.errors.push(`ended with ${code}: ${this.#events.slice(-10).join('\n')}`);
+      if (code) this.errors.push(`ended with ${code}: ${this.lastLines.join('\n')}`);
     });
   }
 
@@ -51,13 +53,9 @@ export class OnceProducer {
     return new Promise((resolve) => this.#asked.set(mark, resolve));
   }
 
-  /** How often it has logged an event until now. */
-  count(event: string): number {
-    return this.#events.filter((line) => line.includes(`"event":"${event}"`)).length;
-  }
-
-  async until(event: string, count: number): Promise<void> {
-    await until(`${event} for the ${count}. time`, PATIENCE_MS, () => this.count(event) >= count);
+  /** Of its log. */
+  get lastLines(): string[] {
+    return this.#lines.slice(-LINES_TOLD);
   }
 
   /** SIGKILL; resolves when all that it had said is known. */
@@ -76,7 +74,9 @@ export class OnceProducer {
   #said({ mark, ids, error, left }: Said): void {
     if (left) this.#left = left;
     if (error) this.errors.push(`${mark}: ${error}`);
-    if (mark !== undefined && ids) this.#asked.get(mark)?.(ids);
+    if (mark === undefined || !ids) return;
+    this.acknowledged += 1;
+    this.#asked.get(mark)?.(ids);
   }
 }
 

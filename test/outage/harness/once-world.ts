@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Job, Queue, Worker } from 'bullmq';
-import { journalStatus } from '../../../src/journal/inspect.ts';
+import { type FolderStatus, journalStatus } from '../../../src/journal/inspect.ts';
 import { systemClock } from '../../../src/time.ts';
 import { startProxy, type TcpProxy } from '../../support/proxy.ts';
 import { type RedisServer, startRedis } from '../../support/redis-server.ts';
@@ -40,10 +40,11 @@ export class OnceWorld {
   /** Ids of jobs that run in this order; none where one was not acknowledged. */
   readonly #stream: (string | undefined)[] = [];
   producer: OnceProducer;
+  readonly #earlierErrors: string[] = [];
   readonly #settings: Readonly<Record<string, string>> | undefined;
   readonly #folder = mkdtempSync(join(tmpdir(), 'holdfast-once-'));
   readonly #target: TestTarget | undefined;
-  readonly #worker: Worker;
+  #worker: Worker;
   #isStreaming = false;
   #streaming: Promise<void> = Promise.resolve();
   /** Acknowledgements that are still to come. */
@@ -62,14 +63,20 @@ export class OnceWorld {
     this.producer = this.#newProducer();
     this.admin = new Queue(QUEUE, { connection: { url: server.url } });
     this.admin.on('error', () => undefined);
+    this.#worker = this.#newWorker();
+  }
+
+  #newWorker(): Worker {
     const run = async ({ id, data }: Job): Promise<void> => {
       this.runs.push({ id: id!, mark: data.mark });
     };
+    const target = this.#target;
     // One at a time: the order of runs is the order in Redis.
-    this.#worker = target
+    const worker = target
       ? new Worker(QUEUE, run, { connection: target.connection }, target.backendFactory)
-      : new Worker(QUEUE, run, { connection: { url: server.url } });
-    this.#worker.on('error', () => undefined);
+      : new Worker(QUEUE, run, { connection: { url: this.server.url } });
+    worker.on('error', () => undefined);
+    return worker;
   }
 
   /** @param settings further ones of the producer */
@@ -87,6 +94,11 @@ export class OnceWorld {
   #newProducer(): OnceProducer {
     const { url } = this.door;
     return new OnceProducer({ redis: url, journal: this.#folder, settings: this.#settings });
+  }
+
+  /** What the producer could not keep, in all its lives. */
+  get errors(): string[] {
+    return [...this.#earlierErrors, ...this.producer.errors];
   }
 
   /** Resolves with the ids when it is acknowledged; they are owed from then on. */
@@ -123,18 +135,19 @@ export class OnceWorld {
   /** The producer dies and its next life begins in the same folder. */
   async restartProducer(): Promise<void> {
     await this.producer.kill();
+    this.#earlierErrors.push(...this.producer.errors);
     // What it had not acknowledged, it owes nobody.
     this.#open.clear();
     this.producer = this.#newProducer();
   }
 
-  /** A plain worker that is cut off while it runs a job may run it twice: that is not a producer's doing. */
+  /** A plain worker that is cut off while it runs a job may run it twice, or stay away: no producer's doing. */
   async rest(): Promise<void> {
-    if (!this.#target) await this.#worker.pause();
+    if (!this.#target) await this.#worker.close();
   }
 
   goOn(): void {
-    if (!this.#target) this.#worker.resume();
+    if (!this.#target) this.#worker = this.#newWorker();
   }
 
   /** Resolves when a job has run whose mark begins so. */
@@ -160,14 +173,22 @@ export class OnceWorld {
     await until('all is acknowledged', PATIENCE_MS, () => {
       return this.#open.size <= this.producer.errors.length;
     });
+    let status: FolderStatus | undefined;
     await until('the journal is empty', PATIENCE_MS, () => {
-      const [status] = journalStatus(this.#folder);
+      [status] = journalStatus(this.#folder);
       if (status?.owner !== 'living' || status.unreadable !== undefined) return false;
       return status.jobs + status.refused === 0;
+    }).catch((error: unknown) => {
+      const seen = [JSON.stringify(status), ...this.producer.lastLines].join('\n');
+      throw new Error(`the journal is not empty:\n${seen}`, { cause: error });
     });
+    let counts: Record<string, number> = {};
     await until('nothing waits in Redis', PATIENCE_MS, async () => {
       const { completed: _, ...open } = await this.admin.getJobCounts();
+      counts = open;
       return Object.values(open).every((count) => count === 0);
+    }).catch((error: unknown) => {
+      throw new Error(`jobs are left in Redis: ${JSON.stringify(counts)}`, { cause: error });
     });
   }
 
