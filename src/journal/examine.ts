@@ -8,6 +8,12 @@ import { type Position, type Row, unpack } from './entry.ts';
 import { isDamage, unusable } from './fault.ts';
 import type { Folder } from './folder.ts';
 
+/**
+ * SQLite gives a database for moments to one alone: to the first that reads it after a crash, to the last
+ * that closes it. Whoever else looks at it then waits for as long at most, ms.
+ */
+export const LOOK_WAIT_MS = 5000;
+
 /** @throws FaultError if a later release wrote the journal; its files are left as they are */
 export function refuseNewerFormat(folder: Folder): void {
   const found = readFormat(folder.database);
@@ -56,7 +62,7 @@ export function whileReadable<T>(
 ): T | undefined {
   let db: DatabaseSync | undefined;
   try {
-    db = new DatabaseSync(file, { readOnly });
+    db = new DatabaseSync(file, { readOnly, timeout: LOOK_WAIT_MS });
     return use(db);
   } catch (error) {
     if (isReadDamage(error)) return undefined;

@@ -10,7 +10,13 @@ import { JournalError } from '../errors.ts';
 import { systemClock } from '../time.ts';
 import { FORMAT_VERSION } from './database-file.ts';
 import { type Kept, type Row, unpack, unpackRefused } from './entry.ts';
-import { examineDatabase, isReadDamage, readFormat, whileReadable } from './examine.ts';
+import {
+  examineDatabase,
+  isReadDamage,
+  LOOK_WAIT_MS,
+  readFormat,
+  whileReadable,
+} from './examine.ts';
 import { asFault } from './fault.ts';
 import { type Folder, folderOf, layout, replicaOf, tryOwn } from './folder.ts';
 import { openDatabase } from './rescue.ts';
@@ -53,7 +59,7 @@ export function* entriesOf(base: string, replica: string): Generator<Listed> {
   const { database, path } = folderOf(base, replica);
   let db: DatabaseSync | undefined;
   try {
-    db = new DatabaseSync(database, { readOnly: true });
+    db = new DatabaseSync(database, { readOnly: true, timeout: LOOK_WAIT_MS });
     for (const raw of db.prepare('SELECT * FROM entry ORDER BY position').iterate()) {
       const row = raw as unknown as Row;
       const entry = unpackRefused(row) ?? unpack(row);

@@ -5,7 +5,7 @@
  */
 import { DatabaseSync } from 'node:sqlite';
 import { FORMAT_VERSION } from './database-file.ts';
-import { readFormat } from './examine.ts';
+import { LOOK_WAIT_MS, readFormat } from './examine.ts';
 import { unusable } from './fault.ts';
 import type { Folder } from './folder.ts';
 
@@ -22,7 +22,7 @@ export function migrate(
 ): void {
   const found = readFormat(folder.database);
   if (found === undefined || found >= wanted) return;
-  const db = new DatabaseSync(folder.database);
+  const db = new DatabaseSync(folder.database, { timeout: LOOK_WAIT_MS });
   try {
     db.exec('PRAGMA synchronous = FULL; BEGIN IMMEDIATE');
     for (let format = found; format < wanted; format++) {

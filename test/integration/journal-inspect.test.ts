@@ -60,6 +60,18 @@ describe('inspecting journals', () => {
     expect(await allOutcomes(journal)).toHaveLength(2);
   });
 
+  it('keeps nobody from opening one that it looks at in that moment', async () => {
+    const dir = await journalFolder();
+    const first = await openIn(dir);
+    await first.append(outcomeNumber(1));
+    await first.close();
+    // As whoever reads it first after a crash, which SQLite gives the file alone.
+    const looker = new DatabaseSync(join(first.path!, 'journal.db'));
+    looker.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; COMMIT');
+    setTimeout(() => looker.close(), 300);
+    expect((await openIn(dir)).stats().outcomes).toBe(1);
+  });
+
   it('names damage and a newer format without changing a file', async () => {
     const base = await journalFolder();
     for (const replica of ['damaged', 'newer']) {
