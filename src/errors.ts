@@ -467,8 +467,8 @@ export class OutcomeUnknownError extends HoldfastError {
       'HOLDFAST_OUTCOME_UNKNOWN',
       `No answer from ${asked}: whether ${isOne ? `job ${first} was` : `${jobIds.length} jobs were`} added is not known.`,
       isOne
-        ? `Add it again with this jobId, or run the command again with --job-id ${first}: then it is not added twice.`
-        : 'Add them again with the same ids, or look at the queue before you do: then none is added twice.',
+        ? `Add it again with this jobId, or run the command again with --job-id ${first}: then it is not added twice while Redis has it.`
+        : 'Add them again with the same ids, or look at the queue before you do: then none is added twice while Redis has it.',
       { data: { jobIds }, cause },
     );
     this.#asked = asked;
