@@ -4,7 +4,7 @@ import { rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { InvalidInputError } from '../errors.ts';
+import { HoldfastError, InvalidInputError, JournalError } from '../errors.ts';
 import { entriesOf, type FolderStatus, type Listed } from '../journal/inspect.ts';
 import { EXIT } from './exit-codes.ts';
 import { many } from './moments.ts';
@@ -21,13 +21,21 @@ export interface EntryFilter {
 
 type Found = Listed & { replica: string };
 
-/** Entries in order, one journal after the other; read as they are asked for. */
-function* matching(folders: readonly FolderStatus[], filter: EntryFilter): Generator<Found> {
+/**
+ * Entries in order, one journal after the other; read as they are asked for. What cannot be read is told
+ * on stderr, and costs nobody the rest.
+ */
+function* matching(
+  folders: readonly FolderStatus[],
+  filter: EntryFilter,
+  onDamage: () => void,
+): Generator<Found> {
   if (filter.type !== undefined && filter.type !== 'job' && filter.type !== 'outcome') {
     throw new InvalidInputError('--type', 'is not known', 'Use job or outcome.');
   }
-  for (const { path, replica } of folders) {
-    for (const entry of entriesOf(dirname(path), replica)) {
+  for (const folder of folders) {
+    const { replica } = folder;
+    for (const entry of readable(folder, onDamage)) {
       if (filter.queue !== undefined && entry.queue !== filter.queue) continue;
       if (filter.type !== undefined && entry.type !== filter.type) continue;
       if (filter.jobId !== undefined && entry.jobId !== filter.jobId) continue;
@@ -37,13 +45,33 @@ function* matching(folders: readonly FolderStatus[], filter: EntryFilter): Gener
   }
 }
 
+function* readable({ path, replica }: FolderStatus, onDamage: () => void): Generator<Listed> {
+  let damaged = 0;
+  try {
+    yield* entriesOf(dirname(path), replica, () => {
+      damaged += 1;
+    });
+  } catch (error) {
+    if (!(error instanceof JournalError)) throw error;
+    note(plainLine(`${replica}: ${error.message}`));
+    onDamage();
+  }
+  if (damaged === 0) return;
+  note(plainLine(`${replica}: ${many(damaged, 'damaged entry')} left out; verify tells more.`));
+  onDamage();
+}
+
 export function list(
   folders: readonly FolderStatus[],
   options: EntryFilter & { limit: number; json?: boolean },
 ): number {
   const found: Found[] = [];
   let isMore = false;
-  for (const entry of matching(folders, options)) {
+  let exit: number = EXIT.done;
+  const onDamage = () => {
+    exit = EXIT.jobFailed;
+  };
+  for (const entry of matching(folders, options, onDamage)) {
     isMore = found.length === options.limit;
     if (isMore) break;
     found.push(entry);
@@ -52,7 +80,7 @@ export function list(
   else if (found.length === 0) note('No entries.');
   else print(table([HEAD, ...found.map(rowOf)]));
   if (isMore) note(`There are more than ${options.limit}: --limit shows more, export all.`);
-  return EXIT.done;
+  return exit;
 }
 
 const HEAD = ['replica', 'position', 'kind', 'queue', 'job', 'accepted', 'state'];
@@ -76,8 +104,12 @@ export async function exportEntries(
   options: EntryFilter & { output?: string },
 ): Promise<number> {
   let count = 0;
+  let exit: number = EXIT.done;
+  const onDamage = () => {
+    exit = EXIT.jobFailed;
+  };
   const lines = Readable.from(
-    matching(folders, options)
+    matching(folders, options, onDamage)
       .map((entry) => `${JSON.stringify(entry)}\n`)
       .map((line) => {
         count += 1;
@@ -87,7 +119,7 @@ export async function exportEntries(
   if (options.output === undefined) await pipeline(lines, process.stdout, { end: false });
   else await writeWhole(options.output, lines);
   note(`${many(count, 'entry')}.`);
-  return EXIT.done;
+  return exit;
 }
 
 /** All of it or nothing; entries hold job data, so that only the owner may read them. */
@@ -98,8 +130,8 @@ async function writeWhole(path: string, lines: Readable): Promise<void> {
     await rename(partial, path);
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
-    if (code === undefined) throw cause;
     if (code !== 'EEXIST') rmSync(partial, { force: true });
+    if (code === undefined || cause instanceof HoldfastError) throw cause;
     throw new InvalidInputError(
       '--output',
       `${path} cannot be written (${code})`,

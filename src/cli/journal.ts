@@ -25,11 +25,11 @@ const HELP: Readonly<Record<string, string>> = {
   ),
   list: help(
     ['list --type job --queue mail', 'list --refused', 'list --job-id 0190f3b2 --json'],
-    '0 told · 2 wrong arguments, or no such journal',
+    '0 told · 1 some cannot be read · 2 wrong arguments, or no such journal',
   ),
   export: help(
     ['export --output journal.ndjson', 'export --queue mail | wc -l'],
-    '0 all is written · 2 wrong arguments, or no such journal',
+    '0 all is written · 1 all that can be read · 2 wrong arguments, or no such journal',
   ),
   verify: help(
     ['verify', 'verify --replica web-1 --json'],

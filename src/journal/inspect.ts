@@ -53,17 +53,28 @@ export function journalStatus(base: string): FolderStatus[] {
 /**
  * Entries of one replica in order, refused ones among them; rows that are damaged do not come. Read
  * as they are asked for, so that a large journal need not fit into memory.
- * @throws JournalError if the database cannot be read
+ * @param onDamaged hears of every row that is left out
+ * @throws JournalError if the database cannot be read, at the place from which on it cannot
  */
-export function* entriesOf(base: string, replica: string): Generator<Listed> {
-  const { database, path } = folderOf(base, replica);
+export function* entriesOf(
+  base: string,
+  replica: string,
+  onDamaged: () => void = () => {},
+): Generator<Listed> {
+  const folder = folderOf(base, replica);
+  const { database, path } = folder;
+  const format = formatProblem(folder);
+  if (format !== undefined) {
+    throw new JournalError(path, `is not read: ${format}`, 'Use that release.');
+  }
   let db: DatabaseSync | undefined;
   try {
     db = new DatabaseSync(database, { readOnly: true, timeout: LOOK_WAIT_MS });
     for (const raw of db.prepare('SELECT * FROM entry ORDER BY position').iterate()) {
       const row = raw as unknown as Row;
       const entry = unpackRefused(row) ?? unpack(row);
-      if (entry !== undefined) yield entry;
+      if (entry === undefined) onDamaged();
+      else yield entry;
     }
   } catch (error) {
     if (!isReadDamage(error)) throw error;

@@ -75,6 +75,40 @@ it('says by its exit code that a journal is damaged, and changes nothing', async
   expect(readFileSync(file)).toEqual(bytes);
 });
 
+it('lists and exports all that can be read, and says what cannot', async () => {
+  const dir = await journalFolder();
+  for (const replica of ['a-broken', 'b-flipped', 'c-sound']) {
+    const journal = await openIn(dir, { replica });
+    await journal.append(jobNumber(1));
+    await journal.append(jobNumber(2));
+    await journal.close();
+  }
+  const flipped = join(dir, 'b-flipped', 'journal.db');
+  const bytes = readFileSync(flipped);
+  bytes[bytes.indexOf('job-1"')] = 0x20;
+  writeFileSync(flipped, bytes);
+  writeFileSync(join(dir, 'a-broken', 'journal.db'), bytes.subarray(0, 5000));
+  const run = (...args: string[]) => runCommand(['journal', ...args], configOf(dir));
+
+  const output = join(dir, 'export.ndjson');
+  const exported = await run('export', '--output', output);
+  expect(exported.code, exported.stderr).toBe(1);
+  const lines = readFileSync(output, 'utf8').trim().split('\n');
+  expect(
+    lines.map((line) => JSON.parse(line)).map(({ replica, jobId }) => [replica, jobId]),
+  ).toEqual([
+    ['b-flipped', 'job-2'],
+    ['c-sound', 'job-1'],
+    ['c-sound', 'job-2'],
+  ]);
+  expect(exported.stderr).toMatch(/a-broken: .*damaged/);
+  expect(exported.stderr).toMatch(/b-flipped: 1 damaged entry/);
+
+  const listed = await run('list');
+  expect(listed).toMatchObject({ code: 1, stderr: expect.stringContaining('a-broken: ') });
+  expect(listed.stdout).toMatch(/c-sound +2 /);
+});
+
 it('writes what a dead process had accepted to Redis, once it is there, and clears up', async () => {
   const dir = await journalFolder();
   const port = await freePort();
