@@ -67,15 +67,18 @@ export function unknownConcurrencies(
     });
 }
 
+/** Whether a variable of this name has an effect. */
+export function isSetting(name: string): boolean {
+  const isSecretsFile = settings[name.replace(/_FILE$/, '')]?.secret === true;
+  return Object.hasOwn(settings, name) || isSecretsFile || name.startsWith(CONCURRENCY_PREFIX);
+}
+
 /** Variables that look like ours and are not, with the nearest name that is. */
 export function unknownNames(given: readonly (readonly [string, string])[]): string[] {
   const known = Object.keys(settings);
   const warnings: string[] = [];
   for (const [name, text] of given) {
-    const base = name.replace(/_FILE$/, '');
-    if (known.includes(name) || settings[base]?.secret || name.startsWith(CONCURRENCY_PREFIX)) {
-      continue;
-    }
+    if (isSetting(name)) continue;
     if (!/^[A-Z][A-Z0-9_]*$/.test(name)) continue;
     if (INJECTED.test(name) && (/_SERVICE_|_TCP|_UDP/.test(name) || /^tcp:/.test(text))) continue;
     const alias = ALIASES[name];

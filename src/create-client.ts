@@ -7,6 +7,8 @@ import { resolve } from 'node:path';
 import type { Telemetry } from 'bullmq';
 import type { Logger } from 'pino';
 import type { Config } from './config.ts';
+import { isSetting } from './config-hints.ts';
+import { ConfigError, type ConfigProblem } from './errors.ts';
 import { openJournal } from './journal/journal.ts';
 import { loadConfig } from './load-config.ts';
 import { createClient as createBullmqClient } from './queue/bullmq-client.ts';
@@ -89,7 +91,39 @@ export async function createClient(options: ClientOptions = {}): Promise<Client>
   });
 }
 
+const OPTIONS: Readonly<Record<keyof ClientOptions, true>> = {
+  redis: true,
+  journal: true,
+  name: true,
+  durability: true,
+  enqueueTimeout: true,
+  prefix: true,
+  settings: true,
+  log: true,
+  telemetry: true,
+};
+
+/** What would have no effect, where no compiler looked. */
+function mistakesIn(options: ClientOptions): ConfigProblem[] {
+  const unknown = Object.keys(options).filter((name) => !(name in OPTIONS));
+  const others = Object.keys(options.settings ?? {}).filter((name) => !isSetting(name));
+  return [
+    ...unknown.map((where) => ({
+      where,
+      value: 'an option of this name',
+      allowed: `createClient has ${Object.keys(OPTIONS).join(', ')}`,
+    })),
+    ...others.map((name) => ({
+      where: `settings.${name}`,
+      value: 'a setting of this name',
+      allowed: 'they have the names of the variables in docs/configuration.md',
+    })),
+  ];
+}
+
 function configOf(options: ClientOptions): Config {
+  const mistakes = mistakesIn(options);
+  if (mistakes.length > 0) throw new ConfigError(mistakes);
   const { redis, journal, durability, enqueueTimeout, prefix, settings } = options;
   const overrides: Record<string, string> = { ...settings };
   if (redis !== undefined) overrides.REDIS_URL = redis;

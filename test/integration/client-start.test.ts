@@ -19,6 +19,21 @@ it('gives its folder back when it cannot start', async () => {
   expect((await again.close()).left).toBe(1);
 });
 
+it('overlooks no option: one that is misspelt would promise what nobody keeps', async () => {
+  const misspelt = { redis: nobody, journal: 'memory', log, durabilty: 'strict' };
+  await expect(createClient(misspelt)).rejects.toMatchObject({
+    code: 'HOLDFAST_CONFIG_INVALID',
+    message: expect.stringMatching(/durabilty: .*redis, journal, name, durability/),
+  });
+  const settings = { ROLLBACK_WINDOWS: '20s' };
+  await expect(createClient({ redis: nobody, journal: 'memory', log, settings })).rejects.toThrow(
+    /settings\.ROLLBACK_WINDOWS/,
+  );
+  const known = { ROLLBACK_WINDOW: '20s', REDIS_PASSWORD_FILE: undefined as never };
+  const client = await createClient({ redis: nobody, journal: 'memory', log, settings: known });
+  await client.close();
+});
+
 it('counts at its close what was accepted up to then', async () => {
   const dir = await journalFolder();
   const client = await createClient({ redis: nobody, journal: dir, name: 'c', log });
