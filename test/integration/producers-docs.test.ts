@@ -10,7 +10,10 @@ import { plainQueue } from '../support/worker-runtime.ts';
 const page = readFileSync('docs/producers.md', 'utf8');
 
 /** Writes the examples into a folder and runs them there. */
-async function runExamples(redisUrl: string): Promise<App & { left: Left }> {
+async function runExamples(
+  redisUrl: string,
+  beforeEnd?: (app: App) => Promise<void>,
+): Promise<App & { left: Left }> {
   // Inside the repository, where its packages are found.
   mkdirSync('.cache', { recursive: true });
   const folder = mkdtempSync(join(resolve('.cache'), 'producers-'));
@@ -26,6 +29,7 @@ async function runExamples(redisUrl: string): Promise<App & { left: Left }> {
   const app = (await run('app.ts')) as App;
   await expect(app.client.enqueue('mail', 'x', {})).resolves.toBeDefined();
   await run('bullmq.ts');
+  await beforeEnd?.(app);
   return { ...app, left: ((await run('end.ts')) as { left: Left }).left };
 }
 
@@ -38,8 +42,20 @@ interface App {
 
 it('adds the jobs of the page', async () => {
   const redis = await startRedis();
-  const { welcome, many, book, left } = await runExamples(redis.url);
-  expect([welcome, ...many, book].map(({ stored }) => stored)).toEqual(Array(4).fill('redis'));
+  // On a busy machine an answer of Redis may be late, and a job goes through the journal.
+  const inRedis = async ({ client, welcome, many, book }: App) => {
+    const ids = {
+      mail: [welcome.id, 'welcome-bob'],
+      report: many.map(({ id }) => id),
+      book: [book.id],
+    };
+    for (const [queue, all] of Object.entries(ids)) {
+      for (const id of all) {
+        await expect.poll(() => client.job(queue, id)).toMatchObject({ stored: 'redis' });
+      }
+    }
+  };
+  const { welcome, left } = await runExamples(redis.url, inRedis);
   expect(left).toMatchObject({ jobs: 0, path: expect.stringMatching(/journal\/client-/) });
   await using mail = plainQueue(redis.url, 'mail');
   expect(await mail.getJob(welcome.id)).toMatchObject({
