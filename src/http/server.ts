@@ -32,6 +32,7 @@ import { assertProtected } from './protection.ts';
 import { endpoints, type Need, needOf } from './routes.ts';
 import type { Tokens } from './session.ts';
 import { registerStatus } from './status.ts';
+import { swallow } from './swallow.ts';
 
 /** A slow sender may not hold a connection open for longer, headers and body together. */
 const REQUEST_MS_MAX = 30_000;
@@ -228,12 +229,13 @@ function build(
     app.addHook('preHandler', (request, _reply, done) => traced(request.headers, done));
   }
 
-  app.setErrorHandler((error, request, reply) => {
+  app.setErrorHandler(async (error, request, reply) => {
     const path = request.url.split('?', 1)[0]!;
     const { problem, headers, isOurs } = toProblem(error, path, bodyOf(request));
     if (isOurs) {
       log.error({ event: 'http.failed', method: request.method, path, err: error }, 'HTTP failed');
     }
+    if (problem.status === 413) await swallow(request.raw);
     return reply.code(problem.status).headers(headers).type(PROBLEM_TYPE).send(problem);
   });
   app.setNotFoundHandler((request, reply) => {

@@ -1,4 +1,5 @@
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -208,6 +209,23 @@ describe('adding a job', () => {
     const { detail, bytes, bytesMax } = await json(unmeasured);
     expect(detail).toMatch(/more than the 8388608 bytes.* MAX_JOB_BYTES/);
     expect([bytes, bytesMax]).toEqual([undefined, 8_388_608]);
+  });
+
+  it('tells that to a client which reads the answer only after it has sent all', async () => {
+    const { hostname, port } = new URL(service.url);
+    const socket = connect(Number(port), hostname).pause();
+    const text = JSON.stringify({ data: 'x'.repeat(20 * 1024 * 1024) });
+    const head = `POST /v1/queues/faq/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n`;
+    await new Promise<void>((resolve, reject) => {
+      socket.once('error', reject);
+      socket.write(
+        `${head}Content-Length: ${text.length}\r\nConnection: close\r\n\r\n${text}`,
+        (error) => (error ? reject(error) : resolve()),
+      );
+    });
+    let answer = '';
+    for await (const chunk of socket) answer += chunk;
+    expect(answer).toMatch(/^HTTP\/1.1 413 [\s\S]*HOLDFAST_JOB_TOO_LARGE/);
   });
 
   it('takes JSON only: a form of a web page can post the rest without asking', async () => {
