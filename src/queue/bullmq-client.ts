@@ -6,6 +6,7 @@
  */
 import {
   type BackendFactory,
+  ErrorCode,
   type FlowJob,
   FlowProducer,
   type JobsOptions,
@@ -286,8 +287,16 @@ async function jobOf(queue: OwnQueue, id: string): Promise<JobView | undefined> 
   return withChildren(view, await job.getDependenciesCount());
 }
 
-/** BullMQ throws a bare Error for options that do not fit together. */
+/** BullMQ throws a bare Error for options that do not fit together, and a number for a parent that is gone. */
 function translate(error: unknown): never {
+  if ((error as { code?: unknown }).code === ErrorCode.ParentJobNotExist) {
+    throw new InvalidInputError(
+      'options.parent',
+      'names a job that is not in Redis',
+      'Add the parent first, or both at once with flow().',
+      { cause: error },
+    );
+  }
   const isBare =
     error instanceof Error &&
     !(error instanceof HoldfastError) &&

@@ -3,6 +3,7 @@
  * What has acted is told by the numbers' keys; when to send and what to do with the answers is the
  * replayer's business.
  */
+import { ErrorCode } from 'bullmq';
 import type { JobEntry, Kept, Position } from '../journal/entry.ts';
 import type { Clock } from '../time.ts';
 import type { AddWork } from './add-series.ts';
@@ -133,7 +134,7 @@ export class PageSender {
         ? step.work.sendAgain(generation, place)
         : step.work.send(generation, place));
       await keepAlias(generation, step.ledger, step.entry.jobId, reply);
-      if (typeof reply === 'number' && reply < 0) return { refused: `BullMQ answered ${reply}` };
+      if (typeof reply === 'number' && reply < 0) return { refused: wordsFor(reply) };
       return 'acted';
     } catch (error) {
       const reason = fencedReason(error);
@@ -167,4 +168,10 @@ async function returnedOf(steps: readonly Step[], generation: Generation): Promi
     }),
   );
   return returned;
+}
+
+/** What BullMQ's negative reply to an add means, for who reads the entry. */
+function wordsFor(reply: number): string {
+  const what = reply === ErrorCode.ParentJobNotExist ? 'its parent is not in Redis' : 'refused';
+  return `${what} (BullMQ answered ${reply})`;
 }

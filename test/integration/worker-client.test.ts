@@ -176,13 +176,18 @@ describe('the client', () => {
     const away = await startTarget(own.url);
     const asking = createClient({ target: away, ...options });
     await expect.poll(() => away.state().breaker).toBe('closed');
+    const parent = { id: 'gone', queue: 'bull:q' };
+    await expect(asking.enqueue('q', 'a', {}, { parent })).rejects.toMatchObject({
+      code: 'HOLDFAST_INPUT_INVALID',
+      field: 'options.parent',
+    });
     await own.kill();
     await expect.poll(() => away.state().breaker).not.toBe('closed');
-    const parent = { id: 'gone', queue: 'bull:q' };
     const { id } = await asking.enqueue('q', 'a', {}, { parent });
     expect(await asking.job('q', id)).toMatchObject({ state: 'journaled', stored: 'journal' });
     await own.restart();
-    const refused = { id, state: 'refused', stored: 'journal', failedReason: 'BullMQ answered -5' };
+    const failedReason = 'its parent is not in Redis (BullMQ answered -5)';
+    const refused = { id, state: 'refused', stored: 'journal', failedReason };
     await expect.poll(() => asking.job('q', id)).toMatchObject(refused);
     await expect.poll(() => away.journal.stats().jobs).toBe(0);
     expect(await asking.job('q', id)).toMatchObject(refused);
