@@ -81,7 +81,7 @@ export async function createClient(options: ClientOptions = {}): Promise<Client>
     // Closing writes what is on its way.
     const { left } = await journal.close();
     const { outcomes, refused } = journal.stats();
-    return { jobs: left - outcomes, refused, path: journal.path };
+    return { jobs: Math.max(0, left - outcomes), refused, path: journal.path };
   };
   return Object.assign(client, {
     close: () => {

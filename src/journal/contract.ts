@@ -84,6 +84,11 @@ export interface Journal {
   /** Accepted jobs in the same way; `after` a position, if one is given. */
   jobs(queue?: string, after?: Position): AsyncIterable<Kept<JobEntry>>;
   /**
+   * The entries at these places that wait for their replay, in the order asked for, read in pages; what is
+   * not there any more, or was damaged, does not come.
+   */
+  read(positions: readonly Position[]): AsyncIterable<Kept>;
+  /**
    * The accepted job of this id if it is here, a refused one only if there is no other. Reads through the entries in the
    * journal's thread, in pages between which others are served. Measured: 100,000 entries of 700 bytes
    * take 48 ms, of 4 KB 270 ms.
@@ -94,6 +99,8 @@ export interface Journal {
   settle(positions: readonly Position[]): Promise<void>;
   /** Notes on disk how far jobs are on their way to Redis. Those that linger are no longer counted as `left`. */
   mark(positions: readonly Position[], mark: JobMark): Promise<void>;
+  /** Redis has so many entries whose marks must stay as they are: they are no longer counted as `left`. */
+  lingers(count: number): void;
   /** Keeps an entry that Redis refuses for good apart: not replayed, never dropped, reported. */
   refuse(position: Position, reason: string): Promise<void>;
   /** Refused entries, oldest first. */

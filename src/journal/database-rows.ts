@@ -104,6 +104,26 @@ export class Rows {
     return row as unknown as Row | undefined;
   }
 
+  /** Rows that wait for their replay, in the order asked for; `next`: how many places were looked at. */
+  read(positions: readonly Position[]): { rows: Row[]; next: number } {
+    const statement = this.#db.prepare(
+      `SELECT ${COLUMNS} FROM entry WHERE position = ? AND refusal = ''`,
+    );
+    const rows: Row[] = [];
+    let bytes = 0;
+    let next = 0;
+    while (next < positions.length && bytes < PAGE_BYTES_MAX) {
+      const position = positions[next]!;
+      next += 1;
+      if (this.#hidden.has(position)) continue;
+      const row = statement.get(position) as unknown as Row | undefined;
+      if (row === undefined) continue;
+      rows.push(row);
+      bytes += row.args.length;
+    }
+    return { rows, next };
+  }
+
   /** Refused entries in order. */
   refused(limit: number): RefusedEntry[] {
     const found: RefusedEntry[] = [];

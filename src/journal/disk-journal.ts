@@ -164,6 +164,16 @@ class DiskJournal implements Journal {
     }
   }
 
+  async *read(positions: readonly Position[]): AsyncGenerator<Kept> {
+    for (let from = 0; from < positions.length; ) {
+      this.#assertOpen();
+      const asked = positions.slice(from, from + PAGE_ENTRIES);
+      const { entries, next } = await this.#link.ask('read', [asked]);
+      yield* entries;
+      from += next;
+    }
+  }
+
   async find(queue: string, jobId: string): Promise<FoundJob | undefined> {
     this.#assertOpen();
     const giveUpAt = this.#clock.now() + FIND_MS;
@@ -194,7 +204,11 @@ class DiskJournal implements Journal {
   async mark(positions: readonly Position[], mark: JobMark): Promise<void> {
     this.#assertOpen();
     if (positions.length > 0) await this.#link.ask('mark', [positions, mark]);
-    if (mark === 'lingering') this.#lingering += positions.length;
+    if (mark === 'lingering') this.lingers(positions.length);
+  }
+
+  lingers(count: number): void {
+    this.#lingering += count;
   }
 
   async refuse(position: Position, reason: string): Promise<void> {

@@ -7,7 +7,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../time.ts';
 import { adoptOrphans } from './adopt.ts';
 import type { Database } from './database.ts';
-import { type FoundJob, type Kept, unpack, unpackRefused } from './entry.ts';
+import { type FoundJob, type Kept, type Row, unpack, unpackRefused } from './entry.ts';
 import { isReadDamage } from './examine.ts';
 import { asFault, unusable } from './fault.ts';
 import { fileSystemType, judgeFileSystem } from './file-system.ts';
@@ -64,16 +64,22 @@ function snapshotOf(database: Database): Snapshot {
   return { ...database.counts, oldestAt: entry?.at };
 }
 
+/** @throws DamagedRowError */
+function soundEntry(row: Row): Kept {
+  const entry = unpack(row);
+  if (entry === undefined) throw new DamagedRowError(`entry ${row.position}`);
+  return entry;
+}
+
 function operationsOn(store: Store): Operations {
   const { database } = store;
   return {
     append: (entries) => database.append(entries),
-    page: (query) =>
-      database.rows.page(query).map((row): Kept => {
-        const entry = unpack(row);
-        if (entry === undefined) throw new DamagedRowError(`entry ${row.position}`);
-        return entry;
-      }),
+    page: (query) => database.rows.page(query).map(soundEntry),
+    read: (positions) => {
+      const { rows, next } = database.rows.read(positions);
+      return { entries: rows.map(soundEntry), next };
+    },
     find: (query) => {
       const { rows, next } = database.rows.find(query);
       const found = rows

@@ -33,6 +33,7 @@ export class MemoryJournal implements Journal {
   readonly #bytes = new Map<Position, number>();
   #bytesAll = 0;
   #last = 0;
+  #lingering = 0;
   #isClosed = false;
 
   constructor(options: Bounds & { clock: Clock }) {
@@ -81,6 +82,14 @@ export class MemoryJournal implements Journal {
     }
   }
 
+  async *read(positions: readonly Position[]): AsyncGenerator<Kept> {
+    this.#assertOpen();
+    for (const position of positions) {
+      const entry = this.#entries.get(position);
+      if (entry !== undefined) yield { ...entry };
+    }
+  }
+
   async find(queue: string, jobId: string): Promise<FoundJob | undefined> {
     this.#assertOpen();
     for (const entry of [...this.#entries.values(), ...this.#refused.values()]) {
@@ -106,6 +115,10 @@ export class MemoryJournal implements Journal {
       const entry = this.#entries.get(position);
       if (entry?.type === 'job') this.#entries.set(position, { ...entry, mark });
     }
+  }
+
+  lingers(count: number): void {
+    this.#lingering += count;
   }
 
   async refuse(position: Position, reason: string): Promise<void> {
@@ -143,7 +156,7 @@ export class MemoryJournal implements Journal {
 
   async close(): Promise<{ left: number }> {
     this.#isClosed = true;
-    let left = 0;
+    let left = -this.#lingering;
     for (const entry of this.#entries.values()) {
       if (entry.type === 'outcome' || entry.mark !== 'lingering') left += 1;
     }

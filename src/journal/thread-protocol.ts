@@ -11,6 +11,8 @@ import type { DamageReport } from './rescue.ts';
 export interface Operations {
   append(entries: readonly Packed[]): Position;
   page(query: PageQuery): Kept[];
+  /** As many of these, from the first on, as fit into a page; `next`: how many were looked at. */
+  read(positions: readonly Position[]): { entries: Kept[]; next: number };
   find(query: FindQuery): { entry: FoundJob | undefined; next: Position | undefined };
   remove(positions: readonly Position[]): void;
   mark(positions: readonly Position[], mark: string): void;

@@ -11,6 +11,7 @@ import type { Journal } from '../journal/journal.ts';
 import { type Clock, isDoneWithin, type Random } from '../time.ts';
 import type { Generation } from './generation.ts';
 import type { Islands } from './island.ts';
+import { loadOutcomes } from './island-found.ts';
 import type { QueueLedger } from './ledger.ts';
 import type { Ledgers } from './ledgers.ts';
 import type { Producing } from './producing.ts';
@@ -73,15 +74,13 @@ export class Adoption {
 
   /** Before anybody recovers stalled jobs: what a dead replica finished must not run again. Never rejects. */
   async inRecovery(): Promise<void> {
-    const { clock, journal, later } = this.#deps;
+    const { clock, journal } = this.#deps;
     if (!journal.durable) return;
     let isLate = false;
     const done = this.#next(async () => {
       await this.#take();
       // What comes too late for this recovery is left to a look.
-      if (!this.#isFound || isLate) return;
-      later().islands.found();
-      this.#isPrepared();
+      if (this.#isFound && !isLate) this.#isPrepared();
     }).catch((error: unknown) => this.#tell(error));
     isLate = !(await isDoneWithin(clock, done, PATIENCE_MS));
     if (isLate) this.#tell(new Error(`the journal took more than ${PATIENCE_MS} ms`));
@@ -181,10 +180,8 @@ export class Adoption {
   }
 
   async #load(): Promise<void> {
-    const { journal, settlements, ledgers } = this.#deps;
-    for await (const entry of journal.outcomes()) {
-      settlements.adopt((prefix, queue) => ledgers.of(prefix, queue), entry);
-    }
+    const { journal, settlements, ledgers, later } = this.#deps;
+    await loadOutcomes({ journal, settlements, ledgers, islands: later().islands });
   }
 
   /** Once, until it went well again or fails in another way. */

@@ -14,6 +14,7 @@ import { FENCE_PRELUDE, NUMBERED_PRELUDE } from './lua/fence.ts';
 import { HEARTBEAT } from './lua/heartbeat.ts';
 import { ISLAND_CLAIM, ISLAND_CLAIM_KEY_COUNT } from './lua/island-claim.ts';
 import { RETAKE, RETAKE_KEY_COUNT } from './lua/retake.ts';
+import { together } from './lua/together.ts';
 import { Script } from './script-command.ts';
 
 interface BullScript {
@@ -94,6 +95,26 @@ export function keyCount(command: string): number {
   return count;
 }
 
+/** What becomes of a job that ran from the journal, as one script; see `lua/together.ts`. */
+const TOGETHER: ReadonlyMap<string, string> = new Map([
+  ...[
+    'addStandardJob',
+    'addPrioritizedJob',
+    'addDelayedJob',
+    'updateData',
+    'updateProgress',
+    'addLog',
+    'moveToFinished',
+  ].map((name): [string, string] => [name, contentOf(name)]),
+  ['island-claim', ISLAND_CLAIM],
+]);
+
+function contentOf(name: string): string {
+  const script = Object.values(scripts).find((each) => each.name === name);
+  if (!script) throw new Error(`BullMQ has no script "${name}"`);
+  return script.content;
+}
+
 /** Every script by its name, fenced where it writes, and our own. */
 const all: ReadonlyMap<string, Script> = new Map([
   ...Object.values(scripts).map(({ name, content, keys }): [string, Script] => [
@@ -111,7 +132,7 @@ const all: ReadonlyMap<string, Script> = new Map([
   }),
   ['retake', new Script(RETAKE, RETAKE_KEY_COUNT)],
   ['claim', new Script(CLAIM, CLAIM_KEY_COUNT)],
-  ['island-claim', new Script(ISLAND_CLAIM, ISLAND_CLAIM_KEY_COUNT)],
+  ['together', new Script(together(NUMBERED_PRELUDE, TOGETHER), 1)],
   // As many keys as there are queues: the number of keys comes with each call.
   ['heartbeat', new Script(HEARTBEAT, undefined)],
 ]);
@@ -203,6 +224,23 @@ export function claimedArgs(
     ...numbered.slice(keys),
     ...claim.slice(CLAIM_KEY_COUNT),
   ];
+}
+
+/** A script and its arguments, keys first. */
+export interface Call {
+  script: string;
+  args: readonly unknown[];
+}
+
+/** Arguments of `together`. */
+export function togetherArgs(calls: readonly Call[], number: NumberArgs): unknown[] {
+  const all: unknown[] = [number.key];
+  for (const { script, args } of calls) {
+    const keys = script === 'island-claim' ? ISLAND_CLAIM_KEY_COUNT : keyCount(script);
+    all.push(script, keys, args.length - keys, ...args);
+  }
+  all.push(String(number.before), String(number.number));
+  return all;
 }
 
 /** Arguments of `claim`; without ids it looks at every forgotten run of a schedule. */

@@ -63,8 +63,21 @@ export function runPlace({ key, number }: Place): Place {
 }
 
 /** Whether a job ran from the journal, as far as its entry tells: that of damaged files cannot rule it out. */
-export function mayHaveRunHere({ mark }: JobEntry): boolean {
+export function mayHaveRunHere({ mark }: Pick<JobEntry, 'mark'>): boolean {
   return mark === 'running' || mark === 'doubtful';
+}
+
+/** Redis has the job, and does not have how it ended. */
+export const BEGUN = 1;
+
+/** As `runPlace`, of one that comes with how it ended. */
+export function endedPlace(place: Place): Place {
+  return { ...runPlace(place), number: 2 };
+}
+
+/** Whether a settle of this kind ends its job for good. */
+export function endsJob(command: string): boolean {
+  return command === 'moveToFinished';
 }
 
 /** What a handler wrote of its job, as the next attempt is to find it. */

@@ -1,8 +1,9 @@
 /**
  * Island mode: while Redis is away, jobs that this process accepted into its journal run here from the
  * journal. BullMQ's Worker is handed them as if they came from Redis, so they run like any other job;
- * how they end goes to the journal like any outcome. Afterwards each is added to Redis as active under
- * our lock (`bring`), before recovery looks for what is ours and writes the outcomes.
+ * how they end goes to the journal like any outcome. Afterwards those that run, or wait for another
+ * attempt, are added to Redis as active under our lock (`bring`), before recovery looks for what is ours;
+ * those that have ended follow with the accepted jobs, and are not in memory until then (`island-ends.ts`).
  *
  * What it must never do: run a job of which a byte may have been written to a socket, or begin one
  * before the journal has it marked as running.
@@ -12,9 +13,10 @@ import type { Position } from '../journal/entry.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Clock } from '../time.ts';
 import type { Generation } from './generation.ts';
-import { noteFields, retryOf } from './island-job.ts';
+import { IslandEnds } from './island-ends.ts';
+import { endsJob, noteFields, retryOf } from './island-job.ts';
 import { IslandQueue, type Ready, type Retry, type Taken } from './island-queue.ts';
-import { bring, bringFound } from './island-return.ts';
+import { bring } from './island-return.ts';
 import { IslandRules } from './island-rules.ts';
 import { type HeldJob, heldFromReply, type QueueLedger } from './ledger.ts';
 import type { Settlement } from './target-core.ts';
@@ -32,20 +34,29 @@ export interface IslandDeps {
   isOutage(error: unknown, generation: Generation): boolean;
 }
 
+/**
+ * Jobs whose ends the journal did not take: they are in memory until Redis is back, and then no other begins.
+ */
+const UNWRITTEN_MAX = 100;
+
 export class Islands {
+  /** What has ended here. */
+  readonly ends: IslandEnds;
   readonly #deps: IslandDeps;
   readonly #rules: IslandRules;
   readonly #queues = new Map<QueueLedger, IslandQueue>();
-  /** What began here and Redis does not have yet. */
+  /** What began here and neither ended for good nor is in Redis. */
   readonly #taken = new Map<Position, Taken>();
   readonly #byRun = new WeakMap<HeldJob, Taken>();
-  /** Outcomes of an earlier life, or of a dead replica, may belong to entries that ran from the journal. */
-  #hasFound = true;
+  /** What an earlier life or a dead replica was to try again. */
+  readonly #foundRetries = new Set<Position>();
+  #unwritten = 0;
   #isBringing = false;
   #isStopped = false;
 
   constructor(deps: IslandDeps) {
     this.#deps = deps;
+    this.ends = new IslandEnds(deps);
     this.#rules = new IslandRules({ ...deps, queues: () => this.#queues.values() });
   }
 
@@ -53,7 +64,8 @@ export class Islands {
   enable(ledger: QueueLedger): void {
     if (this.#queues.has(ledger)) return;
     const { clock, journal, isAway } = this.#deps;
-    const mayRun = () => !this.#isBringing && !this.#isStopped && isAway();
+    const mayRun = () =>
+      !this.#isBringing && !this.#isStopped && this.#unwritten < UNWRITTEN_MAX && isAway();
     const onLaterFull = () => this.#laterFull(ledger);
     this.#queues.set(ledger, new IslandQueue(ledger, { clock, journal, mayRun, onLaterFull }));
     void this.#rules.look();
@@ -72,14 +84,25 @@ export class Islands {
     if (this.#deps.isAway()) this.#queues.get(ledger)?.offer(position);
   }
 
-  /** The entry runs here, or did, and Redis does not have it yet. */
+  /** The entry runs here, or did, as far as it is known, and Redis may not have it yet. */
   has(position: Position): boolean {
-    return this.#taken.has(position);
+    return this.isUnderWay(position) || this.ends.has(position);
   }
 
-  /** Entries came from another journal. */
-  found(): void {
-    this.#hasFound = true;
+  /** It began and did not end for good: it comes to Redis by `bring`. */
+  isUnderWay(position: Position): boolean {
+    return this.#taken.has(position) || this.#foundRetries.has(position);
+  }
+
+  /** An earlier life, or a dead replica, ran the entry: to its end, if `outcome` says how it ended. */
+  found(position: Position, outcome: Position | undefined): void {
+    if (outcome === undefined) this.#foundRetries.add(position);
+    else this.ends.add(position, outcome, true);
+  }
+
+  /** Jobs that are in memory because they began here: those that run, and those that wait for another attempt. */
+  get inMemory(): number {
+    return this.#taken.size;
   }
 
   stop(): void {
@@ -128,6 +151,7 @@ export class Islands {
   async #first(queue: IslandQueue, { entry, fields }: Ready, token: string): Promise<unknown> {
     const { ledger } = queue;
     const { position, jobId } = entry;
+    if (this.has(position)) return undefined;
     if (ledger.held.has(jobId) || ledger.unsettled.has(jobId)) return undefined;
     if (!queue.mayRun || position <= this.#deps.touched()) return undefined;
     const taken: Taken = {
@@ -197,16 +221,36 @@ export class Islands {
     const taken = this.#byRun.get(job);
     if (taken?.held !== job || this.#taken.get(taken.position) !== taken) return;
     taken.held = undefined;
-    if (taken.ledger.unsettled.get(job.id)?.position !== undefined) this.#forgetBefore(taken);
+    const written = taken.ledger.unsettled.get(job.id)?.position;
+    if (written === undefined) this.#notWritten(taken.ledger);
+    else this.#forgetBefore(taken);
     const retry = taken.isSent ? undefined : retryOf(settlement);
     if (!retry) {
       taken.fields = undefined;
+      if (written !== undefined && endsJob(settlement.command)) this.#isOver(taken, written);
       return;
     }
     Object.assign(taken.fields!, retry.fields);
     const { attemptsMade, delayMs } = retry;
     const dueAt = this.#deps.clock.now() + delayMs;
     this.#queues.get(taken.ledger)!.repeat({ taken, before: job, attemptsMade, dueAt });
+  }
+
+  /** The journal has all of it: memory need not. What may be in Redis without its end is recovery's. */
+  #isOver({ isSent, position, ledger, jobId }: Taken, outcome: Position): void {
+    if (isSent) return;
+    this.ends.add(position, outcome);
+    this.#taken.delete(position);
+    ledger.unsettled.delete(jobId);
+  }
+
+  #notWritten({ queue }: QueueLedger): void {
+    this.#unwritten += 1;
+    if (this.#unwritten !== UNWRITTEN_MAX) return;
+    this.#deps.log.error(
+      { event: 'island.halted', queue },
+      `the journal did not take how ${UNWRITTEN_MAX} jobs ended: none begins from it until Redis is back`,
+    );
   }
 
   #forgetBefore(taken: Taken): void {
@@ -226,31 +270,20 @@ export class Islands {
     this.#isBringing = true;
     await Promise.all([...this.#queues.values()].map(({ turn }) => turn));
     for (const queue of this.#queues.values()) queue.clear();
-    const byQueue = new Map<string, Set<Position>>();
-    for (const taken of this.#taken.values()) {
-      taken.isSent = true;
-      const name = taken.ledger.queue;
-      const positions = byQueue.get(name) ?? new Set();
-      byQueue.set(name, positions.add(taken.position));
-    }
-    const { jobs, outcomes } = this.#deps.journal.stats();
-    if (this.#hasFound && jobs > 0 && outcomes > 0) {
-      await bringFound(this.#deps, generation);
-    } else {
-      for (const [name, positions] of byQueue) {
-        await bring(this.#deps, generation, name, positions);
-      }
-    }
-    this.#hasFound = false;
+    for (const taken of this.#taken.values()) taken.isSent = true;
+    await this.bringFound(generation);
+    await bring(this.#deps, generation, [...this.#taken.keys()]);
   }
 
   /**
-   * As `bring`, of what a dead replica ran, while Redis is there.
+   * As `bring`, of what an earlier life or a dead replica ran, also while Redis is there.
    * @throws what Redis says, for an outage; JournalError
    */
   async bringFound(generation: Generation): Promise<void> {
-    const { jobs, outcomes } = this.#deps.journal.stats();
-    if (jobs > 0 && outcomes > 0) await bringFound(this.#deps, generation);
+    await this.ends.oweBegun(generation);
+    const retries = [...this.#foundRetries];
+    await bring(this.#deps, generation, retries);
+    for (const position of retries) this.#foundRetries.delete(position);
   }
 
   /** Recovery failed: Redis is away as before. */
@@ -268,6 +301,7 @@ export class Islands {
       delete taken.held?.processedOn;
     }
     this.#taken.clear();
+    this.#unwritten = 0;
     void this.#rules.look();
   }
 }

@@ -29,7 +29,7 @@ export class JobLookup {
     const known = isAway ? undefined : await this.#inRedis(queue, id).catch(() => undefined);
     if (known) return known;
     const entry = await journal.find(queue, id);
-    if (entry) return { ...journaledView(entry), ...this.#target.localRun(queue, id) };
+    if (entry) return { ...journaledView(entry), ...(await this.#target.localRun(entry)) };
     if (!isAway) return await this.#inRedis(queue, id);
     throw new RedisUnavailableError(
       'looking for a job',

@@ -12,6 +12,8 @@ export interface LingeringDeps {
   clock: Clock;
   rollbackWindowMs: number;
   generation(): Generation | undefined;
+  /** The journal does not have these any more. */
+  onForgotten?(positions: readonly Position[]): void;
   onTrouble(ledger: undefined, error: unknown): void;
 }
 
@@ -22,13 +24,13 @@ const MARKING_MS = 1000;
 
 export class Lingering {
   readonly #deps: LingeringDeps;
-  readonly #journal: Pick<Journal, 'settle' | 'mark'>;
+  readonly #journal: Pick<Journal, 'settle' | 'mark' | 'lingers'>;
   /** Oldest first. */
   #batches: { positions: Position[]; at: Instant; isRun: boolean }[] = [];
   #cancelSweep: (() => void) | undefined;
   #isStopped = false;
 
-  constructor(deps: LingeringDeps, journal: Pick<Journal, 'settle' | 'mark'>) {
+  constructor(deps: LingeringDeps, journal: Pick<Journal, 'settle' | 'mark' | 'lingers'>) {
     this.#deps = deps;
     this.#journal = journal;
   }
@@ -55,6 +57,9 @@ export class Lingering {
     this.#cancelSweep?.();
     await this.#settle(this.#windowStart());
     const marked = this.#batches.flatMap(({ positions, isRun }) => (isRun ? [] : positions));
+    for (const { positions, isRun } of this.#batches) {
+      if (isRun) this.#journal.lingers(positions.length);
+    }
     this.#batches = [];
     const giveUpAt = this.#deps.clock.now() + MARKING_MS;
     try {
@@ -91,7 +96,9 @@ export class Lingering {
       positions.push(...this.#batches.shift()!.positions);
     }
     try {
-      if (positions.length > 0) await this.#journal.settle(positions);
+      if (positions.length === 0) return;
+      await this.#journal.settle(positions);
+      this.#deps.onForgotten?.(positions);
     } catch (error) {
       // They are met again by the next start, whose numbers say that Redis has them.
       this.#deps.onTrouble(undefined, error);

@@ -10,11 +10,18 @@ export type LocalRun = Pick<
   'state' | 'progress' | 'result' | 'failedReason' | 'attemptsMade' | 'startedAt' | 'finishedAt'
 >;
 
-/** Undefined for a job that did not begin here. */
-export function localRun(ledger: QueueLedger, jobId: string): LocalRun | undefined {
+/**
+ * Undefined for a job that did not begin here.
+ * @param end how it ended, where only the journal has that
+ */
+export function localRun(
+  ledger: QueueLedger,
+  jobId: string,
+  end: Outcome | undefined,
+): LocalRun | undefined {
   const held = ledger.held.get(jobId);
   if (held?.processedOn !== undefined) return underWay(held, 'active', held.attemptsMade);
-  const outcome = ledger.unsettled.get(jobId);
+  const outcome = ledger.unsettled.get(jobId) ?? end;
   return outcome?.job.processedOn === undefined ? undefined : ended(outcome);
 }
 

@@ -30,6 +30,10 @@ export interface ProducingOptions {
   islands: Islands;
   /** A job went into the journal. */
   onAccepted(): void;
+  /** How a job of the journal ended is owed like any outcome, and written now. */
+  owe(position: Position, generation: Generation): Promise<void>;
+  /** Redis has so many jobs with how they ended that ran from the journal. */
+  onReturned(jobs: number): void;
   /** So many went from the journal to Redis, and none is left. */
   onReplayed(jobs: number): void;
 }
@@ -65,7 +69,11 @@ export class Producing {
       {
         ...shared,
         ledger: (prefix, queue) => core.ledger(prefix, queue),
-        isRunning: (position) => options.islands.has(position),
+        isRunning: (position) => options.islands.isUnderWay(position),
+        ended: (page) => options.islands.ends.worksOf(page),
+        owe: (position, generation) => options.owe(position, generation),
+        onForgotten: (positions) => options.islands.ends.forget(positions),
+        onReturned: (count) => options.onReturned(count),
         workOf: (ledger, job) => workOf(core, ledger, job),
         onChange: () => this.#intake.changed(),
         onClear: (count) => {

@@ -8,7 +8,8 @@ import type { JobEntry, Kept, Position } from '../journal/entry.ts';
 import type { Clock } from '../time.ts';
 import type { AddWork } from './add-series.ts';
 import type { Generation } from './generation.ts';
-import { mayHaveRunHere, runPlace } from './island-job.ts';
+import type { Ended } from './island-ends.ts';
+import { BEGUN, endedPlace, mayHaveRunHere, runPlace } from './island-job.ts';
 import { keepAlias } from './job-alias.ts';
 import { type AcceptedJob, type Place, storedJob } from './job-store.ts';
 import type { QueueLedger } from './ledger.ts';
@@ -23,6 +24,10 @@ export interface PageDeps {
   workOf(ledger: QueueLedger, job: AcceptedJob): Promise<AddWork>;
   /** It runs here from the journal, and Redis does not have it yet: no business of the replay's. */
   isRunning(position: Position): boolean;
+  /** Those of a page that ran here from the journal to their end: each goes with how it ended. */
+  ended?(page: readonly Kept<JobEntry>[]): Promise<ReadonlyMap<Position, Ended>>;
+  /** Redis has the job without its end, which nothing here speaks for: that is to be written. */
+  owe?(position: Position, generation: Generation): Promise<void>;
   isOutage(error: unknown, generation: Generation): boolean;
 }
 
@@ -32,6 +37,8 @@ export interface Step {
   ledger: QueueLedger;
   work: AddWork;
   place: Place;
+  /** Where the journal has how it ended, of a job that ran from there. */
+  outcome?: Position | undefined;
 }
 
 export type Fate = 'acted' | 'again' | { refused: string };
@@ -64,9 +71,10 @@ export class PageSender {
   async stepsOf(page: readonly Kept<JobEntry>[], generation: Generation): Promise<Step[]> {
     const steps: Step[] = [];
     this.#touched = Math.max(this.#touched, page.at(-1)!.position);
+    const ended = await this.#deps.ended?.(page);
     for (const entry of page) {
       if (this.#deps.isRunning(entry.position)) continue;
-      const step = await this.#stepOf(entry);
+      const step = await this.#stepOf(entry, ended?.get(entry.position));
       if (!step) continue;
       if (step.ledger.readyIn !== generation) await this.#deps.ready(step.ledger, generation);
       steps.push(step);
@@ -78,17 +86,23 @@ export class PageSender {
    * Undefined for an entry that is not to be sent here, and for one that no add can be made of: kept
    * apart, it holds up nothing behind it.
    */
-  async #stepOf(entry: Kept<JobEntry>): Promise<Step | undefined> {
+  async #stepOf(entry: Kept<JobEntry>, end: Ended | undefined): Promise<Step | undefined> {
     try {
       const ledger = this.#deps.ledger(entry.prefix, entry.queue);
       const job = storedJob(entry);
+      if (end) {
+        const { work, outcome } = end;
+        return { entry, ledger, work: work(), place: endedPlace(job.place), outcome };
+      }
       const place = entry.mark === 'running' ? runPlace(job.place) : job.place;
       // Of this life: the series itself decides, from memory.
       if (place.key.endsWith(`:adds:${this.#deps.processId}`)) return undefined;
       return { entry, ledger, work: await this.#deps.workOf(ledger, job), place };
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
-      await this.#refuse(entry.position, `no job can be made of the entry: ${why}`);
+      const reason = `no job can be made of the entry: ${why}`;
+      await this.#refuse(entry.position, reason);
+      if (end) await this.#refuse(end.outcome, reason);
       return undefined;
     }
   }
@@ -104,17 +118,35 @@ export class PageSender {
     last: Map<string, number>,
     isAgain: boolean,
   ): Promise<Fate[]> {
-    const unknown = new Set(steps.map(({ place }) => place.key).filter((key) => !last.has(key)));
-    for (const key of unknown) {
-      last.set(key, Number((await generation.client.get(key)) ?? 0));
-      this.#renewals.keep(generation, key);
-    }
+    await this.#ask(steps, generation, last);
     const returned = await returnedOf(steps, generation);
-    return await Promise.all(
-      steps.map((step) =>
-        returned.has(step) ? 'acted' : this.#sendOne(step, generation, last, isAgain),
-      ),
+    const fates = steps.map((step) =>
+      returned.has(step) ? 'acted' : this.#sendOne(step, generation, last, isAgain),
     );
+    try {
+      return await Promise.all(fates);
+    } finally {
+      for (const { entry, place, outcome } of steps) {
+        if (entry.mark === 'running' || outcome !== undefined) last.delete(place.key);
+      }
+    }
+  }
+
+  /** All at once: a job that ran from the journal is a series of its own. */
+  async #ask(
+    steps: readonly Step[],
+    generation: Generation,
+    last: Map<string, number>,
+  ): Promise<void> {
+    const unknown = new Set(steps.map(({ place }) => place.key).filter((key) => !last.has(key)));
+    const asked = [...unknown].map(async (key) => {
+      last.set(key, Number((await generation.client.get(key)) ?? 0));
+    });
+    await Promise.all(asked);
+    for (const { outcome, place } of steps) {
+      // What comes with its end is a series of one: its add says how long it lives.
+      if (outcome === undefined) this.#renewals.keep(generation, place.key);
+    }
   }
 
   async #sendOne(
@@ -125,6 +157,12 @@ export class PageSender {
   ): Promise<Fate> {
     const { key, number } = step.place;
     const before = last.get(key)!;
+    if (step.outcome !== undefined && before === BEGUN) {
+      // From here on it is forgotten by whoever writes it.
+      step.outcome = undefined;
+      await this.#deps.owe?.(step.entry.position, generation);
+      return 'acted';
+    }
     if (number <= before || this.#hasOutlivedNumber(step)) return 'acted';
     last.set(key, number);
     this.#hasSent = true;
@@ -163,7 +201,7 @@ async function returnedOf(steps: readonly Step[], generation: Generation): Promi
   const returned = new Set<Step>();
   await Promise.all(
     steps.map(async (step) => {
-      if (step.entry.mark !== 'doubtful') return;
+      if (step.entry.mark !== 'doubtful' || step.outcome !== undefined) return;
       if ((await generation.client.get(runPlace(step.place).key)) !== null) returned.add(step);
     }),
   );

@@ -24,6 +24,10 @@ export interface ReplayerDeps extends PageDeps {
   pageEntries?: number;
   /** It is at its end, or not any more, or clear. */
   onChange(): void;
+  /** The journal does not have these any more. */
+  onForgotten?(positions: readonly Position[]): void;
+  /** Redis has so many jobs with how they ended that ran from the journal. */
+  onReturned?(count: number): void;
   /** Everything is in Redis, so many of it by this replay. */
   onClear(count: number): void;
   onTrouble(ledger: QueueLedger | undefined, error: unknown): void;
@@ -306,7 +310,7 @@ export class Replayer {
       const step = steps[i]!;
       if (fate === 'again') again.push(step);
       else if (fate === 'acted') acted.push(step);
-      else await this.#journal.refuse(step.entry.position, fate.refused);
+      else await this.#refuse(step, fate.refused);
     }
     if (acted.length > 0 && rewinds === this.#rewinds) {
       for (const isRun of [false, true]) {
@@ -314,8 +318,16 @@ export class Replayer {
         this.#lingering.add(positionsOf(same), isRun);
       }
       this.#replayed += acted.length;
+      const returned = acted.filter(({ outcome }) => outcome !== undefined).length;
+      if (returned > 0) this.#deps.onReturned?.(returned);
     }
     return again;
+  }
+
+  /** With how it ended, if it ran from the journal: put back in line, both are sent again. */
+  async #refuse({ entry, outcome }: Step, reason: string): Promise<void> {
+    await this.#journal.refuse(entry.position, reason);
+    if (outcome !== undefined) await this.#journal.refuse(outcome, reason);
   }
 
   // Waiting ------------------------------------------------------------------------------------------
@@ -341,7 +353,9 @@ export class Replayer {
 }
 
 function positionsOf(steps: readonly Step[]): Position[] {
-  return steps.map(({ entry }) => entry.position);
+  return steps.flatMap(({ entry, outcome }) =>
+    outcome === undefined ? entry.position : [entry.position, outcome],
+  );
 }
 
 async function take<T>(entries: AsyncIterator<T>, count: number): Promise<T[]> {

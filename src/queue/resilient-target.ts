@@ -9,7 +9,7 @@ import { randomUUID } from 'node:crypto';
 import type { BackendFactory, ConnectionOptions, RedisQueueBackend } from 'bullmq';
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
-import type { Journal } from '../journal/journal.ts';
+import type { FoundJob, Journal } from '../journal/journal.ts';
 import type { OutageRecorder } from '../outage/recorder.ts';
 import { conditions } from '../redis/condition-catalogue.ts';
 import type { BackendOptions, BackendRole } from './backend-options.ts';
@@ -166,9 +166,9 @@ export class ResilientTarget implements RedisTarget {
     return this.generation() ? this.#parts.admission.allowed(this.#ledger(queue)) : 0;
   }
 
-  localRun(queue: string, jobId: string): LocalRun | undefined {
-    const ledger = this.#parts.ledgers.known(this.#config.redis.prefix, queue);
-    return ledger && localRun(ledger, jobId);
+  async localRun({ queue, jobId, position }: FoundJob): Promise<LocalRun | undefined> {
+    const end = await this.#parts.islands.ends.outcomeOf(position);
+    return localRun(this.#ledger(queue), jobId, end);
   }
 
   isolate(reason?: string): void {

@@ -66,6 +66,16 @@ export class Settlements {
     return outcome;
   }
 
+  /** Redis has it: what the journal still says of it is no news. */
+  isLeaving(position: Position): boolean {
+    return this.#leaving.has(position);
+  }
+
+  /** Says less than another that is on disk. Never rejects. */
+  async superseded(positions: readonly Position[]): Promise<void> {
+    if (positions.length > 0) await this.#forget(positions);
+  }
+
   /**
    * An outcome of an earlier life, or of a replica that never came back. Of two attempts at one job,
    * which a process that died while it ran from the journal may leave, the later one says what is true.

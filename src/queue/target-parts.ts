@@ -275,6 +275,13 @@ export function assembleTarget(options: ResilientTargetOptions, hooks: TargetHoo
     roundTripMs: () => parts.watch.roundTripMs,
     isConnecting: () => !parts.admission.everOpen && !parts.outages.current,
     onAccepted: () => parts.outages.count('accepted'),
+    owe: async (position, of) => {
+      await parts.islands.ends.owe([position]);
+      for (const ledger of ledgers()) {
+        if (ledger.unsettled.size > 0) await parts.comeback.drain(ledger, of);
+      }
+    },
+    onReturned: (jobs) => parts.outages.count('replayed', jobs),
     onReplayed: (jobs) => options.onCount?.('jobsReplayed', jobs),
   });
   return parts;

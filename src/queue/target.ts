@@ -3,7 +3,7 @@
  * BullMQ's Worker, Queue and FlowProducer are built with. Shared by all queues of the process.
  */
 import type { BackendFactory, ConnectionOptions, RedisQueueBackend } from 'bullmq';
-import type { Journal } from '../journal/journal.ts';
+import type { FoundJob, Journal } from '../journal/journal.ts';
 import type { LocalRun } from './local-run.ts';
 
 export interface TargetState {
@@ -65,7 +65,7 @@ export interface RedisTarget {
   /** Jobs that the queue may run here at the same time now: shows the slow start. */
   allowedConcurrency(queue: string): number;
   /** How a job stands that runs, or ran, from the journal here, while Redis does not have it. */
-  localRun(queue: string, jobId: string): LocalRun | undefined;
+  localRun(entry: FoundJob): Promise<LocalRun | undefined>;
   /** An operator opens the breaker by hand, and may say why; it stays open until `release`. */
   isolate(reason?: string): void;
   /** The operator's opening ends: Redis is connected to again. Nothing happens without one. */

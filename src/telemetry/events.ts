@@ -118,7 +118,7 @@ export const events: Readonly<Record<string, EventEntry>> = {
   },
   'island.halted': {
     level: 'error',
-    says: 'the journal failed while jobs ran from it; none begins for a moment',
+    says: 'the journal failed while jobs ran from it; none begins for a moment, or until Redis is back',
     fields: ['queue'],
   },
   'part.overdue': { level: 'error', says: 'a part did not stop in time', fields: ['part'] },

@@ -44,8 +44,9 @@ afterEach(async () => {
   rmSync(folder, { recursive: true });
 });
 
-async function start(adoptEveryMs: number): Promise<void> {
-  const common = { journalDir: folder, resilience: QUICK, adoptEveryMs };
+async function start(adoptEveryMs: number, more = {}): Promise<void> {
+  const resilience = { ...QUICK, ...more };
+  const common = { journalDir: folder, resilience, adoptEveryMs };
   lone = await startTarget(proxy.url, { ...common, replica: 'lone' });
   other = await startTarget(redis.url, { ...common, replica: 'other' });
   await closed(lone);
@@ -130,7 +131,7 @@ it('adds what the first had accepted, once and in order', async () => {
 });
 
 it('runs nothing again that the first had accepted and run from its journal', async () => {
-  await start(200);
+  await start(200, { rollbackWindowMs: 500 });
   lone.setIsland('q');
   const first = startWorker(lone, 'lone', Promise.resolve());
   const accepting = producer(lone);

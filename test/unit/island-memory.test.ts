@@ -1,0 +1,137 @@
+/** What is in memory of jobs that run from the journal, however many run in one outage. */
+import pino from 'pino';
+import { describe, expect, it } from 'vitest';
+import { JournalFullError } from '../../src/errors.ts';
+import type { JobEntry, Kept } from '../../src/journal/entry.ts';
+import type { Journal } from '../../src/journal/journal.ts';
+import { MemoryJournal } from '../../src/journal/memory-journal.ts';
+import type { Generation } from '../../src/queue/generation.ts';
+import { Islands } from '../../src/queue/island.ts';
+import { loadOutcomes } from '../../src/queue/island-found.ts';
+import { newJobId } from '../../src/queue/job-id.ts';
+import { jobEntry } from '../../src/queue/job-store.ts';
+import type { HeldJob } from '../../src/queue/ledger.ts';
+import { Ledgers } from '../../src/queue/ledgers.ts';
+import { Settlements } from '../../src/queue/settlements.ts';
+import { VirtualClock } from '../simulation/virtual-clock.ts';
+
+const JOBS = 3000;
+const SLOTS = 10;
+
+/** One life of a process that never sees Redis again, on a journal that may outlive it. */
+async function life(journal: Journal, clock: VirtualClock) {
+  const log = pino({ level: 'silent' });
+  const ledgers = new Ledgers(clock, () => true);
+  const ledger = ledgers.of('bull', 'q');
+  const settlements = new Settlements(journal, clock, 10_000, log);
+  const unlimited = { client: { hmget: async () => [null, null, null] } } as unknown as Generation;
+  const islands = new Islands({
+    clock,
+    journal,
+    log,
+    ledger: (prefix, queue) => ledgers.of(prefix, queue),
+    isAway: () => true,
+    generation: () => unlimited,
+    touched: () => 0,
+    isOutage: () => true,
+  });
+  islands.enable(ledger);
+  await clock.pass(0);
+  let most = 0;
+  return {
+    islands,
+    ledger,
+    load: () => loadOutcomes({ journal, ledgers, settlements, islands }),
+    /** The most jobs and outcomes that were in memory at once. */
+    most: () => most,
+    async accept(count: number) {
+      const entries = Array.from({ length: count }, (_, i) => {
+        const job = { name: 'n', data: '{}', opts: {}, timestamp: clock.wall() } as never;
+        const accepted = { jobId: newJobId(), name: 'n', single: { job, parent: {} } };
+        return jobEntry(ledger, accepted, clock.wall(), { key: 'k', number: i + 1 }, 'unsent');
+      });
+      for (const position of await journal.appendAll(entries)) islands.kept(ledger, position);
+    },
+    /** As a Worker would: so many at once, until no other begins. */
+    async run(): Promise<number> {
+      let runs = 0;
+      for (;;) {
+        while (ledger.held.size < SLOTS && (await islands.take(ledger, `${runs}`))) runs += 1;
+        if (ledger.held.size === 0) return runs;
+        most = Math.max(most, ledger.held.size + ledger.unsettled.size + islands.inMemory);
+        await Promise.all([...ledger.held.values()].map((job) => end(job)));
+        most = Math.max(most, ledger.held.size + ledger.unsettled.size + islands.inMemory);
+      }
+    },
+  };
+
+  async function end(job: HeldJob): Promise<void> {
+    const args = [
+      ...Array(14).fill('key'),
+      job.id,
+      1,
+      'returnvalue',
+      '"r"',
+      'completed',
+      0,
+      'p',
+      '',
+    ];
+    const settlement = { job, command: 'moveToFinished', args };
+    await settlements.keep(ledger, settlement);
+    islands.ended(settlement);
+  }
+}
+
+function memory(clock: VirtualClock): MemoryJournal {
+  return new MemoryJournal({ bytesMax: 2 ** 26, entriesMax: 10 * JOBS, clock });
+}
+
+describe('jobs that run from the journal', () => {
+  it('are in memory while they run, and only their places once the journal has how they ended', async () => {
+    const clock = new VirtualClock();
+    const journal = memory(clock);
+    const { accept, run, most, ledger, islands } = await life(journal, clock);
+    await accept(JOBS);
+    expect(await run()).toBe(JOBS);
+    expect(journal.stats().outcomes).toBe(JOBS);
+    expect(most()).toBeLessThanOrEqual(3 * SLOTS);
+    expect(ledger.unsettled.size).toBe(0);
+    expect(islands.ends.size).toBe(JOBS);
+    expect(await run()).toBe(0);
+  });
+
+  it('stay on disk when the next life finds them, which knows where they are and runs none of them', async () => {
+    const clock = new VirtualClock();
+    const journal = memory(clock);
+    const before = await life(journal, clock);
+    await before.accept(JOBS);
+    await before.run();
+    const { load, run, ledger, islands } = await life(journal, clock);
+    await load();
+    await load();
+    expect(ledger.unsettled.size).toBe(0);
+    expect(islands.ends.size).toBe(JOBS);
+    expect(await run()).toBe(0);
+    const page: Kept<JobEntry>[] = [];
+    for await (const entry of journal.jobs()) if (page.push(entry) === 256) break;
+    expect((await islands.ends.worksOf(page)).size).toBe(256);
+  });
+
+  it('stop beginning when the journal does not take how they end, since memory must', async () => {
+    const clock = new VirtualClock();
+    const kept = memory(clock);
+    const journal = new Proxy<Journal>(kept, {
+      get(target, name: keyof Journal) {
+        if (name === 'append') return () => Promise.reject(new JournalFullError('/j', 'is full'));
+        const value = target[name];
+        return typeof value === 'function' ? value.bind(target) : value;
+      },
+    });
+    const { accept, run, ledger } = await life(journal, clock);
+    await accept(JOBS);
+    const runs = await run();
+    expect(runs).toBeLessThanOrEqual(100 + SLOTS);
+    expect(ledger.unsettled.size).toBe(runs);
+  });
+});
