@@ -10,7 +10,7 @@ import type { WorkerDefinition } from '../../src/worker/definition.ts';
 import type { Hooks } from '../../src/worker/hooks.ts';
 import { createWorkerRuntime, type WorkerRuntime } from '../../src/worker/runtime.ts';
 import { testConfig } from './config.ts';
-import { startTarget, type TestTarget } from './target.ts';
+import { startTarget, type TestTarget, type TestTargetOptions } from './target.ts';
 
 export type LogLine = Record<string, unknown> & { event: string };
 
@@ -24,7 +24,7 @@ export interface TestRuntime extends AsyncDisposable {
   stop(withinMs?: number): Promise<void>;
 }
 
-export interface TestRuntimeOptions {
+export interface TestRuntimeOptions extends Pick<TestTargetOptions, 'journalDir' | 'journal'> {
   config?: Partial<Config>;
   hooks?: Hooks;
   resilience?: Partial<Config['resilience']>;
@@ -50,7 +50,10 @@ export async function startRuntime(
     },
   );
   const config = testConfig(options.config);
+  const { journalDir, journal } = options;
   const target = await startTarget(url, {
+    ...(journalDir === undefined ? {} : { journalDir }),
+    ...(journal ? { journal } : {}),
     resilience: options.resilience ?? {},
     ...(options.isTargetLogged ? { log } : {}),
   });
