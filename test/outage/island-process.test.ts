@@ -24,6 +24,8 @@ const WORKER = `
       if (job.name === 'again' && job.attemptsMade === 0) throw new Error('not yet');
       const isLater = process.env.LATER === '1' || job.name === 'ends';
       if (!isLater) await new Promise(() => {});
+      await job.log('by ' + process.env.REPLICA);
+      return process.env.REPLICA;
     },
   });`;
 
@@ -138,13 +140,25 @@ describe('a process that dies in island mode', () => {
     await expect.poll(completed).toBe(2);
     await redis.kill();
     await Promise.all([one, two].map((service) => service.until('outage.opened')));
+    /** Who ended each, as Redis is to say. */
+    const endedBy = new Map<string, string>();
     for (const name of ['ends', 'hangs', 'ends']) {
-      for (const service of [one, two]) ids.push((await enqueue(service, name)).id);
+      const [ofOne, ofTwo] = [await enqueue(one, name), await enqueue(two, name)];
+      endedBy.set(ofOne.id, name === 'ends' ? 'one' : 'two').set(ofTwo.id, 'two');
+      ids.push(ofOne.id, ofTwo.id);
     }
     // The first has one that hangs.
     await expect.poll(completed).toBe(7);
     await one.stop('SIGKILL');
     await restored(ids);
+    // At least once: that of the first which had not ended began again, none that had.
     expect(runs()).toEqual([...Array(6).fill('ends 0'), ...Array(3).fill('hangs 0')]);
+    await using queue = plainQueue(redis.url, 'q');
+    for (const [id, by] of endedBy) {
+      const job = (await queue.getJob(id))!;
+      expect([job.returnvalue, job.attemptsMade]).toEqual([by, 1]);
+      expect((await queue.getJobLogs(id)).logs).toEqual([`by ${by}`]);
+      expect(job.processedOn).toBeLessThanOrEqual(job.finishedOn!);
+    }
   });
 });
