@@ -1,7 +1,7 @@
 /**
  * Jobs that ran from the journal to their end and that Redis may not have: only where the journal has the
- * job, and how it ended, is in memory, some 40 bytes each. Both are read when they go to Redis, with the
- * accepted jobs and page by page (`replayer.ts`), or when somebody asks.
+ * job, and how it ended, is in memory, some 40 bytes each. Both are read when they go to Redis, page by page
+ * (`ended-jobs.ts`), or when somebody asks.
  */
 import type { JobEntry, Kept, OutcomeEntry, Position } from '../journal/entry.ts';
 import type { Journal } from '../journal/journal.ts';
@@ -45,6 +45,13 @@ export class IslandEnds {
 
   has(job: Position): boolean {
     return this.#outcomes.has(job);
+  }
+
+  /** The jobs' places, in their order. */
+  placesAfter(after: Position = Number.MIN_SAFE_INTEGER): Position[] {
+    const places: Position[] = [];
+    for (const job of this.#outcomes.keys()) if (job > after) places.push(job);
+    return places.sort((a, b) => a - b);
   }
 
   add(job: Position, outcome: Position, isFound = false): void {

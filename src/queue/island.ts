@@ -3,7 +3,7 @@
  * journal. BullMQ's Worker is handed them as if they came from Redis, so they run like any other job;
  * how they end goes to the journal like any outcome. Afterwards those that run, or wait for another
  * attempt, are added to Redis as active under our lock (`bring`), before recovery looks for what is ours;
- * those that have ended follow with the accepted jobs, and are not in memory until then (`island-ends.ts`).
+ * those that have ended follow when work goes on, and are not in memory until then (`island-ends.ts`).
  *
  * What it must never do: run a job of which a byte may have been written to a socket, or begin one
  * before the journal has it marked as running.

@@ -7,10 +7,14 @@ import type { Position } from '../journal/entry.ts';
 import type { Journal } from '../journal/journal.ts';
 import { AcceptingBackend } from './accepting-backend.ts';
 import { storedWork, workOf } from './add-work.ts';
+
 import type { BackendOptions } from './backend-options.ts';
+import { ENDED_PAGE_ENTRIES, endedJobs } from './ended-jobs.ts';
+
 import type { Generation } from './generation.ts';
 import { Intake } from './intake.ts';
 import type { Islands } from './island.ts';
+import type { AcceptedJob } from './job-store.ts';
 import type { QueueLedger } from './ledger.ts';
 import { ReplayNotes } from './replay-notes.ts';
 import { Replayer } from './replayer.ts';
@@ -42,11 +46,14 @@ export class Producing {
   readonly #options: ProducingOptions;
   readonly #intake: Intake;
   readonly #replayer: Replayer;
+  /** Of what ran from the journal to its end. */
+  readonly #returner: Replayer;
   readonly #notes: ReplayNotes;
 
   constructor(options: ProducingOptions) {
     this.#options = options;
-    const { core, journal, log, rollbackWindowMs, enqueueTimeoutMs, compareClocks } = options;
+    const { core, journal, log, islands, rollbackWindowMs, enqueueTimeoutMs, compareClocks } =
+      options;
     const shared = {
       clock: core.clock,
       processId: core.processId,
@@ -65,23 +72,35 @@ export class Producing {
     this.#notes = new ReplayNotes(core.clock, (jobs) =>
       log.info({ event: 'journal.replayed', jobs }, `${jobs} jobs from the journal are in Redis`),
     );
+    const replayed = {
+      ...shared,
+      ledger: (prefix: string, queue: string) => core.ledger(prefix, queue),
+      workOf: (ledger: QueueLedger, job: AcceptedJob) => workOf(core, ledger, job),
+      onClear: (count: number) => {
+        options.onReplayed(count);
+        this.#notes.replayed(count);
+      },
+    };
     this.#replayer = new Replayer(
       {
-        ...shared,
-        ledger: (prefix, queue) => core.ledger(prefix, queue),
-        isRunning: (position) => options.islands.isUnderWay(position),
-        ended: (page) => options.islands.ends.worksOf(page),
-        owe: (position, generation) => options.owe(position, generation),
-        onForgotten: (positions) => options.islands.ends.forget(positions),
-        onReturned: (count) => options.onReturned(count),
-        workOf: (ledger, job) => workOf(core, ledger, job),
+        ...replayed,
+        isRunning: (position) => islands.has(position),
         onChange: () => this.#intake.changed(),
-        onClear: (count) => {
-          options.onReplayed(count);
-          this.#notes.replayed(count);
-        },
       },
       journal,
+    );
+    this.#returner = new Replayer(
+      {
+        ...replayed,
+        pageEntries: ENDED_PAGE_ENTRIES,
+        isRunning: (position) => islands.isUnderWay(position),
+        ended: (page) => islands.ends.worksOf(page),
+        owe: (position, generation) => options.owe(position, generation),
+        onForgotten: (positions) => islands.ends.forget(positions),
+        onReturned: (count) => options.onReturned(count),
+        onChange: () => undefined,
+      },
+      endedJobs(journal, islands.ends),
     );
     this.#intake = new Intake(
       {
@@ -105,6 +124,10 @@ export class Producing {
     );
   }
 
+  get #replays(): readonly Replayer[] {
+    return [this.#replayer, this.#returner];
+  }
+
   /** For BullMQ's Queue and FlowProducer: their jobs are kept whatever Redis does. */
   factory(durability: 'normal' | 'strict'): BackendFactory<RedisQueueBackend> {
     const { core, prefix } = this.#options;
@@ -120,10 +143,11 @@ export class Producing {
 
   /** The breaker closed. `isSameDataset`: nothing that was acknowledged can have been lost. */
   async admitted(generation: Generation, isSameDataset: boolean): Promise<void> {
-    if (!isSameDataset) this.#replayer.rewind();
+    if (!isSameDataset) for (const replay of this.#replays) replay.rewind();
+    if (this.#options.islands.ends.size > 0) this.#returner.expect()(true);
     this.#notes.outageOver();
     await this.#intake.recovered(generation);
-    this.#replayer.recovered(generation);
+    for (const replay of this.#replays) replay.recovered(generation);
   }
 
   /** The breaker moved: whoever is held may know more now. */
@@ -138,7 +162,7 @@ export class Producing {
 
   /** The breaker opened. */
   interrupted(): void {
-    this.#replayer.interrupted();
+    for (const replay of this.#replays) replay.interrupted();
   }
 
   /** Nobody uses the queue: true if nothing is owed to it, and it is forgotten. */
@@ -148,21 +172,21 @@ export class Producing {
 
   /** Entries of another replica came into the journal, and may go to Redis. */
   adopted(): void {
-    this.#replayer.adopted();
+    for (const replay of this.#replays) replay.adopted();
   }
 
   /** No entry goes from the journal to Redis until `release`. */
   hold(): void {
-    this.#replayer.hold();
+    for (const replay of this.#replays) replay.hold();
   }
 
   release(): void {
-    this.#replayer.release();
+    for (const replay of this.#replays) replay.release();
   }
 
   async stop(): Promise<void> {
     this.#intake.stop();
-    await this.#replayer.stop();
+    await Promise.all(this.#replays.map((replay) => replay.stop()));
     this.#notes.stop();
   }
 

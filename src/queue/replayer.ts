@@ -8,7 +8,7 @@
  * moments loses the numbers too, and the entries are sent again.
  */
 import type { JobEntry, Kept, Position } from '../journal/entry.ts';
-import type { Journal } from '../journal/journal.ts';
+import type { ReplayedJournal } from './ended-jobs.ts';
 import type { Generation } from './generation.ts';
 import { mayHaveRunHere } from './island-job.ts';
 import type { Place } from './job-store.ts';
@@ -42,7 +42,7 @@ const RETRY_MS = 10_000;
 
 export class Replayer {
   readonly #deps: ReplayerDeps;
-  readonly #journal: Journal;
+  readonly #journal: ReplayedJournal;
   readonly #pageEntries: number;
   readonly #sender: PageSender;
   /** Everything up to here is in Redis, refused, or decided elsewhere. */
@@ -70,7 +70,7 @@ export class Replayer {
   #cancelRetry: (() => void) | undefined;
   #isStopped = false;
 
-  constructor(deps: ReplayerDeps, journal: Journal) {
+  constructor(deps: ReplayerDeps, journal: ReplayedJournal) {
     this.#deps = deps;
     this.#journal = journal;
     this.#pageEntries = deps.pageEntries ?? PAGE_ENTRIES;

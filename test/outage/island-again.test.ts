@@ -1,7 +1,8 @@
 /** Jobs that run from the journal in several replicas, in outages that come again, and with a Redis that loses what it had. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Journal } from '../../src/journal/journal.ts';
 import type { WorkerDefinition } from '../../src/worker/definition.ts';
-import { kill, ready, restored } from '../support/island.ts';
+import { cutOff, kill, ready, restored } from '../support/island.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 import { plainQueue, startRuntime } from '../support/worker-runtime.ts';
 
@@ -15,6 +16,37 @@ afterEach(async () => {
 });
 
 describe('island mode', () => {
+  it('lets nobody who enqueues wait until Redis has what ended', async () => {
+    const gate = Promise.withResolvers<void>();
+    /** What ended is read from the journal when it goes to Redis, and not before. */
+    const gated = (journal: Journal) =>
+      new Proxy(journal, {
+        get(real, name: keyof Journal) {
+          const value = real[name];
+          if (name !== 'read') return typeof value === 'function' ? value.bind(real) : value;
+          return async function* (positions: Parameters<Journal['read']>[0]) {
+            if (positions.length > 0) await gate.promise;
+            yield* real.read(positions);
+          };
+        },
+      });
+    const definition = { queue: 'q', island: true, handler: (job: { name: string }) => job.name };
+    await using test = await cutOff(redis, [definition], { journal: gated });
+    const ended = await test.client.enqueue('q', 'ended', {});
+    await test.line('job.completed', { jobId: ended.id });
+    await redis.restart();
+    await expect.poll(() => test.target.state().breaker, { timeout: 10_000 }).toBe('closed');
+    await expect
+      .poll(async () => (await test.client.enqueue('q', 'live', {})).stored)
+      .toBe('redis');
+    await using queue = plainQueue(redis.url, 'q');
+    await expect.poll(() => queue.getCompletedCount()).toBeGreaterThan(0);
+    expect(await queue.getJobState(ended.id)).toBe('unknown');
+    gate.resolve();
+    await expect.poll(() => queue.getJobState(ended.id)).toBe('completed');
+    expect((await queue.getJob(ended.id))!.returnvalue).toBe('ended');
+  });
+
   it('runs nothing twice with two replicas', async () => {
     const runs: string[] = [];
     const definition: WorkerDefinition = {
