@@ -39,6 +39,8 @@ export interface Step {
   place: Place;
   /** Where the journal has how it ended, of a job that ran from there. */
   outcome?: Position | undefined;
+  /** Redis knew its number otherwise: it is asked before the step is sent again. */
+  isDoubted?: boolean;
 }
 
 export type Fate = 'acted' | 'again' | { refused: string };
@@ -132,21 +134,23 @@ export class PageSender {
     }
   }
 
-  /** All at once: a job that ran from the journal is a series of its own. */
   async #ask(
     steps: readonly Step[],
     generation: Generation,
     last: Map<string, number>,
   ): Promise<void> {
-    const unknown = new Set(steps.map(({ place }) => place.key).filter((key) => !last.has(key)));
+    const unknown = new Set<string>();
+    for (const { outcome, place, isDoubted } of steps) {
+      if (outcome === undefined) this.#renewals.keep(generation, place.key);
+      if (last.has(place.key)) continue;
+      // A series of one, which Redis hardly ever has: its add finds that out.
+      if (outcome !== undefined && !isDoubted) last.set(place.key, 0);
+      else unknown.add(place.key);
+    }
     const asked = [...unknown].map(async (key) => {
       last.set(key, Number((await generation.client.get(key)) ?? 0));
     });
     await Promise.all(asked);
-    for (const { outcome, place } of steps) {
-      // What comes with its end is a series of one: its add says how long it lives.
-      if (outcome === undefined) this.#renewals.keep(generation, place.key);
-    }
   }
 
   async #sendOne(
@@ -176,6 +180,7 @@ export class PageSender {
       return 'acted';
     } catch (error) {
       const reason = fencedReason(error);
+      step.isDoubted = true;
       if (reason === 'late' || reason === 'number') return 'again';
       if (this.#deps.isOutage(error, generation)) throw error;
       return { refused: error instanceof Error ? error.message : String(error) };
