@@ -6,7 +6,9 @@ import type { Clock } from '../time.ts';
 import type { Adopted } from './adopt.ts';
 import type {
   Entry,
+  EntryType,
   FoundJob,
+  Head,
   JobEntry,
   JobMark,
   Kept,
@@ -83,6 +85,8 @@ export interface Journal {
   outcomes(queue?: string): AsyncIterable<Kept<OutcomeEntry>>;
   /** Accepted jobs in the same way; `after` a position, if one is given. */
   jobs(queue?: string, after?: Position): AsyncIterable<Kept<JobEntry>>;
+  /** As `outcomes` and `jobs` of all queues, without what the entries carry: for looking through many of them. */
+  heads<T extends EntryType>(type: T): AsyncIterable<Head<Extract<Entry, { type: T }>>>;
   /**
    * The entries at these places that wait for their replay, in the order asked for, read in pages; what is
    * not there any more, or was damaged, does not come.

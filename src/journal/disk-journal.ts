@@ -13,6 +13,7 @@ import type { FoundJob, JobEntry, JobMark, OutcomeEntry } from './entry.ts';
 import {
   type Entry,
   type EntryType,
+  type Head,
   type Kept,
   type Packed,
   type Position,
@@ -35,6 +36,8 @@ const COMMITS_MAX = 2;
 
 /** Entries that are read at once; a page of large ones ends earlier. */
 const PAGE_ENTRIES = 256;
+/** Of entries without what they carry. */
+const HEADS_ENTRIES = 2_000;
 
 /** Entries that a search looks at before others are served: 5 ms for entries of 700 bytes, 27 of 4 KB. */
 const FIND_ENTRIES = 10_000;
@@ -160,6 +163,19 @@ class DiskJournal implements Journal {
       const last = page.at(-1);
       if (last === undefined) return;
       yield* page;
+      after = last.position;
+    }
+  }
+
+  async *heads<T extends EntryType>(type: T): AsyncGenerator<Head<Extract<Entry, { type: T }>>> {
+    let after: Position = Number.MIN_SAFE_INTEGER;
+    for (;;) {
+      this.#assertOpen();
+      const query = { type, queue: undefined, after, limit: HEADS_ENTRIES };
+      const page = await this.#link.ask('heads', [query]);
+      const last = page.at(-1);
+      if (last === undefined) return;
+      yield* page as Head<Extract<Entry, { type: T }>>[];
       after = last.position;
     }
   }

@@ -63,6 +63,9 @@ export type Kept<E extends Entry = Entry> = E & {
   origin?: string;
 };
 
+/** A kept entry without what it carries. */
+export type Head<E extends Entry = Entry> = Omit<Kept<E>, 'args'>;
+
 /** An entry that Redis refuses for good, kept until a person decides. */
 export type RefusedEntry = Kept & { reason: string; refusedAt: number };
 

@@ -7,7 +7,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../time.ts';
 import { adoptOrphans } from './adopt.ts';
 import type { Database } from './database.ts';
-import { type FoundJob, type Kept, type Row, unpack, unpackRefused } from './entry.ts';
+import { type FoundJob, type Head, type Kept, type Row, unpack, unpackRefused } from './entry.ts';
 import { isReadDamage } from './examine.ts';
 import { asFault, unusable } from './fault.ts';
 import { fileSystemType, judgeFileSystem } from './file-system.ts';
@@ -71,11 +71,17 @@ function soundEntry(row: Row): Kept {
   return entry;
 }
 
+function headOf(row: Row): Head {
+  const { args: _args, ...head } = soundEntry(row);
+  return head;
+}
+
 function operationsOn(store: Store): Operations {
   const { database } = store;
   return {
     append: (entries) => database.append(entries),
     page: (query) => database.rows.page(query).map(soundEntry),
+    heads: (query) => database.rows.page(query).map(headOf),
     read: (positions) => {
       const { rows, next } = database.rows.read(positions);
       return { entries: rows.map(soundEntry), next };

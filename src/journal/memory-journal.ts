@@ -12,6 +12,7 @@ import type { FoundJob, JobEntry, JobMark, OutcomeEntry } from './entry.ts';
 import {
   type Entry,
   type EntryType,
+  type Head,
   type Kept,
   type Position,
   pack,
@@ -79,6 +80,12 @@ export class MemoryJournal implements Journal {
     for (const entry of this.#entries.values()) {
       if (entry.position <= after || entry.type !== type) continue;
       if (queue === undefined || entry.queue === queue) yield { ...entry };
+    }
+  }
+
+  async *heads<T extends EntryType>(type: T): AsyncGenerator<Head<Extract<Entry, { type: T }>>> {
+    for await (const { args: _args, ...head } of this.#all(type, undefined)) {
+      yield head as never;
     }
   }
 

@@ -4,13 +4,15 @@
  */
 import type { Adoption } from './adopt.ts';
 import type { FindQuery, PageQuery } from './database-rows.ts';
-import type { FoundJob, Kept, Packed, Position, RefusedEntry } from './entry.ts';
+import type { FoundJob, Head, Kept, Packed, Position, RefusedEntry } from './entry.ts';
 import type { Fault } from './fault.ts';
 import type { DamageReport } from './rescue.ts';
 
 export interface Operations {
   append(entries: readonly Packed[]): Position;
   page(query: PageQuery): Kept[];
+  /** As `page`; `args` are left out, after they were checked. */
+  heads(query: PageQuery): Head[];
   /** As many of these, from the first on, as fit into a page; `next`: how many were looked at. */
   read(positions: readonly Position[]): { entries: Kept[]; next: number };
   find(query: FindQuery): { entry: FoundJob | undefined; next: Position | undefined };

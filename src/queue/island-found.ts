@@ -3,7 +3,7 @@
  * Redis. Of jobs that ran from the journal to their end there may be as many as a journal holds; of those
  * only the places are kept, beside those of their jobs (`island-ends.ts`).
  */
-import type { Kept, OutcomeEntry, Position } from '../journal/entry.ts';
+import type { Head, Position } from '../journal/entry.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Islands } from './island.ts';
 import { endsJob, mayHaveRunHere } from './island-job.ts';
@@ -12,13 +12,13 @@ import { ranFromJournal } from './outcome-store.ts';
 import type { Settlements } from './settlements.ts';
 
 export interface FoundDeps {
-  journal: Pick<Journal, 'outcomes' | 'jobs' | 'read'>;
+  journal: Pick<Journal, 'heads' | 'read'>;
   ledgers: Pick<Ledgers, 'of'>;
   settlements: Pick<Settlements, 'adopt' | 'isLeaving' | 'superseded'>;
   islands: Pick<Islands, 'has' | 'found'>;
 }
 
-/** The last that is known of a job that ran from the journal. */
+/** The last that is known of a job. */
 interface Last {
   position: Position;
   attemptsStarted: number;
@@ -27,56 +27,57 @@ interface Last {
 
 /** @throws JournalError */
 export async function loadOutcomes(deps: FoundDeps): Promise<void> {
-  const { journal, settlements, islands } = deps;
-  const lasts = await lastOutcomes(deps);
-  if (lasts.size === 0) return;
+  const { journal, settlements, islands, ledgers } = deps;
+  const known = await outcomesByJob(deps);
+  if (known.size === 0) return;
   const toAdopt: Position[] = [];
-  for await (const { position, mark, ...job } of journal.jobs()) {
+  const older: Position[] = [];
+  /** Out of damaged files: only the outcome tells whether the job ran from the journal. */
+  const doubtful = new Map<Position, Position>();
+  for await (const { position, mark, ...job } of journal.heads('job')) {
     const name = nameOf(job);
-    const last = mayHaveRunHere({ mark }) ? lasts.get(name) : undefined;
-    if (!last) continue;
-    lasts.delete(name);
+    const outcomes = mayHaveRunHere({ mark }) ? known.get(name) : undefined;
+    if (!outcomes) continue;
+    known.delete(name);
     // Of this life: it is known.
     if (islands.has(position)) continue;
-    if (!last.isEnd) toAdopt.push(last.position);
-    islands.found(position, last.isEnd ? last.position : undefined);
+    const owed = ledgers.of(job.prefix, job.queue).unsettled.get(job.jobId)?.position;
+    if (outcomes.some((outcome) => outcome.position === owed)) continue;
+    const [last, ...before] = outcomes.sort((a, b) => b.attemptsStarted - a.attemptsStarted);
+    older.push(...before.map((outcome) => outcome.position));
+    if (mark === 'running') islands.found(position, last!.isEnd ? last!.position : undefined);
+    else doubtful.set(last!.position, position);
+    if (mark !== 'running' || !last!.isEnd) toAdopt.push(last!.position);
   }
-  // Without its job there is nothing to add: recovery looks what Redis says of it.
-  for (const { position } of lasts.values()) toAdopt.push(position);
+  // Jobs that Redis had: each of these is compared with what is known of the job.
+  for (const outcomes of known.values()) toAdopt.push(...outcomes.map(({ position }) => position));
   for await (const entry of journal.read(toAdopt)) {
-    if (entry.type === 'outcome') settlements.adopt(ledgerOf(deps), entry);
-  }
-}
-
-/** Of jobs that ran from the journal, by their names; all others are adopted. */
-async function lastOutcomes(deps: FoundDeps): Promise<Map<string, Last>> {
-  const { journal, settlements } = deps;
-  const lasts = new Map<string, Last>();
-  const older: Position[] = [];
-  for await (const entry of journal.outcomes()) {
-    const { position, attemptsStarted, kind } = entry;
-    if (settlements.isLeaving(position)) continue;
-    if (!ranFromJournal(entry)) {
-      settlements.adopt(ledgerOf(deps), entry);
-      continue;
+    if (entry.type !== 'outcome') continue;
+    const job = doubtful.get(entry.position);
+    if (job !== undefined && ranFromJournal(entry)) {
+      const isEnd = endsJob(entry.kind);
+      islands.found(job, isEnd ? entry.position : undefined);
+      if (isEnd) continue;
     }
-    const name = nameOf(entry);
-    const last = lasts.get(name);
-    if (last && last.attemptsStarted > attemptsStarted) {
-      older.push(position);
-      continue;
-    }
-    if (last) older.push(last.position);
-    lasts.set(name, { position, attemptsStarted, isEnd: endsJob(kind) });
+    settlements.adopt((prefix, queue) => ledgers.of(prefix, queue), entry);
   }
   await settlements.superseded(older);
-  return lasts;
 }
 
-function nameOf({ prefix, queue, jobId }: Pick<Kept<OutcomeEntry>, 'prefix' | 'queue' | 'jobId'>) {
+async function outcomesByJob({ journal, settlements }: FoundDeps): Promise<Map<string, Last[]>> {
+  const known = new Map<string, Last[]>();
+  for await (const head of journal.heads('outcome')) {
+    const { position, attemptsStarted, kind } = head;
+    if (settlements.isLeaving(position)) continue;
+    const name = nameOf(head);
+    const outcome = { position, attemptsStarted, isEnd: endsJob(kind) };
+    const others = known.get(name);
+    if (others) others.push(outcome);
+    else known.set(name, [outcome]);
+  }
+  return known;
+}
+
+function nameOf({ prefix, queue, jobId }: Pick<Head, 'prefix' | 'queue' | 'jobId'>): string {
   return `${prefix}:${queue}:${jobId}`;
-}
-
-function ledgerOf({ ledgers }: FoundDeps) {
-  return (prefix: string, queue: string) => ledgers.of(prefix, queue);
 }

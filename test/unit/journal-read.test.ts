@@ -37,6 +37,22 @@ it.each(Object.entries(journals))(
   },
 );
 
+it.each(Object.entries(journals))(
+  'are looked through in %s by their heads, of one kind and in order, without what they carry',
+  async (_name, open) => {
+    const journal = await open();
+    await journal.appendAll([jobNumber(1), outcomeNumber(2), jobNumber(3)]);
+    await journal.append(outcomeNumber(4));
+    const jobs: string[] = [];
+    for await (const head of journal.heads('job')) jobs.push(head.jobId);
+    expect(jobs).toEqual(['job-1', 'job-3']);
+    for await (const head of journal.heads('outcome')) {
+      expect(head).toMatchObject({ kind: 'completed', attemptsStarted: 1 });
+      expect(head).not.toHaveProperty('args');
+    }
+  },
+);
+
 it('come all although they are too large for one page', async () => {
   const journal = await openIn(await journalFolder());
   const large = Array.from({ length: 6 }, (_, i) => outcomeNumber(i, 1024 * 1024));
