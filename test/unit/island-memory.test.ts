@@ -2,7 +2,7 @@
 import pino from 'pino';
 import { describe, expect, it } from 'vitest';
 import { JournalFullError } from '../../src/errors.ts';
-import type { JobEntry, Kept } from '../../src/journal/entry.ts';
+import type { JobEntry, Kept, OutcomeEntry, Position } from '../../src/journal/entry.ts';
 import type { Journal } from '../../src/journal/journal.ts';
 import { MemoryJournal } from '../../src/journal/memory-journal.ts';
 import type { Generation } from '../../src/queue/generation.ts';
@@ -116,6 +116,28 @@ describe('jobs that run from the journal', () => {
     const page: Kept<JobEntry>[] = [];
     for await (const entry of journal.jobs()) if (page.push(entry) === 256) break;
     expect((await islands.ends.worksOf(page)).size).toBe(256);
+  });
+
+  it('are told by their outcomes where their entries came out of damaged files', async () => {
+    const clock = new VirtualClock();
+    const journal = memory(clock);
+    const before = await life(journal, clock);
+    await before.accept(2);
+    await before.run();
+    const places: Position[] = [];
+    for await (const { position } of journal.jobs()) places.push(position);
+    await journal.mark(places, 'doubtful');
+    // The second had come to Redis before it ran.
+    let second: Kept<OutcomeEntry> | undefined;
+    for await (const entry of journal.outcomes()) second = entry;
+    const payload = JSON.parse(second!.args);
+    delete payload.job.processedOn;
+    await journal.settle([second!.position]);
+    await journal.append({ ...second!, args: JSON.stringify(payload) });
+    const { load, ledger, islands } = await life(journal, clock);
+    await load();
+    expect(places.map((position) => islands.ends.has(position))).toEqual([true, false]);
+    expect([...ledger.unsettled.keys()]).toEqual([second!.jobId]);
   });
 
   it('stop beginning when the journal does not take how they end, since memory must', async () => {
