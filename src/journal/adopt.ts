@@ -80,20 +80,10 @@ function adoptOne(
     const { database: theirs, damage } = openDatabase(folder, at);
     let entries = 0;
     try {
-      const positions: Position[] = [];
-      for (const row of theirs.rows.all()) positions.push(row.position);
-      // From the last batch to the first, as each goes in below what is here.
-      for (let end = positions.length; end > 0; end -= ADOPT_BATCH) {
-        const rows = positions
-          .slice(Math.max(0, end - ADOPT_BATCH), end)
-          .map((position) => theirs.rows.at(position))
-          .filter((row): row is Row => row !== undefined);
-        entries += database.adopt(rows, theirs.id);
-        // At once: what we settle from now on must not be adopted again if a later batch fails.
-        theirs.remove(rows.map(({ position }) => position));
+      entries = takeEntries(theirs, database, () => {
         step += 1;
         markAdoption(folder, step);
-      }
+      });
     } finally {
       theirs.close();
     }
@@ -113,6 +103,33 @@ function adoptOne(
       lock.release();
     }
   }
+}
+
+/**
+ * Moves all entries of a journal that nobody else has.
+ * @param onStep called after each batch
+ * @returns how many were new here
+ */
+export function takeEntries(
+  theirs: Database,
+  ours: Database,
+  onStep: () => void = () => undefined,
+): number {
+  const positions: Position[] = [];
+  for (const row of theirs.rows.all()) positions.push(row.position);
+  let entries = 0;
+  // From the last batch to the first, as each goes in below what is here.
+  for (let end = positions.length; end > 0; end -= ADOPT_BATCH) {
+    const rows = positions
+      .slice(Math.max(0, end - ADOPT_BATCH), end)
+      .map((position) => theirs.rows.at(position))
+      .filter((row): row is Row => row !== undefined);
+    entries += ours.adopt(rows, theirs.id);
+    // At once: what we settle from now on must not be adopted again if a later batch fails.
+    theirs.remove(rows.map(({ position }) => position));
+    onStep();
+  }
+  return entries;
 }
 
 /** What was damaged stays where a person finds it: in the folder of a replica that lives. */

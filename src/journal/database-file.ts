@@ -32,7 +32,7 @@ const SCHEMA = `
 `;
 
 /** Makes an empty database in a file of its own, complete and on disk when this returns. */
-export function createDatabase(file: string): void {
+export function createDatabase(file: string, id: string = randomUUID()): void {
   for (const leftover of [file, `${file}-wal`, `${file}-shm`]) rmSync(leftover, { force: true });
   makePrivateFile(file);
   const db = new DatabaseSync(file);
@@ -40,7 +40,7 @@ export function createDatabase(file: string): void {
     db.exec(SCHEMA);
     const meta = db.prepare('INSERT INTO meta VALUES (?, ?)');
     meta.run('format', String(FORMAT_VERSION));
-    meta.run('id', randomUUID());
+    meta.run('id', id);
   } finally {
     db.close();
   }

@@ -9,7 +9,7 @@ import { PAGE_BYTES } from './database-file.ts';
 import { COLUMNS, Rows } from './database-rows.ts';
 import { checksum, type Packed, type Position, type Row } from './entry.ts';
 import { isFull } from './fault.ts';
-import { type Folder, makePrivateFile } from './folder.ts';
+import { type Folder, fileIdentity, makePrivateFile } from './folder.ts';
 
 export interface Counts {
   outcomes: number;
@@ -60,6 +60,8 @@ export class Database {
   /** Removed for the callers, but the disk was too full to write that down. */
   readonly #unwritten = new Set<Position>();
   readonly rows: Rows;
+  /** Which files are open, by their paths. */
+  readonly identities: ReadonlyMap<string, string | undefined>;
   #next: Position;
   /** Adopted entries go in below all others: they are older. */
   #lowest: Position;
@@ -94,7 +96,18 @@ export class Database {
     }
     const sequence = this.#db.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'entry'").get();
     this.#next = Math.max(last, Number(sequence?.seq ?? 0)) + 1;
+    // Reading has opened the log.
+    const { database, wal } = folder;
+    this.identities = new Map([database, wal].map((path) => [path, fileIdentity(path)]));
     this.#keepReserve();
+  }
+
+  /** Whether whoever opens the journal's files would open those that are open here. Some µs. */
+  get isInPlace(): boolean {
+    for (const [path, identity] of this.identities) {
+      if (fileIdentity(path) !== identity) return false;
+    }
+    return true;
   }
 
   /** The highest position that was ever given. */

@@ -61,6 +61,13 @@ export async function openDiskJournal(options: JournalOptions): Promise<Journal>
         'another replica takes over what this one had left in its journal; the start waits for the end of that',
       ),
     onDamage: (damage) => reportDamage(options.log, damage),
+    onReinstated: ({ entries, aside }) => {
+      const found = aside === undefined ? '' : `; what was in its place is in ${aside}`;
+      options.log.error(
+        { path, entries, aside },
+        `the journal was removed or replaced while it was open: its ${entries} entries were written anew${found}`,
+      );
+    },
   });
   if (opening.damage !== undefined) reportDamage(options.log, opening.damage);
   return new DiskJournal(options, path, link, opening.warnings);

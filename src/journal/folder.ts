@@ -5,7 +5,16 @@
  *
  * Never open a lock file with `node:fs`: closing it again would drop this process' lock (POSIX).
  */
-import { chmodSync, closeSync, existsSync, mkdirSync, openSync, rmdirSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Patience, unmarkAdoption } from './adoption-mark.ts';
@@ -70,7 +79,15 @@ export function makePrivateFile(path: string): void {
   chmodSync(path, 0o600);
 }
 
+/** Tells a file from another one that has its name later; undefined if there is none. */
+export function fileIdentity(path: string): string | undefined {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  return stat && `${stat.dev}/${stat.ino}`;
+}
+
 export interface Lock {
+  /** Whether the file that is locked is still the one that others would try to lock. */
+  readonly isInPlace: boolean;
   release(): void;
 }
 
@@ -88,7 +105,13 @@ function lockFile(file: string, waitMs: number): Lock | undefined {
     if (isBusy(error)) return undefined;
     throw error;
   }
-  return { release: () => db.close() };
+  const identity = fileIdentity(file);
+  return {
+    get isInPlace() {
+      return fileIdentity(file) === identity;
+    },
+    release: () => db.close(),
+  };
 }
 
 /** The gate is held for some milliseconds; this only ends the wait for a process that is frozen. */

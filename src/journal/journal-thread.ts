@@ -7,11 +7,20 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../time.ts';
 import { adoptOrphans } from './adopt.ts';
 import type { Database } from './database.ts';
-import { type FoundJob, type Head, type Kept, type Row, unpack, unpackRefused } from './entry.ts';
+import {
+  type FoundJob,
+  type Head,
+  type Kept,
+  type Position,
+  type Row,
+  unpack,
+  unpackRefused,
+} from './entry.ts';
 import { isReadDamage } from './examine.ts';
 import { asFault, unusable } from './fault.ts';
 import { fileSystemType, judgeFileSystem } from './file-system.ts';
 import { folderOf, type Lock, makePrivateFolder, own } from './folder.ts';
+import { isInPlace, reinstate, type Store } from './reinstate.ts';
 import { openDatabase } from './rescue.ts';
 import type {
   Operation,
@@ -25,11 +34,6 @@ import type {
 const options = workerData as ThreadOptions;
 const folder = folderOf(options.base, options.replica);
 const say = (reply: Reply) => parentPort?.postMessage(reply);
-
-interface Store {
-  database: Database;
-  lock: Lock;
-}
 
 /** A row that is not what was written, met while running. */
 class DamagedRowError extends Error {}
@@ -50,7 +54,7 @@ function open(): Store | undefined {
     const { database, damage } = openDatabase(folder, systemClock.wall());
     const warnings = verdict.type === 'warn' ? [verdict.warning] : [];
     say({ type: 'opened', id: database.id, snapshot: snapshotOf(database), warnings, damage });
-    return { database, lock };
+    return { database, lock, taken: 0 };
   } catch (error) {
     lock?.release();
     say({ type: 'not-opened', fault: asFault(error, folder.path) });
@@ -97,7 +101,15 @@ function operationsOn(store: Store): Operations {
     mark: (positions, mark) => database.mark(positions, mark),
     refuse: (position, reason) => database.refuse(position, reason, systemClock.wall()),
     refused: (limit) => database.rows.refused(limit),
-    adopt: () => adoptOrphans(folder, database, systemClock.wall()),
+    adopt: () => {
+      const adoption = adoptOrphans(folder, database, systemClock.wall());
+      const { taken } = store;
+      if (taken > 0) {
+        adoption.adopted.push({ replica: options.replica, entries: taken, damage: undefined });
+      }
+      store.taken = 0;
+      return adoption;
+    },
     close: () => {
       database.close();
       store.lock.release();
@@ -125,11 +137,34 @@ function carryOut(store: Store, request: Request): unknown {
   }
 }
 
+/**
+ * As `carryOut`, in files that are in their place: what is acknowledged must not lie where nobody finds it.
+ * Looked at with each commit, and from time to time, as orphans are looked for.
+ */
+function carryOutInPlace(store: Store, request: Request): unknown {
+  if (request.name === 'adopt') keepInPlace(store);
+  const value = carryOut(store, request);
+  if (request.name !== 'append') return value;
+  try {
+    keepInPlace(store);
+  } catch (error) {
+    const [entries] = request.args as Parameters<Operations['append']>;
+    store.database.remove(entries.map((_, index) => (value as Position) + index));
+    throw error;
+  }
+  return value;
+}
+
+function keepInPlace(store: Store): void {
+  if (isInPlace(store)) return;
+  say({ type: 'reinstated', ...reinstate(folder, store, systemClock.wall()) });
+}
+
 function serve(store: Store, request: Request<Operation>): void {
   const { id } = request;
   const startedAt = systemClock.now();
   try {
-    const value = carryOut(store, request);
+    const value = carryOutInPlace(store, request);
     const tookMs = systemClock.now() - startedAt;
     const snapshot: Snapshot =
       request.name === 'close'

@@ -105,11 +105,9 @@ function rescue(folder: Folder, { reasons, log, index, at }: Findings): DamageRe
   const damaged = found.damaged;
   const fresh = `${folder.database}.new`;
   createDatabase(fresh);
-  fill(fresh, rows);
+  fillDatabase(fresh, rows);
   const report: DamageReport = { quarantine, reasons, rescued: rows.length, damaged, at };
-  const reportFile = join(quarantine, 'report.json');
-  makePrivateFile(reportFile);
-  writeFileSync(reportFile, `${JSON.stringify(report, null, 2)}\n`);
+  const reportFile = writeReport(report);
   for (const name of ['work.db', 'template.db']) {
     for (const suffix of ['', '-wal', '-shm']) {
       rmSync(join(quarantine, name + suffix), { force: true });
@@ -119,6 +117,13 @@ function rescue(folder: Folder, { reasons, log, index, at }: Findings): DamageRe
   // From here on the rescue is complete, and finished by whoever opens the folder next.
   putInPlaceViaRescued(folder, fresh);
   return report;
+}
+
+/** Puts a report beside the files that it is about; returns its path. */
+export function writeReport(report: DamageReport): string {
+  const file = join(report.quarantine, 'report.json');
+  writePrivately(file, `${JSON.stringify(report, null, 2)}\n`);
+  return file;
 }
 
 /** The logs to be tried; undefined: none at all. */
@@ -141,8 +146,8 @@ function asRescued(id: string): (row: Row) => Row {
   };
 }
 
-/** The damaged journal's id; undefined where it cannot be read any more. */
-function readId(work: string): string | undefined {
+/** A journal's id; undefined where it cannot be read any more. */
+export function readId(work: string): string | undefined {
   const id = whileReadable(
     work,
     (db) => db.prepare("SELECT value FROM meta WHERE key = 'id'").get()?.value,
@@ -154,7 +159,7 @@ function rescuedFile(folder: Folder): string {
   return `${folder.database}.rescued`;
 }
 
-function putInPlaceViaRescued(folder: Folder, fresh: string): void {
+export function putInPlaceViaRescued(folder: Folder, fresh: string): void {
   const complete = rescuedFile(folder);
   putInPlace(
     { ...folder, database: complete, wal: `${complete}-wal`, sharedMemory: `${complete}-shm` },
@@ -167,7 +172,7 @@ function finishRescue(folder: Folder): void {
   if (existsSync(rescuedFile(folder))) putInPlace(folder, rescuedFile(folder));
 }
 
-function quarantineFolder(folder: Folder, at: number): string {
+export function quarantineFolder(folder: Folder, at: number): string {
   makePrivateFolder(folder.quarantine);
   const stamp = new Date(at).toISOString().replaceAll(':', '-');
   for (let turn = 0; ; turn++) {
@@ -183,12 +188,13 @@ function copyPrivately(from: string, to: string): void {
   copyFileSync(from, to);
 }
 
-function writePrivately(file: string, bytes: Buffer): void {
+function writePrivately(file: string, bytes: Buffer | string): void {
   makePrivateFile(file);
   writeFileSync(file, bytes);
 }
 
-function fill(file: string, rows: readonly Row[]): void {
+/** Writes rows as they are into a new database; on disk when it returns. */
+export function fillDatabase(file: string, rows: Iterable<Row>): void {
   const db = new DatabaseSync(file);
   try {
     db.exec('PRAGMA synchronous = FULL; BEGIN');

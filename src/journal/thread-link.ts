@@ -8,6 +8,7 @@ import { JournalError } from '../errors.ts';
 import type { Clock } from '../time.ts';
 import { ADOPTION_MS_MAX } from './adoption-mark.ts';
 import { toError } from './fault.ts';
+import type { Reinstatement } from './reinstate.ts';
 import type { DamageReport } from './rescue.ts';
 import type {
   Operation,
@@ -27,6 +28,7 @@ export interface ThreadLinkOptions extends ThreadOptions {
   /** Another replica takes the folder over, and the opening waits for it. */
   onWaiting(): void;
   onDamage(damage: DamageReport): void;
+  onReinstated(what: Reinstatement): void;
 }
 
 export type Opening = Extract<Reply, { type: 'opened' }>;
@@ -133,6 +135,7 @@ export class ThreadLink {
       this.id = reply.id;
       this.#options.onDamage(reply.damage);
     }
+    if (reply.type === 'reinstated') this.#options.onReinstated(reply);
     if (reply.type !== 'done' && reply.type !== 'failed') return;
     const waiting = this.#waiting.get(reply.id);
     if (waiting === undefined) return;

@@ -6,6 +6,7 @@ import type { Adoption } from './adopt.ts';
 import type { FindQuery, PageQuery } from './database-rows.ts';
 import type { FoundJob, Head, Kept, Packed, Position, RefusedEntry } from './entry.ts';
 import type { Fault } from './fault.ts';
+import type { Reinstatement } from './reinstate.ts';
 import type { DamageReport } from './rescue.ts';
 
 export interface Operations {
@@ -58,7 +59,9 @@ export type Reply =
   | { type: 'done'; id: number; value: unknown; tookMs: number; snapshot: Snapshot }
   | { type: 'failed'; id: number; fault: Fault; snapshot: Snapshot }
   /** Damage met while running: already quarantined, the rest goes on. */
-  | { type: 'damaged'; id: string; damage: DamageReport };
+  | { type: 'damaged'; id: string; damage: DamageReport }
+  /** Its files had been removed or replaced, and are in their place again. */
+  | ({ type: 'reinstated' } & Reinstatement);
 
 export interface ThreadOptions {
   base: string;

@@ -1,0 +1,103 @@
+/**
+ * A journal whose files are not where they were: somebody removed the folder, or put another file in the
+ * place of one, while it is open. What is open can still be read, but would be gone with the process. So it
+ * is written anew in its place, before anything more is acknowledged. What was found there is kept.
+ */
+import { existsSync, renameSync, rmSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { takeEntries } from './adopt.ts';
+import { Database } from './database.ts';
+import { createDatabase } from './database-file.ts';
+import { asFault, FaultError, unusable } from './fault.ts';
+import { type Folder, fileIdentity, type Lock, layout, own } from './folder.ts';
+import {
+  fillDatabase,
+  openDatabase,
+  putInPlaceViaRescued,
+  quarantineFolder,
+  readId,
+  writeReport,
+} from './rescue.ts';
+
+/** What was done, for the log. */
+export interface Reinstatement {
+  /** Entries that are in their place again. */
+  entries: number;
+  /** The folder with what stood in the place of the journal's files; undefined if nothing did. */
+  aside: string | undefined;
+}
+
+export interface Store {
+  database: Database;
+  lock: Lock;
+  /** Entries that another process had left in our place; whoever looks for orphans is told of them. */
+  taken: number;
+}
+
+export function isInPlace({ database, lock }: Store): boolean {
+  return lock.isInPlace && database.isInPlace;
+}
+
+/**
+ * Changes `store` to one that is in its place, with the same entries.
+ * @throws FaultError if that cannot be; the store is as it was
+ */
+export function reinstate(folder: Folder, store: Store, at: number): Reinstatement {
+  let lock: Lock | undefined;
+  try {
+    lock = store.lock.isInPlace ? store.lock : own(folder, 0);
+    const { id, last, counts, rows } = store.database;
+    const fresh = `${folder.database}.new`;
+    createDatabase(fresh, id);
+    fillDatabase(fresh, rows.all());
+    const aside = putAside(folder, store.database, at);
+    // It removes the log of its name: that is ours or none by now.
+    store.database.close();
+    putInPlaceViaRescued(folder, fresh);
+    if (lock !== store.lock) store.lock.release();
+    store.lock = lock;
+    store.database = new Database(folder);
+    store.database.continueAfter(last);
+    if (aside !== undefined) {
+      const taken = takeOthersEntries(aside, store.database, at);
+      store.taken += taken;
+      const reasons = ['it stood in the place of a journal that was open'];
+      writeReport({ quarantine: aside, reasons, rescued: taken, damaged: [], at });
+    }
+    return { entries: counts.outcomes + counts.jobs + counts.refused, aside };
+  } catch (error) {
+    if (lock !== undefined && lock !== store.lock) lock.release();
+    const fault = asFault(error, folder.path);
+    throw unusable(
+      folder.path,
+      `was removed or replaced while it was open, and cannot be put back: ${fault.type === 'full' ? fault.limit : fault.what}`,
+      'Give the place back to this process; what it kept before goes to Redis as long as it lives.',
+      error instanceof FaultError ? error.fault.cause : error,
+    );
+  }
+}
+
+/** Another process may have kept entries in our place meanwhile. A copy of ours has nothing that we do not have. */
+function takeOthersEntries(aside: string, database: Database, at: number): number {
+  const files = layout(aside);
+  const id = readId(files.database);
+  if (id === undefined || id === database.id) return 0;
+  const { database: theirs } = openDatabase(files, at);
+  try {
+    return takeEntries(theirs, database);
+  } finally {
+    theirs.close();
+    rmSync(files.reserve, { force: true });
+  }
+}
+
+/** Foreign files in the place of ours, into a folder for a person to look at. */
+function putAside(folder: Folder, database: Database, at: number): string | undefined {
+  const foreign = [folder.database, folder.wal].filter(
+    (file) => existsSync(file) && fileIdentity(file) !== database.identities.get(file),
+  );
+  if (foreign.length === 0) return undefined;
+  const aside = quarantineFolder(folder, at);
+  for (const file of foreign) renameSync(file, join(aside, basename(file)));
+  return aside;
+}
