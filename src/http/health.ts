@@ -123,7 +123,15 @@ function warningsDetail(warnings: readonly Warning[]): object {
 }
 
 /** Whether one more accepted job would find room in the journal. */
-export function keepingOf({ entries, entriesMax, bytes, bytesMax }: JournalStats): Keeping {
+export function keepingOf({
+  entries,
+  entriesMax,
+  bytes,
+  bytesMax,
+  trouble,
+}: JournalStats): Keeping {
+  if (trouble !== undefined)
+    return { canKeep: false, reason: `the journal takes nothing: ${trouble}` };
   if (entries < entriesMax && bytes < bytesMax) return { canKeep: true };
   const reason = `the journal is full: ${entries} of ${entriesMax} entries, ${bytes} of ${bytesMax} bytes`;
   return { canKeep: false, reason };

@@ -82,11 +82,12 @@ export function summaryOf(of: SummaryOf): Summary {
 function keptOf({ journal }: SummaryOf): string {
   if (journal === undefined) return 'Running jobs go on; new ones are refused until it is back.';
   const isFull = journal.bytes >= journal.bytesMax || journal.entries >= journal.entriesMax;
+  const trouble = journal.trouble ?? (isFull ? 'it is full' : undefined);
   const waiting =
     journal.entries === 0
       ? 'Nothing waits in the journal yet'
       : `${count(journal.entries, 'entry waits', 'entries wait')} in the journal`;
-  if (isFull) return `Running jobs go on. ${waiting}, and it is full: new jobs are refused.`;
+  if (trouble) return `Running jobs go on. ${waiting}, and ${trouble}: new jobs are refused.`;
   return `Running jobs go on, and new ones are kept. ${waiting}.`;
 }
 

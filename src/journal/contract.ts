@@ -56,6 +56,8 @@ export interface JournalStats {
   oldestAt: number | undefined;
   /** How long the last commit took, fsync included, ms. */
   commitMs: number | undefined;
+  /** Why the disk takes no entries at the moment, for a sentence: `its disk is full`. */
+  trouble: string | undefined;
 }
 
 export interface Journal {

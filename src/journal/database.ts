@@ -218,6 +218,13 @@ export class Database {
     });
   }
 
+  /** Writes something that is never the same, so that it has to go to the disk. */
+  probe(): void {
+    this.#transaction(() => {
+      this.#db.exec("INSERT OR REPLACE INTO meta VALUES ('probe', hex(randomblob(8)))");
+    });
+  }
+
   close(): void {
     this.#db.close();
   }

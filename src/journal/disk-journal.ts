@@ -26,6 +26,7 @@ import { closedError } from './memory-journal.ts';
 import { bytesOf, type Group, PendingGroups, partsOf } from './pending.ts';
 import type { DamageReport } from './rescue.ts';
 import { ThreadLink } from './thread-link.ts';
+import { Trouble } from './trouble.ts';
 
 /**
  * So many are committed at once, while others are prepared: then it is the processor and not the
@@ -64,7 +65,7 @@ export async function openDiskJournal(options: JournalOptions): Promise<Journal>
     onReinstated: ({ entries, aside }) => {
       const found = aside === undefined ? '' : `; what was in its place is in ${aside}`;
       options.log.error(
-        { path, entries, aside },
+        { event: 'journal.reinstated', path, entries, aside },
         `the journal was removed or replaced while it was open: its ${entries} entries were written anew${found}`,
       );
     },
@@ -82,6 +83,7 @@ class DiskJournal implements Journal {
   readonly #log: JournalLog;
   readonly #link: ThreadLink;
   readonly #onCommit: ((tookMs: number) => void) | undefined;
+  readonly #trouble: Trouble;
   /** Appended, but not in a commit yet. */
   readonly #pending = new PendingGroups();
   /** What the pending and the committing entries will take. */
@@ -104,6 +106,8 @@ class DiskJournal implements Journal {
     this.#log = options.log;
     this.#link = link;
     this.#onCommit = options.onCommit;
+    const { clock, log } = options;
+    this.#trouble = new Trouble({ path, clock, log, probe: () => link.ask('probe', []) });
   }
 
   get id(): string {
@@ -273,6 +277,7 @@ class DiskJournal implements Journal {
       ...this.#bounds,
       oldestAt,
       commitMs: this.#link.commitMs,
+      trouble: this.#trouble.text,
     };
   }
 
@@ -283,6 +288,7 @@ class DiskJournal implements Journal {
 
   async #close(): Promise<{ left: number }> {
     await this.#commits;
+    this.#trouble.stop();
     try {
       await this.#link.ask('close', []);
     } catch (err) {
@@ -322,6 +328,7 @@ class DiskJournal implements Journal {
         this.#takeBack(packed.map((_, index) => late + index)),
       );
       this.#release(batch);
+      this.#trouble.worked();
       // Nothing else has been answered since: this runs before the thread's next message.
       this.#onCommit?.(this.#link.commitMs ?? 0);
       let at = first;
@@ -330,6 +337,7 @@ class DiskJournal implements Journal {
         at += part.packed.length;
       }
     } catch (error) {
+      this.#trouble.failed(error);
       // While the disk hangs, what waits behind this commit is told at once as well.
       const refused =
         this.#link.silence === undefined ? batch : [...batch, ...this.#pending.takeAll()];

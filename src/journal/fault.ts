@@ -37,6 +37,7 @@ export function toError(fault: Fault): JournalError | JournalFullError {
 /** Primary result codes of SQLite, https://www.sqlite.org/rescode.html */
 const SQLITE_BUSY = 5;
 const SQLITE_READONLY = 8;
+const SQLITE_IOERR = 10;
 const SQLITE_CORRUPT = 11;
 const SQLITE_FULL = 13;
 const SQLITE_CANTOPEN = 14;
@@ -95,10 +96,21 @@ export function asFault(error: unknown, path: string): Fault {
     type: 'unusable',
     path,
     what: `${cannotWrite ? 'cannot be written' : 'failed'}: ${(error as Error).message}`,
-    remedy: REMEDY_NOT_WRITABLE,
+    remedy: remedyOf(code, result),
     cause: String(error),
   };
 }
 
+function remedyOf(code: string, result: number | undefined): string {
+  if (code === 'EMFILE' || code === 'ENFILE') return REMEDY_FILES;
+  return result === SQLITE_IOERR ? REMEDY_DISK_FAILS : REMEDY_NOT_WRITABLE;
+}
+
 export const REMEDY_NOT_WRITABLE =
   'Give the service a folder on a local disk that it may write to; JOURNAL=memory runs without one, and then a crash loses what Redis does not have yet.';
+
+const REMEDY_DISK_FAILS =
+  "Look at the disk and at the kernel's log: input/output errors, a file system that went read-only, a limit on the size of files. It is tried again; where the disk had to be mounted anew, start the replica again.";
+
+const REMEDY_FILES =
+  'Raise the limit on open files (ulimit -n, LimitNOFILE), or look for what holds so many open.';

@@ -110,6 +110,7 @@ function operationsOn(store: Store): Operations {
       store.taken = 0;
       return adoption;
     },
+    probe: () => database.probe(),
     close: () => {
       database.close();
       store.lock.release();

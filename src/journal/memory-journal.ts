@@ -158,6 +158,7 @@ export class MemoryJournal implements Journal {
       ...this.#bounds,
       oldestAt: entries[0]?.at,
       commitMs: undefined,
+      trouble: undefined,
     };
   }
 

@@ -22,6 +22,8 @@ export interface Operations {
   refuse(position: Position, reason: string): void;
   refused(limit: number): RefusedEntry[];
   adopt(): Adoption;
+  /** Writes something small, on disk when it answers. */
+  probe(): void;
   close(): void;
 }
 

@@ -254,6 +254,17 @@ export const events: Readonly<Record<string, EventEntry>> = {
     says: 'outcomes that Redis has, or refuses, could not be taken out of the journal; tried again',
     fields: ['entries'],
   },
+  'journal.refuses': {
+    level: 'error',
+    says: 'its disk is full or fails: jobs that Redis cannot take now are refused; tried again',
+    fields: ['path'],
+  },
+  'journal.accepts': { level: 'warn', says: 'it takes entries again', fields: ['path'] },
+  'journal.reinstated': {
+    level: 'error',
+    says: 'its files had been removed or replaced while it was open, and were written anew',
+    fields: ['path', 'entries', 'aside'],
+  },
   'journal.left': {
     level: 'warn',
     says: 'outcomes that the next start will write',

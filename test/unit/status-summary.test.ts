@@ -12,6 +12,7 @@ const JOURNAL = {
   entriesMax: 10,
   oldestAt: undefined,
   commitMs: undefined,
+  trouble: undefined,
 };
 const of = (changes: Partial<SummaryOf> = {}) =>
   summaryOf({
@@ -67,6 +68,10 @@ describe('the headline', () => {
   it('never says that jobs are kept when they are not', () => {
     const full = { ...JOURNAL, entries: 10, jobs: 10, bytes: 500 };
     expect(of({ ...AWAY, journal: full }).sentence).toMatch(/full: new jobs are refused/);
+    const failing = { ...JOURNAL, trouble: 'its disk fails' };
+    expect(of({ ...AWAY, journal: failing }).sentence).toMatch(
+      /its disk fails: new jobs are refused/,
+    );
     expect(of({ ...AWAY, journal: undefined }).sentence).toMatch(/new ones are refused/);
   });
 
