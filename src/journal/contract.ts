@@ -40,6 +40,17 @@ export interface JournalOptions {
   ownWaitMs?: number;
   /** How long one request to the disk may take before its callers are told, ms. Default 10,000. */
   replyMs?: number;
+  /** Other sizes than usual; for tests. */
+  sizes?: Partial<JournalSizes>;
+}
+
+export interface JournalSizes {
+  /** Entries that one transaction takes. */
+  commitEntries: number;
+  /** So many are committed at once, while others are prepared. */
+  eagerEntries: number;
+  /** Entries that are read at once. */
+  pageEntries: number;
 }
 
 export interface JournalStats {

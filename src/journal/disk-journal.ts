@@ -8,7 +8,13 @@ import type { Clock } from '../time.ts';
 import type { Adopted } from './adopt.ts';
 import { ADOPTION_MS_MAX } from './adoption-mark.ts';
 import { type Bounds, overBounds, type Usage } from './bounds.ts';
-import type { Journal, JournalLog, JournalOptions, JournalStats } from './contract.ts';
+import type {
+  Journal,
+  JournalLog,
+  JournalOptions,
+  JournalSizes,
+  JournalStats,
+} from './contract.ts';
 import type { FoundJob, JobEntry, JobMark, OutcomeEntry } from './entry.ts';
 import {
   type Entry,
@@ -23,20 +29,23 @@ import {
 import { toError } from './fault.ts';
 import { folderOf } from './folder.ts';
 import { closedError } from './memory-journal.ts';
-import { bytesOf, type Group, PendingGroups, partsOf } from './pending.ts';
+import { bytesOf, COMMIT_ENTRIES_MAX, type Group, PendingGroups, partsOf } from './pending.ts';
 import type { DamageReport } from './rescue.ts';
-import { ThreadLink } from './thread-link.ts';
+import { type StartThread, ThreadLink } from './thread-link.ts';
 import { Trouble } from './trouble.ts';
 
 /**
- * So many are committed at once, while others are prepared: then it is the processor and not the
- * disk that is waited for. Fewer wait for the commit that is under way, and share the next fsync.
+ * `eagerEntries` are committed at once, while others are prepared: then it is the processor and not the
+ * disk that is waited for. Fewer wait for the commit that is under way, and share the next fsync. A page of
+ * large entries ends before `pageEntries`.
  */
-const EAGER_ENTRIES = 500;
+const SIZES: JournalSizes = {
+  commitEntries: COMMIT_ENTRIES_MAX,
+  eagerEntries: 500,
+  pageEntries: 256,
+};
 const COMMITS_MAX = 2;
 
-/** Entries that are read at once; a page of large ones ends earlier. */
-const PAGE_ENTRIES = 256;
 /** Of entries without what they carry. */
 const HEADS_ENTRIES = 2_000;
 
@@ -47,29 +56,36 @@ const FIND_MS = 5_000;
 const OWN_WAIT_MS = 5_000;
 const REPLY_MS = 10_000;
 
-export async function openDiskJournal(options: JournalOptions): Promise<Journal> {
+/** @param startThread another way to run the store than in a thread; for tests */
+export async function openDiskJournal(
+  options: JournalOptions,
+  startThread?: StartThread,
+): Promise<Journal> {
   const { path } = folderOf(options.dir, options.replica);
-  const { link, opening } = await ThreadLink.start({
-    base: options.dir,
-    replica: options.replica,
-    ownWaitMs: options.ownWaitMs ?? OWN_WAIT_MS,
-    path,
-    clock: options.clock,
-    replyMs: options.replyMs ?? REPLY_MS,
-    onWaiting: () =>
-      options.log.warn(
-        { event: 'journal.waiting', path },
-        'another replica takes over what this one had left in its journal; the start waits for the end of that',
-      ),
-    onDamage: (damage) => reportDamage(options.log, damage),
-    onReinstated: ({ entries, aside }) => {
-      const found = aside === undefined ? '' : `; what was in its place is in ${aside}`;
-      options.log.error(
-        { event: 'journal.reinstated', path, entries, aside },
-        `the journal was removed or replaced while it was open: its ${entries} entries were written anew${found}`,
-      );
+  const { link, opening } = await ThreadLink.start(
+    {
+      base: options.dir,
+      replica: options.replica,
+      ownWaitMs: options.ownWaitMs ?? OWN_WAIT_MS,
+      path,
+      clock: options.clock,
+      replyMs: options.replyMs ?? REPLY_MS,
+      onWaiting: () =>
+        options.log.warn(
+          { event: 'journal.waiting', path },
+          'another replica takes over what this one had left in its journal; the start waits for the end of that',
+        ),
+      onDamage: (damage) => reportDamage(options.log, damage),
+      onReinstated: ({ entries, aside }) => {
+        const found = aside === undefined ? '' : `; what was in its place is in ${aside}`;
+        options.log.error(
+          { event: 'journal.reinstated', path, entries, aside },
+          `the journal was removed or replaced while it was open: its ${entries} entries were written anew${found}`,
+        );
+      },
     },
-  });
+    startThread,
+  );
   if (opening.damage !== undefined) reportDamage(options.log, opening.damage);
   return new DiskJournal(options, path, link, opening.warnings);
 }
@@ -79,13 +95,14 @@ class DiskJournal implements Journal {
   readonly path: string;
   readonly warnings: readonly string[];
   readonly #bounds: Bounds;
+  readonly #sizes: JournalSizes;
   readonly #clock: Clock;
   readonly #log: JournalLog;
   readonly #link: ThreadLink;
   readonly #onCommit: ((tookMs: number) => void) | undefined;
   readonly #trouble: Trouble;
   /** Appended, but not in a commit yet. */
-  readonly #pending = new PendingGroups();
+  readonly #pending: PendingGroups;
   /** What the pending and the committing entries will take. */
   readonly #promised = { bytes: 0, entries: 0 };
   /** Commits that the thread has not answered. */
@@ -102,6 +119,8 @@ class DiskJournal implements Journal {
     this.path = path;
     this.warnings = warnings;
     this.#bounds = { bytesMax: options.bytesMax, entriesMax: options.entriesMax };
+    this.#sizes = { ...SIZES, ...options.sizes };
+    this.#pending = new PendingGroups(this.#sizes.commitEntries);
     this.#clock = options.clock;
     this.#log = options.log;
     this.#link = link;
@@ -123,7 +142,7 @@ class DiskJournal implements Journal {
   async appendAll(entries: readonly Entry[]): Promise<Position[]> {
     const packed = entries.map(pack);
     this.#reserve(bytesOf(packed), packed.length);
-    const parts = partsOf(packed);
+    const parts = partsOf(packed, this.#sizes.commitEntries);
     const ends = await Promise.allSettled(parts.map((part) => this.#enter(part, bytesOf(part))));
     const positions = ends.flatMap((end, i) =>
       end.status === 'fulfilled' ? parts[i]!.map((_, index) => end.value + index) : [],
@@ -148,7 +167,7 @@ class DiskJournal implements Journal {
     return new Promise<Position>((resolve, reject) => {
       this.#pending.push({ packed, bytes, resolve, reject });
       this.#commits ??= this.#commitPending();
-      if (this.#pending.entries >= EAGER_ENTRIES && this.#underWay < COMMITS_MAX) {
+      if (this.#pending.entries >= this.#sizes.eagerEntries && this.#underWay < COMMITS_MAX) {
         void this.#commit(this.#pending.takeBatch());
       }
     });
@@ -167,10 +186,11 @@ class DiskJournal implements Journal {
     queue: string | undefined,
     from: Position = Number.MIN_SAFE_INTEGER,
   ): AsyncGenerator<Kept> {
+    const { pageEntries } = this.#sizes;
     let after = from;
     for (;;) {
       this.#assertOpen();
-      const page = await this.#link.ask('page', [{ type, queue, after, limit: PAGE_ENTRIES }]);
+      const page = await this.#link.ask('page', [{ type, queue, after, limit: pageEntries }]);
       const last = page.at(-1);
       if (last === undefined) return;
       yield* page;
@@ -194,7 +214,7 @@ class DiskJournal implements Journal {
   async *read(positions: readonly Position[]): AsyncGenerator<Kept> {
     for (let from = 0; from < positions.length; ) {
       this.#assertOpen();
-      const asked = positions.slice(from, from + PAGE_ENTRIES);
+      const asked = positions.slice(from, from + this.#sizes.pageEntries);
       const { entries, next } = await this.#link.ask('read', [asked]);
       yield* entries;
       from += next;

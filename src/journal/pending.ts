@@ -6,7 +6,7 @@ import type { Packed, Position } from './entry.ts';
 
 /** One transaction takes at most this: it bounds the memory of a commit and what it makes wait. */
 const COMMIT_BYTES_MAX = 4 * 1024 * 1024;
-const COMMIT_ENTRIES_MAX = 2_000;
+export const COMMIT_ENTRIES_MAX = 2_000;
 
 /** What is committed together, or not at all. */
 export interface Group {
@@ -18,8 +18,14 @@ export interface Group {
 }
 
 export class PendingGroups {
+  readonly #entriesMax: number;
   #groups: Group[] = [];
   #entries = 0;
+
+  /** @param entriesMax entries that one transaction takes */
+  constructor(entriesMax: number) {
+    this.#entriesMax = entriesMax;
+  }
 
   get isEmpty(): boolean {
     return this.#groups.length === 0;
@@ -43,7 +49,7 @@ export class PendingGroups {
     for (const group of this.#groups) {
       bytes += group.bytes;
       entries += group.packed.length;
-      if (count > 0 && (bytes > COMMIT_BYTES_MAX || entries > COMMIT_ENTRIES_MAX)) break;
+      if (count > 0 && (bytes > COMMIT_BYTES_MAX || entries > this.#entriesMax)) break;
       count++;
     }
     return this.takeAll(count);
@@ -57,13 +63,13 @@ export class PendingGroups {
 }
 
 /** Cut where one transaction takes no more. */
-export function partsOf(packed: readonly Packed[]): Packed[][] {
+export function partsOf(packed: readonly Packed[], entriesMax: number): Packed[][] {
   const parts: Packed[][] = [];
   let part: Packed[] = [];
   let bytes = 0;
   for (const entry of packed) {
     bytes += entry.bytes;
-    if (part.length === COMMIT_ENTRIES_MAX || (part.length > 0 && bytes > COMMIT_BYTES_MAX)) {
+    if (part.length === entriesMax || (part.length > 0 && bytes > COMMIT_BYTES_MAX)) {
       parts.push(part);
       part = [];
       bytes = entry.bytes;

@@ -27,46 +27,47 @@ export interface Reinstatement {
   aside: string | undefined;
 }
 
-export interface Store {
+/** A folder that is open. */
+export interface OpenFolder {
   database: Database;
   lock: Lock;
   /** Entries that another process had left in our place; whoever looks for orphans is told of them. */
   taken: number;
 }
 
-export function isInPlace({ database, lock }: Store): boolean {
+export function isInPlace({ database, lock }: OpenFolder): boolean {
   return lock.isInPlace && database.isInPlace;
 }
 
 /**
- * Changes `store` to one that is in its place, with the same entries.
- * @throws FaultError if that cannot be; the store is as it was
+ * Changes `open` to one that is in its place, with the same entries.
+ * @throws FaultError if that cannot be; `open` is as it was
  */
-export function reinstate(folder: Folder, store: Store, at: number): Reinstatement {
+export function reinstate(folder: Folder, open: OpenFolder, at: number): Reinstatement {
   let lock: Lock | undefined;
   try {
-    lock = store.lock.isInPlace ? store.lock : own(folder, 0);
-    const { id, last, counts, rows } = store.database;
+    lock = open.lock.isInPlace ? open.lock : own(folder, 0);
+    const { id, last, counts, rows } = open.database;
     const fresh = `${folder.database}.new`;
     createDatabase(fresh, id);
     fillDatabase(fresh, rows.all());
-    const aside = putAside(folder, store.database, at);
+    const aside = putAside(folder, open.database, at);
     // It removes the log of its name: that is ours or none by now.
-    store.database.close();
+    open.database.close();
     putInPlaceViaRescued(folder, fresh);
-    if (lock !== store.lock) store.lock.release();
-    store.lock = lock;
-    store.database = new Database(folder);
-    store.database.continueAfter(last);
+    if (lock !== open.lock) open.lock.release();
+    open.lock = lock;
+    open.database = new Database(folder);
+    open.database.continueAfter(last);
     if (aside !== undefined) {
-      const taken = takeOthersEntries(aside, store.database, at);
-      store.taken += taken;
+      const taken = takeOthersEntries(aside, open.database, at);
+      open.taken += taken;
       const reasons = ['it stood in the place of a journal that was open'];
       writeReport({ quarantine: aside, reasons, rescued: taken, damaged: [], at });
     }
     return { entries: counts.outcomes + counts.jobs + counts.refused, aside };
   } catch (error) {
-    if (lock !== undefined && lock !== store.lock) lock.release();
+    if (lock !== undefined && lock !== open.lock) lock.release();
     const fault = asFault(error, folder.path);
     throw unusable(
       folder.path,

@@ -19,6 +19,20 @@ import type {
   ThreadOptions,
 } from './thread-protocol.ts';
 
+/** What the link needs of a thread. */
+export interface Thread {
+  postMessage(request: Request): void;
+  terminate(): Promise<unknown>;
+  on(event: 'message', listener: (reply: Reply) => void): unknown;
+  on(event: 'error', listener: (error: Error) => void): unknown;
+  on(event: 'exit', listener: () => void): unknown;
+  off(event: 'message', listener: (reply: Reply) => void): unknown;
+  off(event: 'error', listener: (error: Error) => void): unknown;
+  off(event: 'exit', listener: () => void): unknown;
+}
+
+export type StartThread = (options: ThreadOptions) => Thread;
+
 export interface ThreadLinkOptions extends ThreadOptions {
   /** The folder, for errors. */
   path: string;
@@ -55,33 +69,29 @@ export class ThreadLink {
   /** Set while a request is past its deadline and nothing has come back since: the disk hangs. */
   silence: JournalError | undefined;
   readonly #options: ThreadLinkOptions;
-  readonly #worker: Worker;
+  readonly #thread: Thread;
   readonly #waiting = new Map<number, Waiting>();
   #lastId = 0;
   #ended: JournalError | undefined;
 
-  static async start(options: ThreadLinkOptions): Promise<{ link: ThreadLink; opening: Opening }> {
+  static async start(
+    options: ThreadLinkOptions,
+    startThread: StartThread = startWorker,
+  ): Promise<{ link: ThreadLink; opening: Opening }> {
     const { base, replica, ownWaitMs } = options;
-    const workerData: ThreadOptions = { base, replica, ownWaitMs };
-    // Sources run as they are in development; the build has .js files.
-    const file = `./journal-thread${extname(import.meta.url)}`;
-    const worker = new Worker(new URL(file, import.meta.url), {
-      workerData,
-      name: 'journal',
-      execArgv: [],
-    });
-    const opening = await firstReply(worker, options);
-    return { link: new ThreadLink(options, worker, opening), opening };
+    const thread = startThread({ base, replica, ownWaitMs });
+    const opening = await firstReply(thread, options);
+    return { link: new ThreadLink(options, thread, opening), opening };
   }
 
-  private constructor(options: ThreadLinkOptions, worker: Worker, opening: Opening) {
+  private constructor(options: ThreadLinkOptions, thread: Thread, opening: Opening) {
     this.#options = options;
-    this.#worker = worker;
+    this.#thread = thread;
     this.id = opening.id;
     this.snapshot = opening.snapshot;
-    worker.on('message', (reply: Reply) => this.#onReply(reply));
-    worker.on('error', (error) => this.#end(error));
-    worker.on('exit', () => this.#end(undefined));
+    thread.on('message', (reply: Reply) => this.#onReply(reply));
+    thread.on('error', (error: Error) => this.#end(error));
+    thread.on('exit', () => this.#end(undefined));
   }
 
   /**
@@ -110,7 +120,7 @@ export class ThreadLink {
       onLate: onLate as Waiting['onLate'],
     });
     const request: Request<Name> = { id, name, args };
-    this.#worker.postMessage(request);
+    this.#thread.postMessage(request);
     return promise as Promise<ReturnType<Operations[Name]>>;
   }
 
@@ -118,7 +128,7 @@ export class ThreadLink {
   async terminate(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const cancel = this.#options.clock.after(TERMINATE_MS, resolve);
-    await Promise.race([this.#worker.terminate(), promise]);
+    await Promise.race([this.#thread.terminate(), promise]);
     cancel();
   }
 
@@ -167,12 +177,22 @@ export class ThreadLink {
   }
 }
 
-function firstReply(worker: Worker, options: ThreadLinkOptions): Promise<Opening> {
+function startWorker(options: ThreadOptions): Thread {
+  // Sources run as they are in development; the build has .js files.
+  const file = `./journal-thread${extname(import.meta.url)}`;
+  return new Worker(new URL(file, import.meta.url), {
+    workerData: options,
+    name: 'journal',
+    execArgv: [],
+  });
+}
+
+function firstReply(thread: Thread, options: ThreadLinkOptions): Promise<Opening> {
   const { promise, resolve, reject } = Promise.withResolvers<Opening>();
   const fail = (what: string, cause?: unknown) => {
     reject(new JournalError(options.path, what, 'Look at the disk and at the cause.', cause));
     // The thread may hang in a system call: nobody waits for its end.
-    void worker.terminate();
+    void thread.terminate();
   };
   const within = (ms: number) =>
     options.clock.after(ms, () => fail(`did not open within ${ms} ms`));
@@ -188,9 +208,13 @@ function firstReply(worker: Worker, options: ThreadLinkOptions): Promise<Opening
     if (reply.type === 'opened') resolve(reply);
     if (reply.type === 'not-opened') reject(toError(reply.fault));
   };
-  worker.on('message', onMessage).on('error', onError).on('exit', onExit);
+  thread.on('message', onMessage);
+  thread.on('error', onError);
+  thread.on('exit', onExit);
   return promise.finally(() => {
     cancel();
-    worker.off('message', onMessage).off('error', onError).off('exit', onExit);
+    thread.off('message', onMessage);
+    thread.off('error', onError);
+    thread.off('exit', onExit);
   });
 }
