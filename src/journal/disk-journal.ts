@@ -30,6 +30,7 @@ import { toError } from './fault.ts';
 import { folderOf } from './folder.ts';
 import { closedError } from './memory-journal.ts';
 import { bytesOf, COMMIT_ENTRIES_MAX, type Group, PendingGroups, partsOf } from './pending.ts';
+import { Removals } from './removals.ts';
 import type { DamageReport } from './rescue.ts';
 import { type StartThread, ThreadLink } from './thread-link.ts';
 import { Trouble } from './trouble.ts';
@@ -99,12 +100,15 @@ class DiskJournal implements Journal {
   readonly #clock: Clock;
   readonly #log: JournalLog;
   readonly #link: ThreadLink;
+  readonly #removals: Removals;
   readonly #onCommit: ((tookMs: number) => void) | undefined;
   readonly #trouble: Trouble;
   /** Appended, but not in a commit yet. */
   readonly #pending: PendingGroups;
   /** What the pending and the committing entries will take. */
   readonly #promised = { bytes: 0, entries: 0 };
+  /** On disk, but not all that they were appended with: whoever reads ends before them. */
+  readonly #incomplete = new Set<Position>();
   /** Commits that the thread has not answered. */
   #underWay = 0;
   /** Set while commits are due or under way; resolves when nothing is pending. */
@@ -124,6 +128,7 @@ class DiskJournal implements Journal {
     this.#clock = options.clock;
     this.#log = options.log;
     this.#link = link;
+    this.#removals = new Removals(link);
     this.#onCommit = options.onCommit;
     const { clock, log } = options;
     this.#trouble = new Trouble({ path, clock, log, probe: () => link.ask('probe', []) });
@@ -143,7 +148,19 @@ class DiskJournal implements Journal {
     const packed = entries.map(pack);
     this.#reserve(bytesOf(packed), packed.length);
     const parts = partsOf(packed, this.#sizes.commitEntries);
-    const ends = await Promise.allSettled(parts.map((part) => this.#enter(part, bytesOf(part))));
+    const written: Position[] = [];
+    const ends = await Promise.allSettled(
+      parts.map(async (part) => {
+        const first = await this.#enter(part, bytesOf(part));
+        if (parts.length === 1) return first;
+        for (const index of part.keys()) {
+          written.push(first + index);
+          this.#incomplete.add(first + index);
+        }
+        return first;
+      }),
+    );
+    for (const position of written) this.#incomplete.delete(position);
     const positions = ends.flatMap((end, i) =>
       end.status === 'fulfilled' ? parts[i]!.map((_, index) => end.value + index) : [],
     );
@@ -193,7 +210,11 @@ class DiskJournal implements Journal {
       const page = await this.#link.ask('page', [{ type, queue, after, limit: pageEntries }]);
       const last = page.at(-1);
       if (last === undefined) return;
-      yield* page;
+      for (const entry of page) {
+        // What belongs to it is not on disk yet, and may never be.
+        if (this.#incomplete.has(entry.position)) return;
+        if (!this.#removals.has(entry.position)) yield entry;
+      }
       after = last.position;
     }
   }
@@ -230,6 +251,10 @@ class DiskJournal implements Journal {
       this.#assertOpen();
       const query = { queue, jobId, after, limit: FIND_ENTRIES };
       const { entry, next } = await this.#link.ask('find', [query]);
+      if (entry !== undefined && this.#removals.has(entry.position)) {
+        after = entry.position;
+        continue;
+      }
       if (entry !== undefined && entry.reason === undefined) return entry;
       refused ??= entry;
       if (next === undefined) return refused;
@@ -245,7 +270,7 @@ class DiskJournal implements Journal {
 
   async settle(positions: readonly Position[]): Promise<void> {
     this.#assertOpen();
-    if (positions.length > 0) await this.#link.ask('remove', [positions]);
+    await this.#removals.remove(positions);
   }
 
   async mark(positions: readonly Position[], mark: JobMark): Promise<void> {
@@ -309,6 +334,8 @@ class DiskJournal implements Journal {
   async #close(): Promise<{ left: number }> {
     await this.#commits;
     this.#trouble.stop();
+    // What failed before.
+    await this.#removals.remove([]).catch(() => undefined);
     try {
       await this.#link.ask('close', []);
     } catch (err) {
@@ -378,7 +405,7 @@ class DiskJournal implements Journal {
   /** Entries whose callers were told that they are not kept must not come back. */
   #takeBack(positions: readonly Position[]): void {
     if (positions.length === 0) return;
-    this.#link.ask('remove', [positions]).catch((err) => {
+    this.#removals.remove(positions).catch((err) => {
       this.#log.error(
         { err, count: positions.length, path: this.path },
         'entries that were refused because the disk failed are in the journal all the same',
