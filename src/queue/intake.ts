@@ -305,7 +305,8 @@ export class Intake {
       for (const series of this.#series.values()) {
         // While Redis is away the window stands still, and what is in doubt is asked for first.
         if (generation && series.isOpenIn(generation)) series.forgetOld();
-        isRemembering ||= series.isRemembering;
+        // What is in doubt is remembered as soon as it is decided.
+        isRemembering ||= series.isRemembering || series.hasUnanswered;
       }
       if (isRemembering) this.#sweepLater();
     });

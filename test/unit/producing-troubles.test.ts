@@ -102,6 +102,7 @@ function setUp(overrides: Partial<Journal> = {}) {
   };
   return {
     clock,
+    ledger,
     added,
     troubles,
     oddAnswers,
@@ -228,4 +229,27 @@ describe('an intake', () => {
     expect(clock.pending).toBe(0);
     intake.stop();
   });
+});
+
+it('lets go of an add that was in doubt for longer than the window, once its own window has passed', async () => {
+  const { clock, added, generation, intake, ledger, work, connect } = setUp();
+  connect();
+  await intake.recovered(generation);
+  const fenced = () =>
+    new Promise<never>((_, reject) => {
+      clock.after(WINDOW_MS + 500, () => reject(new Error('FENCED number 0')));
+    });
+  const kept = intake.accept({
+    ledger,
+    job: { jobId: '1', name: 'n' },
+    work: () => ({ ...work('1'), send: fenced, sendAgain: async () => added.push('1') && '1' }),
+    isStrict: false,
+    refusal: (code) => new Error(`refused: ${code}`),
+  });
+  await clock.pass(WINDOW_MS + 600);
+  expect(await kept).toEqual({ id: '1', stored: 'journal' });
+  expect(added).toEqual(['1']);
+  expect(intake.forget(ledger)).toBe(false);
+  await clock.pass(2 * WINDOW_MS);
+  expect(intake.forget(ledger)).toBe(true);
 });
