@@ -122,15 +122,28 @@ export class PageSender {
   ): Promise<Fate[]> {
     await this.#ask(steps, generation, last);
     const returned = await returnedOf(steps, generation);
-    const fates = steps.map((step) =>
-      returned.has(step) ? 'acted' : this.#sendOne(step, generation, last, isAgain),
-    );
+    const fates = new Map<Step, Fate>();
+    const sendRun = (run: readonly Step[]) =>
+      Promise.all(
+        run.map(async (step) => {
+          const fate = returned.has(step)
+            ? 'acted'
+            : await this.#sendOne(step, generation, last, isAgain);
+          fates.set(step, fate);
+        }),
+      );
     try {
-      return await Promise.all(fates);
+      await Promise.all(
+        runsOf(steps).map(async (runs) => {
+          for (const run of runs) {
+            await sendRun(run);
+            if (run.some((step) => fates.get(step) === 'again')) return;
+          }
+        }),
+      );
+      return steps.map((step) => fates.get(step) ?? 'again');
     } finally {
-      for (const { entry, place, outcome } of steps) {
-        if (entry.mark === 'running' || outcome !== undefined) last.delete(place.key);
-      }
+      for (const step of steps) if (isOfOneSeries(step)) last.delete(step.place.key);
     }
   }
 
@@ -217,4 +230,30 @@ async function returnedOf(steps: readonly Step[], generation: Generation): Promi
 function wordsFor(reply: number): string {
   const what = reply === ErrorCode.ParentJobNotExist ? 'its parent is not in Redis' : 'refused';
   return `${what} (BullMQ answered ${reply})`;
+}
+
+/** A job that ran here: it has a series for itself, and its place in the queue is behind it. */
+function isOfOneSeries({ entry, outcome }: Step): boolean {
+  return entry.mark === 'running' || outcome !== undefined;
+}
+
+/**
+ * Of each queue in order, what goes at once: its numbers keep a series in order, and nothing else keeps one
+ * behind another. Where jobs of a queue change series, which is seldom, that costs a round trip.
+ */
+function runsOf(steps: readonly Step[]): Step[][][] {
+  const queues = new Map<QueueLedger, Step[][]>();
+  const unordered: Step[] = [];
+  for (const step of steps) {
+    if (isOfOneSeries(step)) {
+      unordered.push(step);
+      continue;
+    }
+    const runs = queues.get(step.ledger) ?? [];
+    queues.set(step.ledger, runs);
+    const run = runs.at(-1);
+    if (run?.[0]?.place.key === step.place.key) run.push(step);
+    else runs.push([step]);
+  }
+  return [[unordered], ...queues.values()];
 }
