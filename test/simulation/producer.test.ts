@@ -1,140 +1,165 @@
 /**
- * What a producer promises, against every order of outages, lost replies, rollbacks and crashes that
- * fast-check thinks of. `SIMULATION_SEED=123 npx vitest run --project simulation` replays a failure.
+ * What a producer promises, against every order of outages, lost replies, rollbacks, crashes and troubles
+ * of its disk that fast-check thinks of. `SIMULATION_SEED=123 npx vitest run --project simulation` replays
+ * a failure; `SIMULATION_RUNS=10000` tells more stories.
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { ENQUEUE_TIMEOUT_MS, type Event, ProducerWorld, WINDOW_MS } from './producer.ts';
+import {
+  expectAccepted,
+  expectAnswered,
+  expectClosed,
+  expectEmpty,
+  expectInOrder,
+  expectKept,
+} from './promises.ts';
+import {
+  consume,
+  crash,
+  cut,
+  damage,
+  diskFails,
+  diskHangs,
+  enqueue,
+  freeze,
+  leave,
+  play,
+  powerLoss,
+  restart,
+  rollback,
+  slow,
+  storyOf,
+} from './stories.ts';
+import type { Event, ProducerWorld, WorldOptions } from './world.ts';
 
 const fixed = process.env.SIMULATION_SEED;
-const QUEUES = ['mail', 'faq'];
 const RUNS = Number(process.env.SIMULATION_RUNS ?? 1000);
-
-const enqueue = (isStrict: fc.Arbitrary<boolean>): fc.Arbitrary<Event> =>
-  fc.record({
-    type: fc.constant('enqueue' as const),
-    queue: fc.constantFrom(...QUEUES),
-    count: fc.integer({ min: 1, max: 5 }),
-    isStrict,
-  });
-const cut = fc.constant<Event>({ type: 'cut' });
-const freeze: fc.Arbitrary<Event> = fc.record({
-  type: fc.constant('freeze' as const),
-  ms: fc.integer({ min: 10, max: 1000 }),
-});
-const slow: fc.Arbitrary<Event> = fc.record({
-  type: fc.constant('slow' as const),
-  latencyMs: fc.constantFrom(0.5, 1, 40, 90),
-});
-const rollback: fc.Arbitrary<Event> = fc.record({
-  type: fc.constant('rollback' as const),
-  depthMs: fc.integer({ min: 0, max: WINDOW_MS - 100 }),
-  awayMs: fc.integer({ min: 0, max: 1500 }),
-});
-const leave: fc.Arbitrary<Event> = fc.record({
-  type: fc.constant('leave' as const),
-  queue: fc.constantFrom(...QUEUES),
-  count: fc.integer({ min: 1, max: 5 }),
-});
-const crash: fc.Arbitrary<Event> = fc.record({
-  type: fc.constant('crash' as const),
-  awayMs: fc.integer({ min: 0, max: 500 }),
-});
-
-/** Happens, then time passes; mostly little, so that much is under way at once. */
-const stepOf = (event: fc.Arbitrary<Event>) =>
-  fc.tuple(event, fc.oneof({ weight: 3, arbitrary: fc.nat(5) }, fc.nat(120), fc.nat(1500)));
-
-async function worldAfter(seed: number, steps: readonly [Event, number][]): Promise<ProducerWorld> {
-  const world = new ProducerWorld(seed);
-  for (const [event, passMs] of steps) {
-    world.happen(event);
-    await world.clock.pass(passMs);
-  }
-  await world.heal();
-  return world;
-}
-
-function expectKept(world: ProducerWorld): void {
-  const added = QUEUES.flatMap((queue) => world.added(queue));
-  expect(new Set(added).size, 'added twice').toBe(added.length);
-  const there = new Set(added);
-  const lost = world.asked.filter(({ id, end }) => end === 'acknowledged' && !there.has(id));
-  expect(lost, 'acknowledged and lost').toEqual([]);
-}
-
-/** None hung, none refused, nothing left over. */
-function expectAnswered(world: ProducerWorld): void {
-  for (const { id, end, isOrphan, tookMs } of world.asked) {
-    if (isOrphan) continue;
-    expect(end, `job ${id}`).toBe('acknowledged');
-    expect(tookMs).toBeLessThanOrEqual(ENQUEUE_TIMEOUT_MS);
-  }
-  expect(world.troubles).toEqual([]);
-  expect(world.journal.stats().jobs).toBe(0);
-}
-
-function expectInOrder(world: ProducerWorld): void {
-  const acknowledged = new Set(
-    world.asked
-      .filter(({ end, isAdopted }) => end === 'acknowledged' && !isAdopted)
-      .map(({ id }) => id),
-  );
-  for (const queue of QUEUES) {
-    const numbers = world
-      .added(queue)
-      .filter((id) => acknowledged.has(id))
-      .map(Number);
-    expect(numbers).toEqual([...numbers].sort((a, b) => a - b));
-  }
-}
-
-async function holds(
-  events: fc.Arbitrary<Event>[],
-  check: (world: ProducerWorld) => void,
-): Promise<void> {
-  await fc.assert(
-    fc.asyncProperty(
-      fc.nat(),
-      fc.array(stepOf(fc.oneof(...events)), { maxLength: 40, size: 'max' }),
-      async (seed, steps) => check(await worldAfter(seed, steps)),
-    ),
-    { numRuns: RUNS, ...(fixed === undefined ? {} : { seed: Number(fixed) }) },
-  );
-}
 
 const either = fc.boolean();
 const never = fc.constant(false);
 const always = fc.constant(true);
+const outages = [cut, freeze, slow, consume];
+const enqueues = [enqueue(either), enqueue(never), enqueue(never)];
+const ROOMY = 1e6;
 
-describe('a producer', () => {
+async function holds(
+  events: fc.Arbitrary<Event>[],
+  options: Partial<WorldOptions>,
+  check: (world: ProducerWorld) => unknown,
+): Promise<void> {
+  const all = { journal: 'disk' as const, replicas: 1 as const, entriesMax: ROOMY, ...options };
+  await fc.assert(
+    fc.asyncProperty(fc.nat(), storyOf(events), (seed, steps) => play(seed, steps, all, check)),
+    {
+      numRuns: RUNS,
+      interruptAfterTimeLimit: Number(process.env.LIMIT ?? 100_000),
+      markInterruptAsFailure: true,
+      ...(fixed === undefined ? {} : { seed: Number(fixed) }),
+    },
+  );
+}
+
+describe.each(['memory', 'disk'] as const)('a producer with its journal in %s', (journal) => {
   it('keeps what it acknowledged, once and in order, through outages of every kind', async () => {
-    await holds([enqueue(either), enqueue(never), cut, freeze, slow, leave], (world) => {
-      expectKept(world);
+    await holds([...enqueues, ...outages], { journal }, async (world) => {
+      await expectKept(world);
+      expectAccepted(world);
       expectAnswered(world);
-      expectInOrder(world);
+      expectInOrder(world, () => 'all');
+      await expectEmpty(world);
+      await expectClosed(world);
     });
   });
 
-  it('keeps it once and in order also when it crashes at any moment', async () => {
-    await holds([enqueue(either), enqueue(never), cut, freeze, slow, leave, crash], (world) => {
-      expectKept(world);
+  it('keeps it once and in order also when it crashes or restarts at any moment', async () => {
+    await holds([...enqueues, ...outages, crash, restart], { journal }, async (world) => {
+      await expectKept(world);
+      expectAccepted(world);
       expectAnswered(world);
-      expectInOrder(world);
+      expectInOrder(world, () => 'all');
+      await expectEmpty(world);
+      await expectClosed(world);
     });
   });
 
   it('adds again, once, what Redis acknowledged and lost within the window', async () => {
-    await holds([enqueue(either), enqueue(never), cut, freeze, slow, rollback], (world) => {
-      expectKept(world);
+    await holds([...enqueues, ...outages, rollback], { journal }, async (world) => {
+      await expectKept(world);
+      expectAccepted(world);
       expectAnswered(world);
+      await expectEmpty(world);
+      await expectClosed(world);
     });
   });
 
   it('survives the loss of both, its own memory and the last moments of Redis, when strict', async () => {
-    await holds([enqueue(always), cut, freeze, slow, rollback, crash], (world) => {
-      expectKept(world);
+    const events = [enqueue(always), ...outages, rollback, crash, restart];
+    await holds(events, { journal }, async (world) => {
+      await expectKept(world);
+      expectAccepted(world);
       expectAnswered(world);
+      await expectEmpty(world);
+      await expectClosed(world);
+    });
+  });
+});
+
+describe('a producer with its journal on a disk', () => {
+  it('loses nothing when the power goes in the middle of a write', async () => {
+    await holds([...enqueues, ...outages, powerLoss, crash], {}, async (world) => {
+      await expectKept(world);
+      expectAccepted(world);
+      expectAnswered(world);
+      expectInOrder(world, () => 'all');
+      await expectEmpty(world);
+      await expectClosed(world);
+    });
+  });
+
+  it('refuses what finds no room, and keeps the rest', async () => {
+    const events = [...enqueues, ...outages, crash, restart];
+    await holds(events, { entriesMax: 8 }, async (world) => {
+      await expectKept(world);
+      expectAnswered(world);
+      expectInOrder(world, () => 'all');
+      expect(world.troubles).toEqual([]);
+      await expectEmpty(world);
+      await expectClosed(world);
+    });
+  });
+
+  it('says in time what a disk that hangs or fails costs, and adds nothing of it later', async () => {
+    const events = [...enqueues, ...outages, diskHangs, diskFails, crash, restart];
+    await holds(events, {}, async (world) => {
+      await expectKept(world);
+      expectAnswered(world);
+      expectInOrder(world, () => 'all');
+      await world.restart();
+      await expectEmpty(world);
+      await expectClosed(world);
+    });
+  });
+
+  it('loses to damage what is damaged and nothing else', async () => {
+    await holds([...enqueues, ...outages, damage, crash, restart], {}, async (world) => {
+      await expectKept(world);
+      expectAnswered(world);
+      await expectEmpty(world);
+      await expectClosed(world);
+    });
+  });
+});
+
+describe('two replicas', () => {
+  it('keep what one of them accepted and left behind, once, and each its own order', async () => {
+    const events = [...enqueues, ...outages, crash, restart, leave];
+    await holds(events, { replicas: 2 }, async (world) => {
+      await expectKept(world);
+      expectAccepted(world);
+      expectAnswered(world);
+      expectInOrder(world, ({ life }) => life);
+      await expectEmpty(world);
+      await expectClosed(world);
     });
   });
 });
