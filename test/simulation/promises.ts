@@ -156,3 +156,18 @@ export async function expectClosed(world: ProducerWorld): Promise<void> {
     'timers',
   ).toEqual(lives.map(() => 0));
 }
+
+/** What was promised room and did not need it after all has given it back: the bound is whole again. */
+export async function expectRoom(world: ProducerWorld): Promise<void> {
+  const [replica] = world.replicas;
+  const refused = replica!.life!.journal!.stats().refused;
+  const count = world.entriesMax - refused;
+  if (count <= 0) return;
+  const before = world.calls.length;
+  const queue = QUEUES[0]!;
+  world.happen({ type: 'enqueue', replica: 0, queue, count, ...STRICT_MANY });
+  await world.clock.pass(5000);
+  expect(world.calls[before]?.end, 'all that the bound allows').toBe('acknowledged');
+}
+
+const STRICT_MANY = { shape: 'many', isStrict: true, refusal: undefined } as const;
