@@ -1,0 +1,32 @@
+/** The store that serves the journal's thread, asked without one. */
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { expect, it } from 'vitest';
+import { pack } from '../../src/journal/entry.ts';
+import { openStore } from '../../src/journal/store.ts';
+import type { Operation, Operations, Reply } from '../../src/journal/thread-protocol.ts';
+import { systemClock } from '../../src/time.ts';
+import { jobNumber } from '../support/journal-entries.ts';
+import { journalFolder } from '../support/journal-folder.ts';
+
+it('gives no position again that was lost to damage while it was open', async () => {
+  const base = await journalFolder();
+  const replies: Reply[] = [];
+  const store = openStore({ base, replica: 'one', ownWaitMs: 0 }, systemClock, (reply) =>
+    replies.push(reply),
+  )!;
+  const ask = <Name extends Operation>(name: Name, ...args: Parameters<Operations[Name]>) => {
+    store.serve({ id: 1, name, args });
+    const reply = replies.at(-1);
+    return reply?.type === 'done' ? reply.value : reply;
+  };
+  expect(ask('append', [jobNumber(1), jobNumber(2)].map(pack))).toBe(1);
+  const other = new DatabaseSync(join(base, 'one', 'journal.db'));
+  other.exec('UPDATE entry SET crc = crc + 1 WHERE position = 2');
+  other.close();
+  const page = { type: 'job', queue: undefined, after: 0, limit: 10 } as const;
+  expect(ask('page', page)).toMatchObject([{ position: 1, jobId: 'job-1' }]);
+  // Whoever was told of 2 may settle it yet.
+  expect(ask('append', [pack(jobNumber(3))])).toBe(3);
+  ask('close');
+});
