@@ -48,6 +48,8 @@ export class DiskThread extends EventEmitter implements Thread {
   #isSilent = false;
   /** When all that was asked had been answered last. */
   idleAt = 0;
+  /** A removal failed, and none has followed that takes it along. */
+  owesRemovals = false;
   #unanswered = 0;
 
   constructor(options: ThreadOptions, life: Life) {
@@ -85,7 +87,8 @@ export class DiskThread extends EventEmitter implements Thread {
     const db = new DatabaseSync(this.#folder.database);
     try {
       const rows = db.prepare("SELECT position, head FROM entry WHERE refusal = ''").all();
-      const row = rows[Math.floor(random() * rows.length)];
+      // The last one as often as any: its position is the one that might be given again.
+      const row = random() < 0.5 ? rows.at(-1) : rows[Math.floor(random() * rows.length)];
       if (!row) return undefined;
       db.prepare('UPDATE entry SET crc = crc + 1 WHERE position = ?').run(row.position!);
       return JSON.parse(String(row.head))[2];
@@ -111,6 +114,7 @@ export class DiskThread extends EventEmitter implements Thread {
   #serve(request: Request): void {
     const { clock, disk } = this.#life;
     const isWrite = WRITES.has(request.name);
+    if (request.name === 'remove') this.owesRemovals = clock.now() < disk.failsUntil;
     if (isWrite && clock.now() < disk.failsUntil) {
       this.#fail(request);
       return;

@@ -19,6 +19,12 @@ export const enqueue = (isStrict: fc.Arbitrary<boolean>): fc.Arbitrary<Event> =>
       fc.constantFrom('code' as const, 'error' as const, 'late error' as const),
     ),
   });
+/** More than one transaction takes, kept together. */
+export const enqueueMany: fc.Arbitrary<Event> = enqueue(fc.constant(true)).map((event) => ({
+  ...(event as Extract<Event, { type: 'enqueue' }>),
+  count: 5,
+  shape: 'many',
+}));
 export const cut: fc.Arbitrary<Event> = replica.map((of) => ({ type: 'cut', replica: of }));
 export const freeze: fc.Arbitrary<Event> = fc.record({
   type: fc.constant('freeze' as const),
@@ -49,15 +55,17 @@ export const restart: fc.Arbitrary<Event> = fc.record({
   replica,
   awayMs: fc.integer({ min: 0, max: 500 }),
 });
+/** Mostly about as long as whoever enqueues waits. */
 export const diskHangs: fc.Arbitrary<Event> = fc.record({
   type: fc.constant('disk hangs' as const),
   replica,
-  ms: fc.integer({ min: 10, max: 5000 }),
+  ms: fc.oneof(fc.integer({ min: 10, max: 5000 }), fc.integer({ min: 1500, max: 2500 })),
 });
+/** Often for a moment only, between two transactions of what is appended together. */
 export const diskFails: fc.Arbitrary<Event> = fc.record({
   type: fc.constant('disk fails' as const),
   replica,
-  ms: fc.integer({ min: 1, max: 3000 }),
+  ms: fc.oneof(fc.integer({ min: 1, max: 3000 }), fc.integer({ min: 1, max: 8 })),
 });
 export const damage: fc.Arbitrary<Event> = replica.map((of) => ({ type: 'damage', replica: of }));
 

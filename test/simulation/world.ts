@@ -290,7 +290,7 @@ export class ProducerWorld {
     const idleAt = life?.thread?.idleAt ?? 0;
     for (const call of this.calls) {
       if (call.life !== life || call.end !== 'rejected') continue;
-      call.mayComeBack ||= idleAt <= call.endedAt;
+      call.mayComeBack ||= idleAt <= call.endedAt || life?.thread?.owesRemovals === true;
     }
   }
 
