@@ -67,6 +67,12 @@ export class Dataset {
     return this.effects.findLast((effect) => effect.key === key)?.number ?? 0;
   }
 
+  /** As `GET` answers: null for a series of which nothing has acted. */
+  get(key: string): string | null {
+    const last = this.last(key);
+    return last === 0 ? null : `${last}`;
+  }
+
   /** Ids of a queue in the order in which they were added, as often as they were. */
   added(queue: string): string[] {
     return this.effects

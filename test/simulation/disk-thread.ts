@@ -33,6 +33,8 @@ export interface Life {
 /** A request, and each reply, takes up to this long, ms. */
 const LATENCY_MS = 2;
 
+const APART_MS = 0.001;
+
 const WRITES: ReadonlySet<string> = new Set(['append', 'remove', 'mark', 'refuse']);
 
 type Image = ReadonlyMap<string, Buffer>;
@@ -153,7 +155,8 @@ export class DiskThread extends EventEmitter implements Thread {
       return;
     }
     const { clock, random } = this.#life;
-    const at = Math.max(this.#saidLast, clock.now() + LATENCY_MS * random());
+    // Each alone: what one makes its caller do is done before the next, as between a thread's messages.
+    const at = Math.max(this.#saidLast + APART_MS, clock.now() + LATENCY_MS * random());
     this.#saidLast = at;
     clock.after(at - clock.now(), () => {
       if (reply.type === 'done' || reply.type === 'failed') this.#unanswered -= 1;

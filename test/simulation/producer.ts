@@ -222,7 +222,7 @@ function generationOf(connection: Connection, dataset: Dataset): Generation {
       return connection.isAlive;
     },
     client: {
-      get: (key: string) => connection.request(() => `${dataset.last(key)}`),
+      get: (key: string) => connection.request(() => dataset.get(key)),
       expire: async () => 1,
       set: async () => 'OK',
     },
