@@ -12,6 +12,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 import { killServices, ServiceProcess } from '../support/service-process.ts';
 import { canMount } from '../support/small-disk.ts';
+import { hasStrace } from './faults/strace.ts';
 
 const CHILD = fileURLToPath(new URL('../support/journal-child.ts', import.meta.url));
 const WORKER = `import { defineWorker } from 'holdfast';
@@ -160,7 +161,7 @@ function limitFileSize(bytes: number | 'unlimited'): void {
 const has = (command: string, args: string[]) => spawnSync(command, args).status === 0;
 
 describe('a service whose disk fails while it runs', () => {
-  it.runIf(has('strace', ['-V']))('refuses on input/output errors, and recovers', async () => {
+  it.runIf(hasStrace())('refuses on input/output errors, and recovers', async () => {
     const journal = join(folder, 'journal');
     let mend = async () => {};
     const spoil = async () => {

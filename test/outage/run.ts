@@ -9,6 +9,7 @@ import { cpus, release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { fetchFaketime } from './faults/host-clock.ts';
+import { installStrace } from './faults/strace.ts';
 import { formatRow, markdown, tableHead } from './harness/report.ts';
 import type { RowResult } from './harness/row.ts';
 
@@ -43,6 +44,7 @@ function printNew(): void {
 }
 
 fetchFaketime();
+installStrace();
 process.stdout.write(`${tableHead}\n`);
 const vitest = spawn(
   process.execPath,
