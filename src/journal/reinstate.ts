@@ -50,7 +50,7 @@ export function reinstate(folder: Folder, open: OpenFolder, at: number): Reinsta
     const { id, last, counts, rows } = open.database;
     const fresh = `${folder.database}.new`;
     createDatabase(fresh, id);
-    fillDatabase(fresh, rows.all());
+    fillDatabase(fresh, rows.all(), last);
     const aside = putAside(folder, open.database, at);
     // It removes the log of its name: that is ours or none by now.
     open.database.close();
@@ -58,7 +58,6 @@ export function reinstate(folder: Folder, open: OpenFolder, at: number): Reinsta
     if (lock !== open.lock) open.lock.release();
     open.lock = lock;
     open.database = new Database(folder);
-    open.database.continueAfter(last);
     if (aside !== undefined) {
       const taken = takeOthersEntries(aside, open.database, at);
       open.taken += taken;

@@ -19,7 +19,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { validate } from 'uuid';
 import { Database } from './database.ts';
 import { createDatabase, putInPlace, syncPath } from './database-file.ts';
-import { checksum, type Row } from './entry.ts';
+import { checksum, type Position, type Row } from './entry.ts';
 import { examineDatabase, refuseNewerFormat, whileReadable } from './examine.ts';
 import { type Folder, makePrivateFile, makePrivateFolder } from './folder.ts';
 import { migrate } from './migrate.ts';
@@ -193,8 +193,11 @@ function writePrivately(file: string, bytes: Buffer | string): void {
   writeFileSync(file, bytes);
 }
 
-/** Writes rows as they are into a new database; on disk when it returns. */
-export function fillDatabase(file: string, rows: Iterable<Row>): void {
+/**
+ * Writes rows as they are into a new database; on disk when it returns.
+ * @param last no position up to this one is given there again
+ */
+export function fillDatabase(file: string, rows: Iterable<Row>, last?: Position): void {
   const db = new DatabaseSync(file);
   try {
     db.exec('PRAGMA synchronous = FULL; BEGIN');
@@ -202,6 +205,10 @@ export function fillDatabase(file: string, rows: Iterable<Row>): void {
     for (const row of rows) {
       const { position, type, queue, mark, refusal, bytes, crc, origin, head, args } = row;
       insert.run(...[position, type, queue, mark, refusal, bytes, crc, origin, head, args]);
+    }
+    if (last !== undefined) {
+      db.exec("DELETE FROM sqlite_sequence WHERE name = 'entry'");
+      db.prepare("INSERT INTO sqlite_sequence (name, seq) VALUES ('entry', ?)").run(last);
     }
     db.exec('COMMIT; PRAGMA wal_checkpoint(TRUNCATE)');
   } finally {

@@ -1,4 +1,5 @@
 /** The store that serves the journal's thread, asked without one. */
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { expect, it } from 'vitest';
@@ -9,17 +10,21 @@ import { systemClock } from '../../src/time.ts';
 import { jobNumber } from '../support/journal-entries.ts';
 import { journalFolder } from '../support/journal-folder.ts';
 
-it('gives no position again that was lost to damage while it was open', async () => {
-  const base = await journalFolder();
+function openIn(base: string) {
   const replies: Reply[] = [];
   const store = openStore({ base, replica: 'one', ownWaitMs: 0 }, systemClock, (reply) =>
     replies.push(reply),
   )!;
-  const ask = <Name extends Operation>(name: Name, ...args: Parameters<Operations[Name]>) => {
+  return <Name extends Operation>(name: Name, ...args: Parameters<Operations[Name]>) => {
     store.serve({ id: 1, name, args });
     const reply = replies.at(-1);
     return reply?.type === 'done' ? reply.value : reply;
   };
+}
+
+it('gives no position again that was lost to damage while it was open', async () => {
+  const base = await journalFolder();
+  const ask = openIn(base);
   expect(ask('append', [jobNumber(1), jobNumber(2)].map(pack))).toBe(1);
   const other = new DatabaseSync(join(base, 'one', 'journal.db'));
   other.exec('UPDATE entry SET crc = crc + 1 WHERE position = 2');
@@ -29,4 +34,18 @@ it('gives no position again that was lost to damage while it was open', async ()
   // Whoever was told of 2 may settle it yet.
   expect(ask('append', [pack(jobNumber(3))])).toBe(3);
   ask('close');
+});
+
+it('gives no position again in its next life when its files were removed meanwhile', async () => {
+  const base = await journalFolder();
+  const ask = openIn(base);
+  ask('append', [jobNumber(1), jobNumber(2)].map(pack));
+  ask('remove', [1, 2]);
+  rmSync(join(base, 'one'), { recursive: true });
+  ask('adopt');
+  ask('close');
+  // Whoever adopted entry 1 of this journal takes another one of that name for the same.
+  const next = openIn(base);
+  expect(next('append', [pack(jobNumber(3))])).toBe(3);
+  next('close');
 });
