@@ -109,10 +109,11 @@ export class Store {
 
   /**
    * As `#carryOut`, in files that are in their place: what is acknowledged must not lie where nobody finds it.
-   * Looked at with each commit, and from time to time, as orphans are looked for.
+   * Looked at with each commit, and from time to time, as orphans are looked for, and before it is said that
+   * entries are taken again.
    */
   #carryOutInPlace(request: Request): unknown {
-    if (request.name === 'adopt') this.#keepInPlace();
+    if (request.name === 'adopt' || request.name === 'probe') this.#keepInPlace();
     const value = this.#carryOut(request);
     if (request.name !== 'append') return value;
     try {

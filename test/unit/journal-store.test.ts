@@ -49,3 +49,21 @@ it('gives no position again in its next life when its files were removed meanwhi
   expect(next('append', [pack(jobNumber(3))])).toBe(3);
   next('close');
 });
+
+it('does not say that it takes entries again while another process has its place', async () => {
+  const base = await journalFolder();
+  const ask = openIn(base);
+  ask('append', [pack(jobNumber(1))]);
+  rmSync(join(base, 'one'), { recursive: true });
+  const other = openIn(base);
+  const isRefused = {
+    type: 'failed',
+    fault: { what: expect.stringContaining('in use by another') },
+  };
+  expect(ask('append', [pack(jobNumber(2))])).toMatchObject(isRefused);
+  expect(ask('probe')).toMatchObject(isRefused);
+  other('close');
+  expect(ask('probe')).toBeUndefined();
+  expect(ask('append', [pack(jobNumber(3))])).toBe(3);
+  ask('close');
+});
