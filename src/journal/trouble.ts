@@ -21,6 +21,7 @@ export class Trouble {
   readonly #deps: TroubleDeps;
   #text: string | undefined;
   #cancelProbe: (() => void) | undefined;
+  #isStopped = false;
 
   constructor(deps: TroubleDeps) {
     this.#deps = deps;
@@ -46,18 +47,25 @@ export class Trouble {
 
   worked(): void {
     if (this.#text === undefined) return;
-    this.stop();
+    this.#cancel();
     this.#text = undefined;
     const { path, log } = this.#deps;
     log.warn({ event: 'journal.accepts', path }, 'the journal takes entries again');
   }
 
   stop(): void {
+    this.#isStopped = true;
+    this.#cancel();
+  }
+
+  #cancel(): void {
     this.#cancelProbe?.();
     this.#cancelProbe = undefined;
   }
 
   #probeLater(): void {
+    // One that was under way at the stop fails as well.
+    if (this.#isStopped) return;
     this.#cancelProbe ??= this.#deps.clock.after(PROBE_MS, () => {
       this.#cancelProbe = undefined;
       this.#deps.probe().then(

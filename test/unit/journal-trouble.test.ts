@@ -50,6 +50,17 @@ it('says once that nothing is taken, however often it is tried, and once that it
   expect(lines.map(({ level }) => level)).toEqual(['error', 'warn']);
 });
 
+it('is tried no more once the journal is closed, also when a try was under way then', async () => {
+  const { promise, reject } = Promise.withResolvers<void>();
+  const { trouble, timers, tick } = troubleOf(() => promise);
+  trouble.failed(failure);
+  await tick();
+  trouble.stop();
+  reject(failure);
+  await tick();
+  expect(timers.size).toBe(0);
+});
+
 it('tells a full disk from one that fails, and asks for no new entry to know that it has room again', () => {
   const { trouble, timers } = troubleOf(() => Promise.resolve());
   trouble.failed(full);
