@@ -8,6 +8,7 @@ import type { Config } from '../config.ts';
 import { NothingReachableError } from '../errors.ts';
 import { type FolderStatus, putBackRefused } from '../journal/inspect.ts';
 import { openJournal } from '../journal/journal.ts';
+import { underNewNumber } from '../queue/job-store.ts';
 import { ResilientTarget } from '../queue/resilient-target.ts';
 import { systemClock } from '../time.ts';
 import { EXIT } from './exit-codes.ts';
@@ -35,7 +36,7 @@ export async function replay(
   const orphans = folders.filter((folder) => !isLiving(folder));
   if (refused) {
     for (const { replica } of orphans) {
-      const count = putBackRefused(dir, replica);
+      const count = putBackRefused(dir, replica, underNewNumber);
       if (count > 0) note(`${replica}: ${many(count, 'refused entry')} back in line.`);
     }
   }

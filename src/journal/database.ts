@@ -201,11 +201,24 @@ export class Database {
     this.#change(position, { refusal: JSON.stringify([reason, at]) });
   }
 
-  /** Puts all refused entries back in line, for a person who has removed what stood in their way. */
-  putBackRefused(): number {
-    const positions = [...this.rows.all()].filter(({ refusal }) => refusal !== '');
-    for (const { position } of positions) this.#change(position, { refusal: '' });
-    return positions.length;
+  /**
+   * Puts all refused entries back in line, for a person who has removed what stood in their way.
+   * @param renewed what jobs carry from then on
+   */
+  putBackRefused(renewed: (args: string) => string): number {
+    const refused = [...this.rows.all()].filter(({ refusal }) => refusal !== '');
+    const change = this.#db.prepare(
+      "UPDATE entry SET args = ?, bytes = ?, crc = ?, refusal = '' WHERE position = ?",
+    );
+    for (const row of refused) {
+      const args = row.type === 'job' ? renewed(row.args) : row.args;
+      const bytes = row.bytes + Buffer.byteLength(args) - Buffer.byteLength(row.args);
+      const changed = { ...row, args, bytes, refusal: '' };
+      this.#freeing(() => change.run(args, bytes, checksum(changed), row.position));
+      this.#count(row, -1);
+      this.#count(changed, 1);
+    }
+    return refused.length;
   }
 
   /** All in one transaction. */

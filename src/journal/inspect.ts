@@ -91,16 +91,21 @@ export function* entriesOf(
 
 /**
  * Puts what Redis refused back in line, in a journal without an owner.
+ * @param renewed what the jobs among it carry from then on
  * @returns how many; 0 also if a living process has the journal by now
  */
-export function putBackRefused(base: string, replica: string): number {
+export function putBackRefused(
+  base: string,
+  replica: string,
+  renewed: (args: string) => string,
+): number {
   const folder = folderOf(base, replica);
   const lock = tryOwn(folder);
   if (lock === undefined) return 0;
   try {
     const { database } = openDatabase(folder, systemClock.wall());
     try {
-      return database.putBackRefused();
+      return database.putBackRefused(renewed);
     } finally {
       database.close();
     }

@@ -3,6 +3,7 @@
  * job, with data, options and the time of acceptance, so that a release with other scripts can still
  * replay what an earlier one kept.
  */
+import { randomUUID } from 'node:crypto';
 import type { JobJson, ParentKeyOpts } from 'bullmq';
 import type { JobEntry, Kept } from '../journal/entry.ts';
 import type { QueueLedger } from './ledger.ts';
@@ -54,4 +55,19 @@ export function jobEntry(
 export function storedJob(entry: Kept<JobEntry>): StoredJob {
   const { place, single, flow } = JSON.parse(entry.args);
   return { jobId: entry.jobId, name: entry.name, single, flow, place };
+}
+
+/**
+ * What a job that Redis refused carries when it is put back in line: its number was taken by the request that
+ * was refused, so that from then on it would pass for added. A series of its own, in the slot of the old one.
+ */
+export function underNewNumber(args: string): string {
+  try {
+    const stored = JSON.parse(args);
+    const key = `${stored.place.key}:${stored.place.number}:${randomUUID()}`;
+    return JSON.stringify({ ...stored, place: { key, number: 1 } });
+  } catch {
+    // Nothing that a job could be made of: it is refused again.
+    return args;
+  }
 }

@@ -5,6 +5,7 @@ import pino from 'pino';
 import { expect, it } from 'vitest';
 import type { Config } from '../../src/config.ts';
 import { createClient } from '../../src/create-client.ts';
+import type { Client } from '../../src/queue/client.ts';
 import { runCommand } from '../support/command.ts';
 import { testConfig } from '../support/config.ts';
 import { jobNumber, outcomeNumber } from '../support/journal-entries.ts';
@@ -143,4 +144,28 @@ it('writes what a dead process had accepted to Redis, once it is there, and clea
   const again = await runCommand(['journal', 'replay'], configOf(dir, port));
   expect(again).toMatchObject({ code: 0 });
   expect(await redis.command('LLEN', 'bull:mail:wait')).toBe(5);
+});
+
+it('writes what Redis refused once what stood in its way is gone', async () => {
+  const dir = await journalFolder();
+  const redis = await startRedis();
+  const refused = async (client: Client) => {
+    await expect.poll(() => client.job('mail', 'child')).toMatchObject({ state: 'refused' });
+    await client.close();
+  };
+  const options = { redis: redis.url, journal: dir, name: 'dead', log: pino({ level: 'silent' }) };
+  const client = await createClient({ ...options, durability: 'strict' });
+  const parent = { id: 'dad', queue: 'bull:mail' };
+  await client.enqueue('mail', 'send', {}, { jobId: 'child', parent });
+  await refused(client);
+  const again = await runCommand(['journal', 'replay', '--refused'], configOf(dir, redis.port));
+  expect(again.code, again.stderr).toBe(1);
+  expect(again.stderr).toContain('Redis refuses 1');
+
+  const father = await createClient({ ...options, name: 'father' });
+  await father.enqueue('mail', 'send', {}, { jobId: 'dad' });
+  await father.close();
+  const there = await runCommand(['journal', 'replay', '--refused'], configOf(dir, redis.port));
+  expect(there).toMatchObject({ code: 0, stderr: expect.stringContaining('1 entry') });
+  expect(await redis.command('LRANGE', 'bull:mail:wait', '0', '-1')).toContain('child');
 });
