@@ -38,6 +38,7 @@ const COMMANDS: readonly (readonly string[])[] = [
   ['HMGET', KEY, 'f'],
   ['HGETALL', KEY],
   ['HKEYS', KEY],
+  ['HVALS', KEY],
   ['HEXISTS', KEY, 'f'],
   ['HLEN', KEY],
   ['HDEL', KEY, 'f'],

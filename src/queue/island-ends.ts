@@ -128,7 +128,7 @@ export class IslandEnds {
     }
     const others = new Set<Position>();
     for (const asked of byQueue.values()) {
-      const values = await generation.client.mget(asked.map(({ key }) => key));
+      const values = await Promise.all(asked.map(({ key }) => generation.client.get(key)));
       for (const [i, { job }] of asked.entries()) if (Number(values[i]) !== BEGUN) others.add(job);
     }
     return others;
