@@ -52,16 +52,16 @@ export function reinstate(folder: Folder, open: OpenFolder, at: number): Reinsta
     createDatabase(fresh, id);
     fillDatabase(fresh, rows.all(), last);
     const aside = putAside(folder, open.database, at);
-    // It removes the log of its name: that is ours or none by now.
-    open.database.close();
     putInPlaceViaRescued(folder, fresh);
+    // Not before: what is open can be read as long as it has no successor. It removes the log of its name: there is none.
+    open.database.close();
     if (lock !== open.lock) open.lock.release();
     open.lock = lock;
     open.database = new Database(folder);
     if (aside !== undefined) {
-      const taken = takeOthersEntries(aside, open.database, at);
-      open.taken += taken;
       const reasons = ['it stood in the place of a journal that was open'];
+      const taken = takeOthersEntries(aside, open.database, at, reasons);
+      open.taken += taken;
       writeReport({ quarantine: aside, reasons, rescued: taken, damaged: [], at });
     }
     return { entries: counts.outcomes + counts.jobs + counts.refused, aside };
@@ -77,12 +77,27 @@ export function reinstate(folder: Folder, open: OpenFolder, at: number): Reinsta
   }
 }
 
-/** Another process may have kept entries in our place meanwhile. A copy of ours has nothing that we do not have. */
-function takeOthersEntries(aside: string, database: Database, at: number): number {
+/**
+ * Another process may have kept entries in our place meanwhile. A copy of ours has nothing that we do not have.
+ * @param reasons hears why they are left where they are
+ */
+function takeOthersEntries(
+  aside: string,
+  database: Database,
+  at: number,
+  reasons: string[],
+): number {
   const files = layout(aside);
   const id = readId(files.database);
   if (id === undefined || id === database.id) return 0;
-  const { database: theirs } = openDatabase(files, at);
+  let theirs: Database;
+  try {
+    theirs = openDatabase(files, at).database;
+  } catch (error) {
+    const fault = asFault(error, aside);
+    reasons.push(fault.type === 'full' ? fault.limit : fault.what);
+    return 0;
+  }
   try {
     return takeEntries(theirs, database);
   } finally {

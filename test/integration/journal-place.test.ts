@@ -1,6 +1,15 @@
 /** A journal whose files are removed or replaced while it is open: what it acknowledged is found by the next. */
-import { cpSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import {
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+} from 'node:fs';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { expect, it } from 'vitest';
 import { layout } from '../../src/journal/folder.ts';
 import type { Journal } from '../../src/journal/journal.ts';
@@ -112,4 +121,38 @@ it('acknowledges nothing while another process has its place, and goes on when t
   const told = [{ replica: 'one', entries: 1, damage: undefined }];
   expect(await journal.adoptOrphans()).toEqual(told);
   expect(await journal.adoptOrphans()).toEqual([]);
+});
+
+it('still gives what it has when it cannot be put back, and is put back when it can be', async () => {
+  const dir = await journalFolder();
+  const journal = await openIn(dir);
+  await journal.append(jobNumber(1));
+  rmSync(join(dir, 'one'), { recursive: true });
+  const inTheWay = join(dir, 'one', 'journal.db.rescued');
+  mkdirSync(inTheWay, { recursive: true });
+  await expect(journal.append(jobNumber(2))).rejects.toThrow('cannot be put back');
+  expect(await ids(journal)).toEqual(['job-1']);
+  rmdirSync(inTheWay);
+  await journal.append(jobNumber(3));
+  expect(await foundAfterDeath(dir)).toEqual(['job-1', 'job-3']);
+});
+
+it('is put back also where a later release has left a journal, and leaves that aside', async () => {
+  const dir = await journalFolder();
+  const lines: LogLine[] = [];
+  const journal = await openIn(dir, { log: logInto(lines) });
+  await journal.append(jobNumber(1));
+  rmSync(join(dir, 'one'), { recursive: true });
+  const later = await openIn(dir);
+  await later.append(jobNumber(9));
+  await later.close();
+  const { database, quarantine } = layout(join(dir, 'one'));
+  const db = new DatabaseSync(database);
+  db.exec("PRAGMA user_version = 99; UPDATE meta SET value = '99' WHERE key = 'format'");
+  db.close();
+  await journal.append(jobNumber(2));
+  expect(await ids(journal)).toEqual(['job-1', 'job-2']);
+  expect(lines.map(({ message }) => message)).toEqual([expect.stringContaining(MESSAGE)]);
+  const aside = join(quarantine, readdirSync(quarantine)[0]!);
+  expect(readFileSync(join(aside, 'report.json'), 'utf8')).toContain('format 99');
 });
