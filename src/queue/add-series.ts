@@ -85,6 +85,8 @@ export class AddSeries {
   #underWay = 0;
   #allAnswered: (() => void) | undefined;
   #lastGiven: number;
+  /** Who waits for an add up to this number was told of the doubt, if it is without an answer. */
+  #doubtedThrough = 0;
   /** What the key holds once all that was sent has acted. */
   #lastSent = 0;
   #renewedAt: Instant = 0;
@@ -183,7 +185,21 @@ export class AddSeries {
 
   /** Tells those who wait that Redis does not answer; the adds stay to be decided. */
   doubtUnanswered(): void {
-    for (let i = 0; i < this.#records.length; i += 1) doubt(this.#records.peekAt(i)!);
+    this.#doubtThrough(this.#lastGiven);
+  }
+
+  /**
+   * In order of the numbers, whichever failed first: a connection that ends rejects what came last before
+   * what it has written. Whoever replays the journal takes all below a number that acted for done.
+   */
+  #doubtThrough(number: number): void {
+    const first = this.#records.peekFront()?.number ?? 0;
+    for (let i = Math.max(0, this.#doubtedThrough + 1 - first); i < this.#records.length; i += 1) {
+      const record = this.#records.peekAt(i)!;
+      if (record.number > number) return;
+      this.#doubtedThrough = record.number;
+      doubt(record);
+    }
   }
 
   /** Nobody wants this add any more: it is not sent again. */
@@ -304,7 +320,7 @@ export class AddSeries {
     }
     if (this.#deps.isOutage(error, generation)) {
       if (this.#openIn === generation) this.#openIn = undefined;
-      doubt(record);
+      this.#doubtThrough(record.number);
       return false;
     }
     const wasSent = record.state === 'sent';

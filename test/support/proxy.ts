@@ -98,6 +98,11 @@ export class TcpProxy {
     for (const pair of this.#pairs) pair.reset();
   }
 
+  /** FIN to all clients, as of a server that ends; what they have sent and say yet gets no answer. */
+  hangUp(): void {
+    for (const pair of this.#pairs) pair.hangUp();
+  }
+
   /** As if nobody were there: `refuse` and `reset`. */
   cut(): void {
     void this.refuse();
@@ -238,6 +243,10 @@ class Pair implements ProxiedConnection {
     this.#requests.end();
     this.#replies.end();
   }
+
+  hangUp(): void {
+    this.#replies.hangUp();
+  }
 }
 
 /** Bytes from one socket to the other, in order. */
@@ -275,6 +284,10 @@ class Direction {
 
   end(): void {
     this.#from.resetAndDestroy();
+  }
+
+  hangUp(): void {
+    this.#to.end();
   }
 
   #later(act: () => void): void {

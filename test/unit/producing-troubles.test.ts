@@ -5,13 +5,15 @@ import { MemoryJournal } from '../../src/journal/memory-journal.ts';
 import { AddSeries, type AddWork } from '../../src/queue/add-series.ts';
 import type { Generation } from '../../src/queue/generation.ts';
 import { Intake } from '../../src/queue/intake.ts';
-import { jobEntry } from '../../src/queue/job-store.ts';
+import { jobEntry, storedJob } from '../../src/queue/job-store.ts';
 import { QueueLedger } from '../../src/queue/ledger.ts';
 import { Replayer } from '../../src/queue/replayer.ts';
 import { VirtualClock } from '../simulation/virtual-clock.ts';
 
 const WINDOW_MS = 2000;
 const TIMEOUT_MS = 2000;
+/** What an outage rejects requests with. */
+const CLOSED = new Error('Connection is closed.');
 
 /** A server that takes every add, or says once what it is told to. */
 function setUp(overrides: Partial<Journal> = {}) {
@@ -51,7 +53,7 @@ function setUp(overrides: Partial<Journal> = {}) {
     generation: () => state.generation,
     ready: async () => undefined,
     compareClocks: async () => undefined,
-    isOutage: () => false,
+    isOutage: (error: unknown) => error === CLOSED,
     onTrouble: (_: unknown, error: unknown) => void troubles.push(error),
     restore: () => {
       throw new Error('the window keeps these as they are');
@@ -102,6 +104,7 @@ function setUp(overrides: Partial<Journal> = {}) {
   };
   return {
     clock,
+    kept,
     ledger,
     added,
     troubles,
@@ -229,6 +232,34 @@ describe('an intake', () => {
     expect(clock.pending).toBe(0);
     intake.stop();
   });
+});
+
+it('journals what is in doubt in the order of its numbers, whichever request fails first', async () => {
+  const { clock, kept, generation, intake, ledger, work, connect } = setUp();
+  connect();
+  await intake.recovered(generation);
+  const accept = (id: string, failsAfterMs: number) => {
+    const send = () =>
+      new Promise<never>((_, reject) => clock.after(failsAfterMs, () => reject(CLOSED)));
+    return intake.accept({
+      ledger,
+      job: { jobId: id, name: 'n' },
+      work: () => ({ ...work(id), send }),
+      isStrict: false,
+      refusal: (code) => new Error(`refused: ${code}`),
+    });
+  };
+  const receipts = Promise.all([
+    accept('1', 20),
+    accept('2', 20),
+    accept('3', 10),
+    accept('4', 20),
+  ]);
+  await clock.pass(30);
+  expect((await receipts).map(({ stored }) => stored)).toEqual(Array(4).fill('journal'));
+  const numbers: number[] = [];
+  for await (const entry of kept.jobs()) numbers.push(storedJob(entry).place.number);
+  expect(numbers).toEqual([1, 2, 3, 4]);
 });
 
 it('lets go of an add that was in doubt for longer than the window, once its own window has passed', async () => {
