@@ -70,6 +70,10 @@ export class Connection {
     this.isAlive = false;
     this.#stillArrive = Math.floor(this.#random() * (this.#travelling + 1));
     this.#lateMs = this.#random() < 0.5 ? 0 : this.#random() * 1500;
-    if (isHeard) for (const reject of this.#pending) reject(new Error('closed'));
+    if (!isHeard) return;
+    // The newest first, of some: a client rejects what it has not written before what it has.
+    const told = [...this.#pending];
+    const unwritten = told.splice(Math.floor(this.#random() * (told.length + 1)));
+    for (const reject of [...unwritten, ...told]) reject(new Error('closed'));
   }
 }
