@@ -1,6 +1,7 @@
 /**
- * A server that hangs up on a producer in the middle of its adds: those that come in the moment before the
- * connection is gone fail before those that were written to it, and yet all are kept, in order, for its next life.
+ * A connection that ends in the middle of a producer's adds, which do not fail in the order in which they were
+ * made: those that come in the moment before it is gone fail before those that were written to it, and single
+ * jobs before a flow. All are kept, in order, for its next life.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -18,16 +19,34 @@ const WRITTEN = 5;
 /** One in each turn of the event loop from the hang-up on: more turns than the connection has left. */
 const LATER = 40;
 
-it('adds all jobs in order in its next life', async () => {
+const log = pino({ level: 'silent' });
+
+/** A producer in calm weather, from which nothing arrives any more after that. */
+async function setUp() {
   const folder = mkdtempSync(join(tmpdir(), 'holdfast-hang-up-'));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
-  await using server = await startRedis();
-  await using door = await startProxy(server.port);
-  const log = pino({ level: 'silent' });
+  const server = await startRedis();
+  onTestFinished(() => server.stop());
+  const door = await startProxy(server.port);
+  onTestFinished(() => door.stop());
   const producer = await createClient({ redis: door.url, journal: folder, log });
   await expect.poll(() => producer.enqueue('q', 'calm', {})).toMatchObject({ stored: 'redis' });
-
   door.blackHole({ forever: true });
+  const queue = new Queue('q', { connection: { url: server.url } });
+  onTestFinished(() => queue.close());
+  /** What its next life adds, once that has added this job. */
+  const addedUntil = async (jobId: string) => {
+    const next = await createClient({ redis: server.url, journal: folder, log });
+    await expect.poll(() => queue.getJobState(jobId)).toBe('waiting');
+    const waiting = await queue.getWaiting();
+    await next.close();
+    return waiting.filter(({ name }) => name !== 'calm').map(({ id }) => id);
+  };
+  return { door, producer, addedUntil };
+}
+
+it('adds all jobs in order in its next life', async () => {
+  const { door, producer, addedUntil } = await setUp();
   const ids: string[] = [];
   const accepted: Promise<{ stored: string }>[] = [];
   const enqueue = () => {
@@ -41,17 +60,22 @@ it('adds all jobs in order in its next life', async () => {
     await nextTurn();
     enqueue();
   }
-  expect(new Set((await Promise.all(accepted)).map(({ stored }) => stored))).toEqual(
-    new Set(['journal']),
-  );
+  const stored = (await Promise.all(accepted)).map((receipt) => receipt.stored);
+  expect(new Set(stored)).toEqual(new Set(['journal']));
   expect(await producer.close()).toMatchObject({ jobs: ids.length });
+  expect(await addedUntil(ids.at(-1)!)).toEqual(ids);
+});
 
-  const next = await createClient({ redis: server.url, journal: folder, log });
-  const queue = new Queue('q', { connection: { url: server.url } });
-  const last = ids.at(-1)!;
-  await expect.poll(() => queue.getJobState(last)).toBe('waiting');
-  const waiting = (await queue.getWaiting()).filter(({ name }) => name === 'n');
-  expect(waiting.map(({ id }) => id)).toEqual(ids);
-  await queue.close();
-  await next.close();
+it('adds a flow in its next life that failed after a job behind it', async () => {
+  const { door, producer, addedUntil } = await setUp();
+  const child = { queue: 'q', name: 'child', data: {}, options: { jobId: 'child' } };
+  const flow = { queue: 'q', name: 'parent', data: {}, options: { jobId: 'parent' } };
+  const accepted: Promise<unknown>[] = [producer.flow({ ...flow, children: [child] })];
+  // A flow takes a moment to be made.
+  await nextTurn();
+  accepted.push(producer.enqueue('q', 'n', {}, { jobId: 'behind' }));
+  door.reset();
+  await Promise.all(accepted);
+  expect(await producer.close()).toMatchObject({ jobs: 2 });
+  expect(await addedUntil('behind')).toEqual(['child', 'behind']);
 });
