@@ -40,7 +40,7 @@ const texts: readonly (readonly [RegExp, ConditionName])[] = [
   [/^Unknown RESP type |^Protocol error, got "/, 'not-redis'],
   [/^Failed to refresh slots cache|^Too many Cluster redirections/, 'cluster-down'],
   [
-    /^(Connection is closed\.|Stream isn't writeable|Socket closed unexpectedly|Reached the max retries per request)/,
+    /^(Connection is closed\.|Command aborted due to connection close|Stream isn't writeable|Socket closed unexpectedly|Reached the max retries per request)/,
     'refused',
   ],
   [/^(Command timed out|connect ETIMEDOUT|connected, but no answer)/, 'timeout'],

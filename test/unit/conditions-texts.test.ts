@@ -57,6 +57,7 @@ describe('conditionOf', () => {
     ['Command timed out', 'timeout'],
     ["Stream isn't writeable and enableOfflineQueue options is false", 'refused'],
     ['Reached the max retries per request limit (which is 0). Refer to …', 'refused'],
+    ['Command aborted due to connection close', 'refused'],
   ])('reads %s', (message, condition) => {
     expect(conditionOf(new Error(message))).toBe(condition);
   });
