@@ -1,13 +1,12 @@
 /**
- * The journal on disk, as its callers have it: gathers what is appended into group commits, keeps
- * the bounds, reads in pages. The disk itself is behind the thread link; nothing here waits for it.
+ * The journal on disk, as its callers have it: appends by group commits, reads in pages. The disk
+ * itself is behind the thread link; nothing here waits for it.
  */
-import { setImmediate } from 'node:timers/promises';
-import { JournalError, type JournalFullError } from '../errors.ts';
+import { JournalError } from '../errors.ts';
 import type { Clock } from '../time.ts';
 import type { Adopted } from './adopt.ts';
 import { ADOPTION_MS_MAX } from './adoption-mark.ts';
-import { type Bounds, overBounds, type Usage } from './bounds.ts';
+import type { Bounds } from './bounds.ts';
 import type {
   Journal,
   JournalLog,
@@ -21,15 +20,15 @@ import {
   type EntryType,
   type Head,
   type Kept,
-  type Packed,
   type Position,
   pack,
   type RefusedEntry,
 } from './entry.ts';
 import { toError } from './fault.ts';
 import { folderOf } from './folder.ts';
+import { GroupCommit } from './group-commit.ts';
 import { closedError } from './memory-journal.ts';
-import { bytesOf, COMMIT_ENTRIES_MAX, type Group, PendingGroups, partsOf } from './pending.ts';
+import { COMMIT_ENTRIES_MAX } from './pending.ts';
 import { Removals } from './removals.ts';
 import type { DamageReport } from './rescue.ts';
 import { type StartThread, ThreadLink } from './thread-link.ts';
@@ -45,7 +44,6 @@ const SIZES: JournalSizes = {
   eagerEntries: 500,
   pageEntries: 256,
 };
-const COMMITS_MAX = 2;
 
 /** Of entries without what they carry. */
 const HEADS_ENTRIES = 2_000;
@@ -101,18 +99,8 @@ class DiskJournal implements Journal {
   readonly #log: JournalLog;
   readonly #link: ThreadLink;
   readonly #removals: Removals;
-  readonly #onCommit: ((tookMs: number) => void) | undefined;
   readonly #trouble: Trouble;
-  /** Appended, but not in a commit yet. */
-  readonly #pending: PendingGroups;
-  /** What the pending and the committing entries will take. */
-  readonly #promised = { bytes: 0, entries: 0 };
-  /** On disk, but not all that they were appended with: whoever reads ends before them. */
-  readonly #incomplete = new Set<Position>();
-  /** Commits that the thread has not answered. */
-  #underWay = 0;
-  /** Set while commits are due or under way; resolves when nothing is pending. */
-  #commits: Promise<void> | undefined;
+  readonly #commits: GroupCommit;
   /** Jobs that Redis has and that are not owed any more, although they stay. */
   #lingering = 0;
   #closing: Promise<{ left: number }> | undefined;
@@ -124,14 +112,22 @@ class DiskJournal implements Journal {
     this.warnings = warnings;
     this.#bounds = { bytesMax: options.bytesMax, entriesMax: options.entriesMax };
     this.#sizes = { ...SIZES, ...options.sizes };
-    this.#pending = new PendingGroups(this.#sizes.commitEntries);
     this.#clock = options.clock;
     this.#log = options.log;
     this.#link = link;
     this.#removals = new Removals(link);
-    this.#onCommit = options.onCommit;
-    const { clock, log } = options;
+    const { clock, log, onCommit } = options;
     this.#trouble = new Trouble({ path, clock, log, probe: () => link.ask('probe', []) });
+    this.#commits = new GroupCommit({
+      path,
+      bounds: this.#bounds,
+      sizes: this.#sizes,
+      log,
+      link,
+      removals: this.#removals,
+      trouble: this.#trouble,
+      onCommit,
+    });
   }
 
   get id(): string {
@@ -139,55 +135,13 @@ class DiskJournal implements Journal {
   }
 
   async append(entry: Entry): Promise<Position> {
-    const packed = pack(entry);
-    this.#reserve(packed.bytes, 1);
-    return await this.#enter([packed], packed.bytes);
+    this.#assertOpen();
+    return await this.#commits.append(pack(entry));
   }
 
   async appendAll(entries: readonly Entry[]): Promise<Position[]> {
-    const packed = entries.map(pack);
-    this.#reserve(bytesOf(packed), packed.length);
-    const parts = partsOf(packed, this.#sizes.commitEntries);
-    const written: Position[] = [];
-    const ends = await Promise.allSettled(
-      parts.map(async (part) => {
-        const first = await this.#enter(part, bytesOf(part));
-        if (parts.length === 1) return first;
-        for (const index of part.keys()) {
-          written.push(first + index);
-          this.#incomplete.add(first + index);
-        }
-        return first;
-      }),
-    );
-    for (const position of written) this.#incomplete.delete(position);
-    const positions = ends.flatMap((end, i) =>
-      end.status === 'fulfilled' ? parts[i]!.map((_, index) => end.value + index) : [],
-    );
-    const failed = ends.find((end) => end.status === 'rejected');
-    if (failed === undefined) return positions;
-    this.#takeBack(positions);
-    throw failed.reason;
-  }
-
-  /** @throws JournalFullError when there is no room for all of it; JournalError */
-  #reserve(bytes: number, entries: number): void {
     this.#assertOpen();
-    const error = this.#link.silence ?? this.#overBounds({ bytes, entries });
-    if (error !== undefined) throw error;
-    this.#promised.bytes += bytes;
-    this.#promised.entries += entries;
-  }
-
-  /** Resolves with the first's position. */
-  #enter(packed: readonly Packed[], bytes: number): Promise<Position> {
-    return new Promise<Position>((resolve, reject) => {
-      this.#pending.push({ packed, bytes, resolve, reject });
-      this.#commits ??= this.#commitPending();
-      if (this.#pending.entries >= this.#sizes.eagerEntries && this.#underWay < COMMITS_MAX) {
-        void this.#commit(this.#pending.takeBatch());
-      }
-    });
+    return await this.#commits.appendAll(entries.map(pack));
   }
 
   outcomes(queue?: string): AsyncIterable<Kept<OutcomeEntry>> {
@@ -212,7 +166,7 @@ class DiskJournal implements Journal {
       if (last === undefined) return;
       for (const entry of page) {
         // What belongs to it is not on disk yet, and may never be.
-        if (this.#incomplete.has(entry.position)) return;
+        if (this.#commits.isIncomplete(entry.position)) return;
         if (!this.#removals.has(entry.position)) yield entry;
       }
       after = last.position;
@@ -332,7 +286,7 @@ class DiskJournal implements Journal {
   }
 
   async #close(): Promise<{ left: number }> {
-    await this.#commits;
+    await this.#commits.settled();
     this.#trouble.stop();
     // What failed before.
     await this.#removals.remove([]).catch(() => undefined);
@@ -345,72 +299,6 @@ class DiskJournal implements Journal {
     }
     const { outcomes, jobs } = this.#link.snapshot;
     return { left: outcomes + jobs - this.#lingering };
-  }
-
-  #overBounds(added: Usage): JournalFullError | undefined {
-    const { outcomes, jobs, refused, bytes: kept } = this.#link.snapshot;
-    const used = {
-      bytes: kept + this.#promised.bytes,
-      entries: outcomes + jobs + refused + this.#promised.entries,
-    };
-    return overBounds(this.path, used, added, this.#bounds);
-  }
-
-  /**
-   * One commit after the other while anything is pending, the first at the end of this turn of the
-   * event loop: all that the turn appends shares it. Never rejects.
-   */
-  async #commitPending(): Promise<void> {
-    await setImmediate();
-    while (!this.#pending.isEmpty) await this.#commit(this.#pending.takeBatch());
-    this.#commits = undefined;
-  }
-
-  /** Never rejects. */
-  async #commit(batch: Group[]): Promise<void> {
-    this.#underWay += 1;
-    const packed = batch.flatMap((part) => part.packed);
-    try {
-      const first = await this.#link.ask('append', [packed], (late) =>
-        this.#takeBack(packed.map((_, index) => late + index)),
-      );
-      this.#release(batch);
-      this.#trouble.worked();
-      // Nothing else has been answered since: this runs before the thread's next message.
-      this.#onCommit?.(this.#link.commitMs ?? 0);
-      let at = first;
-      for (const part of batch) {
-        part.resolve(at);
-        at += part.packed.length;
-      }
-    } catch (error) {
-      this.#trouble.failed(error);
-      // While the disk hangs, what waits behind this commit is told at once as well.
-      const refused =
-        this.#link.silence === undefined ? batch : [...batch, ...this.#pending.takeAll()];
-      this.#release(refused);
-      for (const { reject } of refused) reject(error as Error);
-    } finally {
-      this.#underWay -= 1;
-    }
-  }
-
-  #release(batch: readonly Group[]): void {
-    for (const { packed, bytes } of batch) {
-      this.#promised.entries -= packed.length;
-      this.#promised.bytes -= bytes;
-    }
-  }
-
-  /** Entries whose callers were told that they are not kept must not come back. */
-  #takeBack(positions: readonly Position[]): void {
-    if (positions.length === 0) return;
-    this.#removals.remove(positions).catch((err) => {
-      this.#log.error(
-        { err, count: positions.length, path: this.path },
-        'entries that were refused because the disk failed are in the journal all the same',
-      );
-    });
   }
 
   #assertOpen(): void {
