@@ -22,7 +22,8 @@ export const systemClock: Clock = {
   now: () => performance.now(),
   wall: () => Date.now(),
   after(delayMs, fire) {
-    const timer = setTimeout(fire, delayMs);
+    // A deadline may have passed while it was computed; Node warns of negative delays.
+    const timer = setTimeout(fire, Math.max(0, delayMs));
     return () => clearTimeout(timer);
   },
 };
