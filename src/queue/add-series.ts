@@ -18,6 +18,8 @@ import { RENEW_MS, renew } from './series-keys.ts';
 
 /** An add that can be sent under a number, and again under the same one. */
 export interface AddWork {
+  /** The job's; a flow's root's. */
+  readonly jobId: string;
   /** Rough size in memory, bytes. */
   readonly bytes: number;
   /** What the rollback window keeps of it; without one it keeps the object. */
@@ -60,6 +62,8 @@ export interface AddSeriesDeps {
   onWindowFull(ledger: QueueLedger): void;
   /** Adds that a rollback had undone were sent again. */
   onRedone(ledger: QueueLedger, count: number): void;
+  /** Redis lost a job that it had acknowledged, and does not take it again. */
+  onRefusedAgain(ledger: QueueLedger, jobId: string, reason: string): void;
   /** Redis answers, but not so that the adds can be decided: they wait for a later try. */
   onTrouble(ledger: QueueLedger, error: unknown): void;
 }
@@ -292,7 +296,11 @@ export class AddSeries {
       const number = { key: this.key, before, number: record.number };
       const { work } = record;
       const reply = isAgain ? work.sendAgain(generation, number) : work.send(generation, number);
-      this.#acted(record, await reply);
+      const answer = await reply;
+      if (typeof answer === 'number' && answer < 0) {
+        this.#tellIfToldOtherwise(record, `BullMQ answered ${answer}`);
+      }
+      this.#acted(record, answer);
       return true;
     } catch (error) {
       return this.#failed(record, error, generation);
@@ -324,12 +332,18 @@ export class AddSeries {
       return false;
     }
     const wasSent = record.state === 'sent';
+    this.#tellIfToldOtherwise(record, error instanceof Error ? error.message : String(error));
     if (record.state === 'acted') this.#window.remove(record.number);
     record.state = 'refused';
     this.#keepAnswered();
     if (wasSent) record.listener?.refused(error);
     record.listener = undefined;
     return true;
+  }
+
+  /** Redis refuses an add that it had acknowledged and lost: nobody waits for it who could hear that. */
+  #tellIfToldOtherwise({ state, work }: AddRecord, reason: string): void {
+    if (state === 'acted') this.#deps.onRefusedAgain(this.#ledger, work.jobId, reason);
   }
 
   async #answered(): Promise<void> {

@@ -84,14 +84,14 @@ function recorderOf(ledger: QueueLedger): Recorder {
 /** One job's add. Made once for each, hence a class: its methods cost no memory. */
 class JobWork implements AddWork {
   readonly bytes: number;
+  readonly jobId: string;
   readonly #ledger: QueueLedger;
-  readonly #jobId: string;
   readonly #call: Call;
 
   constructor(ledger: QueueLedger, jobId: string, call: Call, bytes: number) {
     this.bytes = bytes;
     this.#ledger = ledger;
-    this.#jobId = jobId;
+    this.jobId = jobId;
     this.#call = call;
   }
 
@@ -104,14 +104,14 @@ class JobWork implements AddWork {
   get stored(): StoredAdd {
     const { script, args } = this.#call;
     const [packed, data, options] = args.slice(keyCount(script)) as [Buffer, string, Buffer];
-    return { script, jobId: this.#jobId, args: packed, data, options };
+    return { script, jobId: this.jobId, args: packed, data, options };
   }
 
   sendAgain(generation: Generation, number: NumberArgs): Promise<unknown> {
     const { script, args } = this.#call;
     return generation.script(
       claimedName(script),
-      claimedArgs(this.#ledger, this.#jobId, script, args, number),
+      claimedArgs(this.#ledger, this.jobId, script, args, number),
     );
   }
 }
@@ -160,6 +160,7 @@ export async function flowWork(core: TargetCore, entries: FlowEntries): Promise<
   await recorder.addFlow(entries);
   const calls = recorder.take();
   return {
+    jobId: root.jobId,
     bytes: entries.reduce((sum, { jobData }) => sum + 1000 + jobData.data.length, 0),
     send: (generation, number) => sendTogether(core, generation, entries, calls, number, false),
     sendAgain: (generation, number) => sendTogether(core, generation, entries, calls, number, true),

@@ -89,7 +89,8 @@ export function endedWork(ledger: QueueLedger, accepted: StoredJob, outcome: Out
   const send: AddWork['send'] = (generation, number) =>
     generation.script('together', togetherArgs(calls, number));
   // A rollback takes all of it or nothing: sent again, it is whole as well.
-  return { bytes: accepted.single!.job.data.length, send, sendAgain: send };
+  const bytes = accepted.single!.job.data.length;
+  return { jobId: accepted.jobId, bytes, send, sendAgain: send };
 }
 
 function beginCalls(ledger: QueueLedger, accepted: StoredJob, held: HeldJob): Call[] {

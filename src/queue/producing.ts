@@ -106,6 +106,11 @@ export class Producing {
       {
         ...shared,
         enqueueTimeoutMs,
+        onRefusedAgain: ({ queue }, jobId, reason) =>
+          log.error(
+            { event: 'enqueue.refused_again', queue, jobId, reason },
+            'Redis lost a job that it had acknowledged, and refuses it now: look at the reason and enqueue it again',
+          ),
         isConnecting: options.isConnecting,
         roundTripMs: options.roundTripMs,
         onUnsent: (ledger, position) => options.islands.kept(ledger, position),

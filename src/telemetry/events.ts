@@ -96,6 +96,11 @@ export const events: Readonly<Record<string, EventEntry>> = {
     says: 'Redis had lost jobs that it had acknowledged; they were added again',
     fields: ['queue', 'jobs'],
   },
+  'enqueue.refused_again': {
+    level: 'error',
+    says: 'Redis lost a job that it had acknowledged, and refuses to add it again',
+    fields: ['queue', 'jobId', 'reason'],
+  },
   'enqueue.delayed': {
     level: 'error',
     says: 'accepted jobs could not be written to Redis and wait in the journal',

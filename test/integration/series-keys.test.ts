@@ -53,6 +53,7 @@ function series(): AddSeries {
     compareClocks: never,
     onWindowFull: never,
     onRedone: never,
+    onRefusedAgain: never,
     onTrouble: never,
   });
 }

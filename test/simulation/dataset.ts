@@ -30,6 +30,8 @@ export class Dataset {
   latencyMs = 1;
   /** Jobs that Redis refuses for good. */
   readonly refusals = new Map<string, Refusal>();
+  /** Jobs that it acknowledged, lost and then refused, of which people were told. */
+  readonly toldRefused = new Set<string>();
   /** Ids of jobs that were added anew although a worker had run them, and nothing told the worker. */
   readonly ranTwice: string[] = [];
   readonly #ran = new Set<string>();

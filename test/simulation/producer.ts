@@ -58,7 +58,7 @@ export class Producer {
 
   constructor(options: ProducerOptions) {
     this.#options = options;
-    const { clock, journal, processId, random, onTrouble } = options;
+    const { clock, dataset, journal, processId, random, onTrouble } = options;
     const asked = async (_: unknown, generation: Generation) => {
       await connectionOf(generation).request(() => undefined);
     };
@@ -96,6 +96,7 @@ export class Producer {
         onUnsent: () => undefined,
         onJournaled: () => undefined,
         onRedone: () => undefined,
+        onRefusedAgain: (_, jobId) => void dataset.toldRefused.add(jobId),
         restore: () => {
           throw new Error('the window keeps these as they are');
         },
@@ -201,7 +202,7 @@ export class Producer {
     const { dataset } = this.#options;
     const send = (isAgain: boolean) => (generation: Generation, number: NumberArgs) =>
       connectionOf(generation).request(() => dataset.add(queue, ids, number, isAgain));
-    return { bytes: 100, send: send(false), sendAgain: send(true) };
+    return { jobId: ids[0]!, bytes: 100, send: send(false), sendAgain: send(true) };
   }
 
   #ledger(queue: string): QueueLedger {

@@ -36,10 +36,14 @@ function duplicates(ids: readonly string[]): string[] {
 
 /**
  * Kept apart by a journal with the reason; or its script ran and its answer was lost, of which decision
- * 0007 says that it counts as added.
+ * 0007 says that it counts as added, and if a rollback then undid that, its next refusal was told.
  */
 async function refusedIds(world: ProducerWorld): Promise<ReadonlySet<string>> {
   const ids = new Set(world.dataset.refused);
+  for (const id of world.dataset.toldRefused) {
+    expect(world.dataset.refusals.has(id)).toBe(true);
+    ids.add(id);
+  }
   for (const { life } of world.replicas) {
     for (const entry of await refusedIn(world, life)) {
       expect(entry.reason).toMatch(/answered -5|ERR refused|WRONGTYPE|refused: -5/);

@@ -6,7 +6,7 @@ import { AddWindow, type StoredAdd } from '../../src/queue/add-window.ts';
 const nothing = async (): Promise<unknown> => undefined;
 
 function work(stored: StoredAdd | undefined): AddWork {
-  const methods = { bytes: 100, send: nothing, sendAgain: nothing };
+  const methods = { jobId: 'x', bytes: 100, send: nothing, sendAgain: nothing };
   return stored ? { ...methods, stored } : methods;
 }
 

@@ -93,7 +93,7 @@ describe('the adds of a queue that was forgotten', () => {
       onRedone: () => undefined,
     };
     const send = async (_: Generation, number: NumberArgs) => sent.push(number);
-    const work: AddWork = { bytes: 100, send, sendAgain: send };
+    const work: AddWork = { jobId: 'x', bytes: 100, send, sendAgain: send };
     const replayer = new Replayer(
       {
         ...shared,
@@ -113,6 +113,7 @@ describe('the adds of a queue that was forgotten', () => {
         isConnecting: () => false,
         onUnsent: () => undefined,
         onJournaled: () => undefined,
+        onRefusedAgain: () => undefined,
       },
       journal,
       replayer,

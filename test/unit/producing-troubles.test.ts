@@ -29,6 +29,11 @@ function setUp(overrides: Partial<Journal> = {}) {
   const added: string[] = [];
   const troubles: unknown[] = [];
   const oddAnswers: Error[] = [];
+  const refusedAgain: [string, string][] = [];
+  /** What Redis answers to an add that it lost and gets again. */
+  const again: { answer: (id: string) => Promise<number> } = {
+    answer: async (id) => added.push(id) && 0,
+  };
   const generation = {
     alive: true,
     client: {
@@ -42,7 +47,7 @@ function setUp(overrides: Partial<Journal> = {}) {
   } as unknown as Generation;
   const work = (id: string): AddWork => {
     const send = async () => added.push(id) && 0;
-    return { bytes: 100, send, sendAgain: send };
+    return { jobId: id, bytes: 100, send, sendAgain: () => again.answer(id) };
   };
   const state: { generation: Generation | undefined } = { generation: undefined };
   const shared = {
@@ -60,6 +65,8 @@ function setUp(overrides: Partial<Journal> = {}) {
     },
     onWindowFull: () => undefined,
     onRedone: () => undefined,
+    onRefusedAgain: (_: unknown, jobId: string, reason: string) =>
+      void refusedAgain.push([jobId, reason]),
   };
   const replayer = new Replayer(
     {
@@ -109,6 +116,8 @@ function setUp(overrides: Partial<Journal> = {}) {
     added,
     troubles,
     oddAnswers,
+    refusedAgain,
+    again,
     generation,
     replayer,
     intake,
@@ -284,3 +293,35 @@ it('lets go of an add that was in doubt for longer than the window, once its own
   await clock.pass(2 * WINDOW_MS);
   expect(intake.forget(ledger)).toBe(true);
 });
+
+it.each([
+  [
+    'an error',
+    () => Promise.reject(new Error('WRONGTYPE in the middle')),
+    'WRONGTYPE in the middle',
+  ],
+  ['a code', async () => -5, 'BullMQ answered -5'],
+])(
+  'tells which job Redis lost and refuses with %s when it is added again',
+  async (_, answer, reason) => {
+    const { added, generation, intake, ledger, work, connect, again, refusedAgain } = setUp();
+    connect();
+    await intake.recovered(generation);
+    const receipt = await intake.accept({
+      ledger,
+      job: { jobId: '1', name: 'n' },
+      work: () => work('1'),
+      isStrict: false,
+      refusal: (code) => new Error(`refused: ${code}`),
+    });
+    expect(receipt.stored).toBe('redis');
+    // A rollback.
+    added.length = 0;
+    again.answer = (id) => {
+      added.push(id);
+      return answer();
+    };
+    await intake.recovered(generation);
+    expect(refusedAgain).toEqual([['1', reason]]);
+  },
+);

@@ -31,7 +31,7 @@ function setUp(refused: readonly string[] = []) {
       ready: async () => undefined,
       workOf: async (_, { jobId }) => {
         const send = (__: Generation, place: NumberArgs) => add(jobId, place);
-        return { bytes: 1, send, sendAgain: send };
+        return { jobId: 'x', bytes: 1, send, sendAgain: send };
       },
       isRunning: () => false,
       isOutage: () => false,
