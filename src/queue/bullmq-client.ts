@@ -278,10 +278,15 @@ class BullmqClient implements Client {
 
 async function jobOf(queue: OwnQueue, id: string): Promise<JobView | undefined> {
   // The state first: read after the hash, it would show a finished job without its result.
-  const state = await queue.getJobState(id);
+  let state = await queue.getJobState(id);
   if (state === 'unknown') return undefined;
   const job = await queue.getJob(id);
   if (job === undefined) return undefined;
+  if (job.finishedOn !== undefined && state === 'active') {
+    // It ended between the two questions.
+    state = await queue.getJobState(id);
+    if (state === 'unknown') return undefined;
+  }
   const view = viewOf(queue.name, job, state);
   if (state !== 'waiting-children') return view;
   return withChildren(view, await job.getDependenciesCount());

@@ -1,5 +1,6 @@
 /** The producer over a real Redis: what is accepted is there, what cannot be kept is refused. */
 
+import { Worker } from 'bullmq';
 import pino from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createClient } from '../../src/queue/bullmq-client.ts';
@@ -48,6 +49,22 @@ describe('the client', () => {
     expect(await client.job(queueName, 'mine')).toMatchObject({ state: 'delayed', name: 'c' });
     expect(await client.counts(queueName)).toMatchObject({ waiting: 2, delayed: 1 });
     expect(await client.job(queueName, 'nobody')).toBeUndefined();
+  });
+
+  it('shows a job that ends while it is asked about as ended', async () => {
+    const { id } = await client.enqueue(queueName, 'a', {});
+    const worker = new Worker(queueName, undefined, { connection: { url: server.url } });
+    const job = await worker.getNextJob('token');
+    const asked = client.queue(queueName);
+    const stateOf = asked.getJobState.bind(asked);
+    // Between the question for the state and that for the job.
+    asked.getJobState = async (jobId) => {
+      const state = await stateOf(jobId);
+      if (state === 'active') await job!.moveToCompleted('done', 'token', false);
+      return state;
+    };
+    expect(await client.job(queueName, id)).toMatchObject({ state: 'completed', result: 'done' });
+    await worker.close();
   });
 
   it('gives the same job for the same id', async () => {
