@@ -50,6 +50,14 @@ export interface AddRecord {
   isDoubted: boolean;
 }
 
+export interface RefusedAgain {
+  jobs: number;
+  /** The first of them. */
+  jobIds: string[];
+  /** Why the first was refused. */
+  reason: string;
+}
+
 export interface AddSeriesDeps {
   clock: Clock;
   windowMs: number;
@@ -62,14 +70,16 @@ export interface AddSeriesDeps {
   onWindowFull(ledger: QueueLedger): void;
   /** Adds that a rollback had undone were sent again. */
   onRedone(ledger: QueueLedger, count: number): void;
-  /** Redis lost a job that it had acknowledged, and does not take it again. */
-  onRefusedAgain(ledger: QueueLedger, jobId: string, reason: string): void;
+  /** Redis lost jobs that it had acknowledged, and does not take them again. */
+  onRefusedAgain(ledger: QueueLedger, refused: RefusedAgain): void;
   /** Redis answers, but not so that the adds can be decided: they wait for a later try. */
   onTrouble(ledger: QueueLedger, error: unknown): void;
 }
 
 /** Bytes of adds kept for the rollback window; the oldest go first. */
 const WINDOW_BYTES_MAX = 32 * 1024 * 1024;
+/** Of jobs that are refused when they are sent again, so many are named. */
+const NAMED_MAX = 100;
 /** Sent at once when they are sent again. */
 const REDO_BATCH = 256;
 /** A series that is still wrong after so many looks is left to the next try. */
@@ -98,6 +108,8 @@ export class AddSeries {
   #stuckIn: Generation | undefined;
   #settling: { generation: Generation; done: Promise<void> } | undefined;
   #cancelRetry: (() => void) | undefined;
+  /** Of the redo that is under way. */
+  #refusedAgain: RefusedAgain | undefined;
   #isStopped = false;
 
   /** @param numbersFrom the key in Redis holds no more than this */
@@ -278,13 +290,26 @@ export class AddSeries {
 
   async #redo(lost: readonly AddRecord[], generation: Generation): Promise<void> {
     const undone = lost.filter(({ state }) => state === 'acted').length;
+    let refused = 0;
     for (let from = 0; from < lost.length; from += REDO_BATCH) {
       const sent = lost
         .slice(from, from + REDO_BATCH)
         .map((record) => this.#send(record, generation, true));
-      if (!(await Promise.all(sent)).every(Boolean)) return;
+      const isDone = (await Promise.all(sent)).every(Boolean);
+      if (isDone && from + REDO_BATCH < lost.length) continue;
+      refused = this.#tellRefusedAgain();
+      if (!isDone) return;
     }
-    if (undone > 0) this.#deps.onRedone(this.#ledger, undone);
+    if (undone > refused) this.#deps.onRedone(this.#ledger, undone - refused);
+  }
+
+  /** In one line, however many they are. @returns their number */
+  #tellRefusedAgain(): number {
+    const refused = this.#refusedAgain;
+    if (refused === undefined) return 0;
+    this.#refusedAgain = undefined;
+    this.#deps.onRefusedAgain(this.#ledger, refused);
+    return refused.jobs;
   }
 
   /** Whether Redis answered as it should; never rejects. */
@@ -298,7 +323,7 @@ export class AddSeries {
       const reply = isAgain ? work.sendAgain(generation, number) : work.send(generation, number);
       const answer = await reply;
       if (typeof answer === 'number' && answer < 0) {
-        this.#tellIfToldOtherwise(record, `BullMQ answered ${answer}`);
+        this.#noteRefusal(record, `BullMQ answered ${answer}`);
       }
       this.#acted(record, answer);
       return true;
@@ -332,7 +357,7 @@ export class AddSeries {
       return false;
     }
     const wasSent = record.state === 'sent';
-    this.#tellIfToldOtherwise(record, error instanceof Error ? error.message : String(error));
+    this.#noteRefusal(record, error instanceof Error ? error.message : String(error));
     if (record.state === 'acted') this.#window.remove(record.number);
     record.state = 'refused';
     this.#keepAnswered();
@@ -342,8 +367,12 @@ export class AddSeries {
   }
 
   /** Redis refuses an add that it had acknowledged and lost: nobody waits for it who could hear that. */
-  #tellIfToldOtherwise({ state, work }: AddRecord, reason: string): void {
-    if (state === 'acted') this.#deps.onRefusedAgain(this.#ledger, work.jobId, reason);
+  #noteRefusal({ state, work }: AddRecord, reason: string): void {
+    if (state !== 'acted') return;
+    this.#refusedAgain ??= { jobs: 0, jobIds: [], reason };
+    const { jobIds } = this.#refusedAgain;
+    this.#refusedAgain.jobs += 1;
+    if (jobIds.length < NAMED_MAX) jobIds.push(work.jobId);
   }
 
   async #answered(): Promise<void> {

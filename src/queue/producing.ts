@@ -106,10 +106,10 @@ export class Producing {
       {
         ...shared,
         enqueueTimeoutMs,
-        onRefusedAgain: ({ queue }, jobId, reason) =>
+        onRefusedAgain: ({ queue }, refused) =>
           log.error(
-            { event: 'enqueue.refused_again', queue, jobId, reason },
-            'Redis lost a job that it had acknowledged, and refuses it now: look at the reason and enqueue it again',
+            { event: 'enqueue.refused_again', queue, ...refused },
+            'Redis lost jobs that it had acknowledged, and refuses them now: look at the reason and enqueue them again',
           ),
         isConnecting: options.isConnecting,
         roundTripMs: options.roundTripMs,

@@ -98,8 +98,8 @@ export const events: Readonly<Record<string, EventEntry>> = {
   },
   'enqueue.refused_again': {
     level: 'error',
-    says: 'Redis lost a job that it had acknowledged, and refuses to add it again',
-    fields: ['queue', 'jobId', 'reason'],
+    says: 'Redis lost jobs that it had acknowledged, and refuses to add them again; the first 100 are named',
+    fields: ['queue', 'jobs', 'jobIds', 'reason'],
   },
   'enqueue.delayed': {
     level: 'error',

@@ -96,7 +96,9 @@ export class Producer {
         onUnsent: () => undefined,
         onJournaled: () => undefined,
         onRedone: () => undefined,
-        onRefusedAgain: (_, jobId) => void dataset.toldRefused.add(jobId),
+        onRefusedAgain: (_, { jobIds }) => {
+          for (const jobId of jobIds) dataset.toldRefused.add(jobId);
+        },
         restore: () => {
           throw new Error('the window keeps these as they are');
         },

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Journal } from '../../src/journal/journal.ts';
 import { MemoryJournal } from '../../src/journal/memory-journal.ts';
-import { AddSeries, type AddWork } from '../../src/queue/add-series.ts';
+import { AddSeries, type AddWork, type RefusedAgain } from '../../src/queue/add-series.ts';
 import type { Generation } from '../../src/queue/generation.ts';
 import { Intake } from '../../src/queue/intake.ts';
 import { jobEntry, storedJob } from '../../src/queue/job-store.ts';
@@ -29,7 +29,7 @@ function setUp(overrides: Partial<Journal> = {}) {
   const added: string[] = [];
   const troubles: unknown[] = [];
   const oddAnswers: Error[] = [];
-  const refusedAgain: [string, string][] = [];
+  const refusedAgain: RefusedAgain[] = [];
   /** What Redis answers to an add that it lost and gets again. */
   const again: { answer: (id: string) => Promise<number> } = {
     answer: async (id) => added.push(id) && 0,
@@ -65,8 +65,7 @@ function setUp(overrides: Partial<Journal> = {}) {
     },
     onWindowFull: () => undefined,
     onRedone: () => undefined,
-    onRefusedAgain: (_: unknown, jobId: string, reason: string) =>
-      void refusedAgain.push([jobId, reason]),
+    onRefusedAgain: (_: unknown, refused: RefusedAgain) => void refusedAgain.push(refused),
   };
   const replayer = new Replayer(
     {
@@ -302,19 +301,21 @@ it.each([
   ],
   ['a code', async () => -5, 'BullMQ answered -5'],
 ])(
-  'tells which job Redis lost and refuses with %s when it is added again',
+  'tells which jobs Redis lost and refuses with %s when they are added again',
   async (_, answer, reason) => {
     const { added, generation, intake, ledger, work, connect, again, refusedAgain } = setUp();
     connect();
     await intake.recovered(generation);
-    const receipt = await intake.accept({
-      ledger,
-      job: { jobId: '1', name: 'n' },
-      work: () => work('1'),
-      isStrict: false,
-      refusal: (code) => new Error(`refused: ${code}`),
-    });
-    expect(receipt.stored).toBe('redis');
+    const accept = (id: string) =>
+      intake.accept({
+        ledger,
+        job: { jobId: id, name: 'n' },
+        work: () => work(id),
+        isStrict: false,
+        refusal: (code) => new Error(`refused: ${code}`),
+      });
+    const ids = Array.from({ length: 150 }, (_, n) => `job-${n}`);
+    for (const { stored } of await Promise.all(ids.map(accept))) expect(stored).toBe('redis');
     // A rollback.
     added.length = 0;
     again.answer = (id) => {
@@ -322,6 +323,7 @@ it.each([
       return answer();
     };
     await intake.recovered(generation);
-    expect(refusedAgain).toEqual([['1', reason]]);
+    // In one line, however many they are.
+    expect(refusedAgain).toEqual([{ jobs: 150, jobIds: ids.slice(0, 100), reason }]);
   },
 );
