@@ -7,6 +7,7 @@ import { DatabaseSync } from 'node:sqlite';
 import pino from 'pino';
 import { createClient } from '../src/create-client.ts';
 import { type JobEntry, type Journal, openJournal, type Position } from '../src/journal/journal.ts';
+import type { Client } from '../src/queue/client.ts';
 import { systemClock } from '../src/time.ts';
 
 export interface JournalMeasurement {
@@ -48,13 +49,17 @@ function entry(number: number): JobEntry {
     jobId: `01890a5d-ac96-774b-bcce-${String(number).padStart(12, '0')}`,
     name: 'send',
     mark: 'unsent',
-    args: JSON.stringify({ number, pad: 'x'.repeat(Number(argsBytesText)) }),
+    args: JSON.stringify(dataOf(number)),
     at: Date.now(),
   };
 }
 
+function dataOf(number: number): object {
+  return { number, pad: 'x'.repeat(Number(argsBytesText)) };
+}
+
 /** What SQLite does by itself: one table, one insert per entry, `inFlight` entries a transaction. */
-function bare(): JournalMeasurement {
+function bare(rowOf: (number: number) => object = entry): JournalMeasurement {
   const db = new DatabaseSync(join(dir, 'bare.db'));
   db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
   db.exec('CREATE TABLE entry (position INTEGER PRIMARY KEY, entry TEXT NOT NULL)');
@@ -64,7 +69,7 @@ function bare(): JournalMeasurement {
   const endAt = startedAt + seconds * 1000;
   while (performance.now() < endAt) {
     db.exec('BEGIN');
-    for (let i = 0; i < inFlight; i++) insert.run(JSON.stringify(entry(count++)));
+    for (let i = 0; i < inFlight; i++) insert.run(JSON.stringify(rowOf(count++)));
     db.exec('COMMIT');
   }
   const rate = count / ((performance.now() - startedAt) / 1000);
@@ -72,9 +77,9 @@ function bare(): JournalMeasurement {
   return { ...NOTHING, rate, group: inFlight };
 }
 
-async function journaled(): Promise<JournalMeasurement> {
-  const journal = await openJournal({
-    dir,
+function openBenchJournal(at: string): Promise<Journal> {
+  return openJournal({
+    dir: at,
     replica: 'bench',
     mode: 'disk',
     bytesMax: 4e9,
@@ -82,6 +87,20 @@ async function journaled(): Promise<JournalMeasurement> {
     clock: systemClock,
     log: { warn: () => {}, error: () => {} },
   });
+}
+
+function clientWithoutRedis(journal: string, name?: string): Promise<Client> {
+  return createClient({
+    redis: REDIS_AWAY,
+    journal,
+    ...(name === undefined ? {} : { name }),
+    settings: { JOURNAL_ENTRIES_MAX: '10000000', JOURNAL_BYTES_MAX: '4G' },
+    log: pino({ level: 'silent' }),
+  });
+}
+
+async function journaled(): Promise<JournalMeasurement> {
+  const journal = await openBenchJournal(dir);
   const before = resident();
   const tookMicros: number[] = [];
   let count = 0;
@@ -120,25 +139,31 @@ async function journaled(): Promise<JournalMeasurement> {
   return result;
 }
 
+/** The same with rows of the size that `client.enqueue` writes: BullMQ's record of the job, as it is kept. */
+async function bareOfClient(): Promise<JournalMeasurement> {
+  const client = await clientWithoutRedis(join(dir, 'client'), 'bench');
+  await client.enqueue('mail', 'send', dataOf(0));
+  await client.close();
+  const journal = await openBenchJournal(join(dir, 'client'));
+  const args: string[] = [];
+  for await (const job of journal.jobs()) args.push(job.args);
+  await journal.close();
+  return bare((number) => ({ ...entry(number), args: args[0] }));
+}
+
 /** What an app sees: `client.enqueue` of jobs one by one while Redis is away, each with its own id. */
 async function enqueued(): Promise<JournalMeasurement> {
-  const client = await createClient({
-    redis: REDIS_AWAY,
-    journal: dir,
-    settings: { JOURNAL_ENTRIES_MAX: '10000000', JOURNAL_BYTES_MAX: '4G' },
-    log: pino({ level: 'silent' }),
-  });
+  const client = await clientWithoutRedis(dir);
   // Accepted when the first try to connect has failed.
   await client.enqueue('mail', 'send', {});
   const tookMicros: number[] = [];
   let count = 0;
   const startedAt = performance.now();
   const endAt = startedAt + seconds * 1000;
-  const pad = 'x'.repeat(Number(argsBytesText));
   const producer = async () => {
     while (performance.now() < endAt) {
       const at = performance.now();
-      const { stored } = await client.enqueue('mail', 'send', { number: count++, pad });
+      const { stored } = await client.enqueue('mail', 'send', dataOf(count++));
       if (stored !== 'journal') throw new Error(`stored in ${stored}`);
       tookMicros.push((performance.now() - at) * 1000);
     }
@@ -191,6 +216,7 @@ function resident(): number {
 
 const sides: Record<string, () => JournalMeasurement | Promise<JournalMeasurement>> = {
   bare,
+  bareOfClient,
   journal: journaled,
   client: enqueued,
 };

@@ -1,13 +1,15 @@
 /**
  * `npm run bench:producer`: what the journal costs and gives. `--only replay`: jobs that were accepted
  * while Redis was away, replayed while live ones come, beside plain `addBulk` into the same server in
- * the same run. `--only memory --minutes 10 --rate 1000`: memory of a producer through a long outage.
+ * the same run. `--only memory --minutes 10 --rate 1000 --calm 4`: memory of a producer through a long
+ * outage, beyond that of as many minutes of calm weather before.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { getHeapSpaceStatistics } from 'node:v8';
 import { Queue } from 'bullmq';
 import pino from 'pino';
 import { createClient } from '../src/create-client.ts';
@@ -19,14 +21,13 @@ const { values } = parseArgs({
     only: { type: 'string' },
     jobs: { type: 'string', default: '100000' },
     minutes: { type: 'string', default: '10' },
+    calm: { type: 'string', default: '4' },
     rate: { type: 'string', default: '1000' },
   },
 });
 /** `addBulk` and enqueues into the journal are done this many at a time. */
 const BULK = 1000;
 const MIB = 1024 * 1024;
-/** Enqueues before the outage whose memory is measured, ms. */
-const CALM_MS = 240_000;
 /** Live jobs while the replay runs, one each so many ms. */
 const LIVE_MS = 10;
 
@@ -88,19 +89,33 @@ async function memory(minutes: number, rate: number): Promise<void> {
   // The same work in calm weather first: what a heap grows to under load is not the outage's doing.
   // Most is compared with most, since V8 gives tens of MiB back and takes them again as it likes. By itself
   // it doubles the young generation of a busy heap within minutes, to 96 MiB: the npm script bounds that.
-  const before = await enqueueFor(CALM_MS, rate);
-  say('in calm weather, at most', `RSS ${(before / MIB).toFixed(0)} MiB`);
+  const before = await mostOf('calm', Number(values.calm), rate);
   say('live heap', liveHeap());
   await away(server, client);
-  let most = 0;
-  for (let minute = 0; minute < minutes; minute += 1) {
-    const rss = await enqueueFor(60_000, rate);
-    most = Math.max(most, rss);
-    say(`minute ${minute + 1}, at most`, `RSS ${(rss / MIB).toFixed(0)} MiB`);
-  }
+  const most = await mostOf('outage', minutes, rate);
   const more = ((most - before) / MIB).toFixed(1);
   say(`more in an outage of ${minutes} min at ${rate} jobs/s`, `${more} MiB`);
   say('live heap', liveHeap());
+}
+
+/** @returns the most resident memory, bytes */
+async function mostOf(weather: string, minutes: number, rate: number): Promise<number> {
+  let most = 0;
+  for (let minute = 1; minute <= minutes; minute += 1) {
+    const rss = await enqueueFor(60_000, rate);
+    most = Math.max(most, rss);
+    say(`${weather}, minute ${minute}, at most`, `RSS ${(rss / MIB).toFixed(0)} MiB (${spaces()})`);
+  }
+  return most;
+}
+
+/** What V8 has taken for the heap of this thread. */
+function spaces(): string {
+  const sizes = getHeapSpaceStatistics().map(({ space_name: name, space_size: bytes }) => ({
+    name,
+    mib: Math.round(bytes / MIB),
+  }));
+  return sizes.flatMap(({ name, mib }) => (mib > 0 ? [`${name} ${mib}`] : [])).join(', ');
 }
 
 /** What is left of the heap after a collection, where node was started with --expose-gc. */

@@ -59,6 +59,12 @@ const OPEN_MS = 60_000;
 
 const TERMINATE_MS = 1_000;
 
+/**
+ * Of the thread's heap what is short-lived, MiB: a commit's entries, some MiB at most. By itself V8 lets it grow to
+ * six times that in minutes of steady work, and a producer in an outage with it.
+ */
+const THREAD_YOUNG_MIB = 16;
+
 export class ThreadLink {
   /** The journal's own id. */
   id: string;
@@ -184,6 +190,7 @@ function startWorker(options: ThreadOptions): Thread {
     workerData: options,
     name: 'journal',
     execArgv: [],
+    resourceLimits: { maxYoungGenerationSizeMb: THREAD_YOUNG_MIB },
   });
 }
 
