@@ -130,12 +130,13 @@ export class Database {
     this.#transaction(() => {
       let position = first;
       for (const packed of entries) {
-        this.#write({ ...packed, position, refusal: '', origin: null });
+        const { type, queue, mark, head, args, bytes } = packed;
+        this.#write({ type, queue, mark, head, args, bytes, position, refusal: '', origin: null });
         position++;
       }
     });
     this.#next = first + entries.length;
-    for (const packed of entries) this.#count({ ...packed, refusal: '' }, 1);
+    for (const { type, bytes } of entries) this.#count({ type, bytes, refusal: '' }, 1);
     return first;
   }
 
@@ -259,8 +260,20 @@ export class Database {
   /** @returns whether the row was new */
   #write(row: Omit<Row, 'crc'>): boolean {
     const { position, type, queue, mark, refusal, bytes, origin, head, args } = row;
-    const values = [position, type, queue, mark, refusal, bytes, checksum(row), origin, head, args];
-    return this.#insert.run(...values).changes === 1;
+    const crc = checksum(row);
+    const { changes } = this.#insert.run(
+      position,
+      type,
+      queue,
+      mark,
+      refusal,
+      bytes,
+      crc,
+      origin,
+      head,
+      args,
+    );
+    return changes === 1;
   }
 
   /** A write that makes room or adds nothing: may use up the reserve. */

@@ -72,16 +72,56 @@ export type RefusedEntry = Kept & { reason: string; refusedAt: number };
 /** An accepted job that was looked for; with the reason if Redis refused it. */
 export type FoundJob = Kept<JobEntry> & { reason?: string };
 
-/** An entry on its way to the store: everything but the position, which the store gives. */
-export interface Packed {
-  type: EntryType;
-  queue: string;
-  mark: string;
+/**
+ * An entry on its way to the store: everything but the position, which the store gives. A class, since V8 puts
+ * object literals that live as long as a commit among the old, where they, and all that they hold, wait for
+ * the slow collector (allocation site pretenuring): a third of the time of a busy producer.
+ */
+export class Packed {
+  readonly type: EntryType;
+  readonly queue: string;
+  readonly mark: string;
   /** The small fields as a JSON array. */
-  head: string;
-  args: string;
+  readonly head: string;
+  readonly args: string;
   /** What the entry counts against the journal's bound, bytes. */
-  bytes: number;
+  readonly bytes: number;
+
+  constructor(
+    type: EntryType,
+    queue: string,
+    mark: string,
+    head: string,
+    args: string,
+    bytes: number,
+  ) {
+    this.type = type;
+    this.queue = queue;
+    this.mark = mark;
+    this.head = head;
+    this.args = args;
+    this.bytes = bytes;
+  }
+}
+
+/** Entries as they go to the journal's thread: six lists are copied in a third of the time of many objects. */
+export type Columns = { readonly [Field in keyof Packed]: readonly Packed[Field][] };
+
+export function columnsOf(packed: readonly Packed[]): Columns {
+  return {
+    type: packed.map(({ type }) => type),
+    queue: packed.map(({ queue }) => queue),
+    mark: packed.map(({ mark }) => mark),
+    head: packed.map(({ head }) => head),
+    args: packed.map(({ args }) => args),
+    bytes: packed.map(({ bytes }) => bytes),
+  };
+}
+
+export function packedOf({ type, queue, mark, head, args, bytes }: Columns): Packed[] {
+  return type.map(
+    (each, i) => new Packed(each, queue[i]!, mark[i]!, head[i]!, args[i]!, bytes[i]!),
+  );
 }
 
 /** An entry as it is stored. */
@@ -117,24 +157,20 @@ export function pack(entry: Entry): Packed {
         ]
       : [entry.name, entry.prefix, entry.jobId, entry.at],
   );
-  return {
-    type: entry.type,
-    queue: entry.queue,
-    mark: entry.type === 'job' ? entry.mark : '',
-    head,
-    args: entry.args,
-    bytes:
-      ROW_OVERHEAD_BYTES +
-      Buffer.byteLength(entry.queue) +
-      Buffer.byteLength(head) +
-      Buffer.byteLength(entry.args),
-  };
+  const { type, queue, args } = entry;
+  const mark = entry.type === 'job' ? entry.mark : '';
+  const bytes =
+    ROW_OVERHEAD_BYTES +
+    Buffer.byteLength(queue) +
+    Buffer.byteLength(head) +
+    Buffer.byteLength(args);
+  return new Packed(type, queue, mark, head, args, bytes);
 }
 
 /** Covers all columns, the position too: a row that moved is a damaged row. */
 export function checksum(row: Omit<Row, 'crc'>): number {
   const { position, type, queue, mark, refusal, origin, bytes, head, args } = row;
-  const small = [position, type, queue, mark, refusal, origin, bytes, head].join('\n');
+  const small = `${position}\n${type}\n${queue}\n${mark}\n${refusal}\n${origin ?? ''}\n${bytes}\n${head}`;
   return crc32(args, crc32(small));
 }
 

@@ -6,8 +6,8 @@
 import { setImmediate } from 'node:timers/promises';
 import { type Bounds, overBounds, type Usage } from './bounds.ts';
 import type { JournalLog, JournalSizes } from './contract.ts';
-import type { Packed, Position } from './entry.ts';
-import { bytesOf, type Group, PendingGroups, partsOf } from './pending.ts';
+import { columnsOf, type Packed, type Position } from './entry.ts';
+import { bytesOf, Group, PendingGroups, partsOf } from './pending.ts';
 import type { Removals } from './removals.ts';
 import type { ThreadLink } from './thread-link.ts';
 import type { Trouble } from './trouble.ts';
@@ -49,10 +49,13 @@ export class GroupCommit {
     return this.#incomplete.has(position);
   }
 
-  /** @throws JournalFullError, JournalError */
-  async append(packed: Packed): Promise<Position> {
+  /**
+   * No async function, since every entry takes this way.
+   * @throws JournalFullError, at once; rejects with JournalError
+   */
+  append(packed: Packed): Promise<Position> {
     this.#reserve({ bytes: packed.bytes, entries: 1 });
-    return await this.#enter([packed], packed.bytes);
+    return this.#enter(packed, 1, packed.bytes);
   }
 
   /** All or none. @throws JournalFullError, JournalError */
@@ -62,7 +65,7 @@ export class GroupCommit {
     const written: Position[] = [];
     const ends = await Promise.allSettled(
       parts.map(async (part) => {
-        const first = await this.#enter(part, bytesOf(part));
+        const first = await this.#enter(part, part.length, bytesOf(part));
         if (parts.length === 1) return first;
         for (const index of part.keys()) {
           written.push(first + index);
@@ -101,10 +104,10 @@ export class GroupCommit {
   }
 
   /** Resolves with the first's position. */
-  #enter(packed: readonly Packed[], bytes: number): Promise<Position> {
+  #enter(packed: Packed | readonly Packed[], entries: number, bytes: number): Promise<Position> {
     const { eagerEntries } = this.#deps.sizes;
     return new Promise<Position>((resolve, reject) => {
-      this.#pending.push({ packed, bytes, resolve, reject });
+      this.#pending.push(new Group(packed, entries, bytes, resolve, reject));
       this.#commits ??= this.#commitPending();
       if (this.#pending.entries >= eagerEntries && this.#underWay < COMMITS_MAX) {
         void this.#commit(this.#pending.takeBatch());
@@ -128,7 +131,7 @@ export class GroupCommit {
     this.#underWay += 1;
     const packed = batch.flatMap((part) => part.packed);
     try {
-      const first = await link.ask('append', [packed], (late) =>
+      const first = await link.ask('append', [columnsOf(packed)], (late) =>
         this.#takeBack(packed.map((_, index) => late + index)),
       );
       this.#release(batch);
@@ -138,7 +141,7 @@ export class GroupCommit {
       let at = first;
       for (const part of batch) {
         part.resolve(at);
-        at += part.packed.length;
+        at += part.entries;
       }
     } catch (error) {
       trouble.failed(error);
@@ -152,8 +155,8 @@ export class GroupCommit {
   }
 
   #release(batch: readonly Group[]): void {
-    for (const { packed, bytes } of batch) {
-      this.#promised.entries -= packed.length;
+    for (const { entries, bytes } of batch) {
+      this.#promised.entries -= entries;
       this.#promised.bytes -= bytes;
     }
   }

@@ -8,13 +8,29 @@ import type { Packed, Position } from './entry.ts';
 const COMMIT_BYTES_MAX = 4 * 1024 * 1024;
 export const COMMIT_ENTRIES_MAX = 2_000;
 
-/** What is committed together, or not at all. */
-export interface Group {
-  packed: readonly Packed[];
-  bytes: number;
+/** What is committed together, or not at all. A class for the reason that `Packed` is one. */
+export class Group {
+  /** No list of one: that would be a literal. */
+  readonly packed: Packed | readonly Packed[];
+  readonly entries: number;
+  readonly bytes: number;
   /** With the first's position; the others follow. */
-  resolve(first: Position): void;
-  reject(error: Error): void;
+  readonly resolve: (first: Position) => void;
+  readonly reject: (error: Error) => void;
+
+  constructor(
+    packed: Packed | readonly Packed[],
+    entries: number,
+    bytes: number,
+    resolve: (first: Position) => void,
+    reject: (error: Error) => void,
+  ) {
+    this.packed = packed;
+    this.entries = entries;
+    this.bytes = bytes;
+    this.resolve = resolve;
+    this.reject = reject;
+  }
 }
 
 export class PendingGroups {
@@ -38,7 +54,7 @@ export class PendingGroups {
 
   push(group: Group): void {
     this.#groups.push(group);
-    this.#entries += group.packed.length;
+    this.#entries += group.entries;
   }
 
   /** As many whole groups as one transaction takes; at least one. */
@@ -48,7 +64,7 @@ export class PendingGroups {
     let count = 0;
     for (const group of this.#groups) {
       bytes += group.bytes;
-      entries += group.packed.length;
+      entries += group.entries;
       if (count > 0 && (bytes > COMMIT_BYTES_MAX || entries > this.#entriesMax)) break;
       count++;
     }
@@ -57,7 +73,7 @@ export class PendingGroups {
 
   takeAll(count: number = this.#groups.length): Group[] {
     const taken = this.#groups.splice(0, count);
-    for (const { packed } of taken) this.#entries -= packed.length;
+    for (const { entries } of taken) this.#entries -= entries;
     return taken;
   }
 }

@@ -10,6 +10,7 @@ import {
   type Head,
   type Kept,
   type Position,
+  packedOf,
   type Row,
   unpack,
   unpackRefused,
@@ -119,8 +120,8 @@ export class Store {
     try {
       this.#keepInPlace();
     } catch (error) {
-      const [entries] = request.args as Parameters<Operations['append']>;
-      this.#open.database.remove(entries.map((_, index) => (value as Position) + index));
+      const [{ type }] = request.args as Parameters<Operations['append']>;
+      this.#open.database.remove(type.map((_, index) => (value as Position) + index));
       throw error;
     }
     return value;
@@ -156,7 +157,7 @@ export class Store {
     const { database, lock } = this.#open;
     const at = this.#clock.wall();
     return {
-      append: (entries) => database.append(entries),
+      append: (columns) => database.append(packedOf(columns)),
       page: (query) => database.rows.page(query).map(soundEntry),
       heads: (query) => database.rows.page(query).map(headOf),
       read: (positions) => {

@@ -4,13 +4,13 @@
  */
 import type { Adoption } from './adopt.ts';
 import type { FindQuery, PageQuery } from './database-rows.ts';
-import type { FoundJob, Head, Kept, Packed, Position, RefusedEntry } from './entry.ts';
+import type { Columns, FoundJob, Head, Kept, Position, RefusedEntry } from './entry.ts';
 import type { Fault } from './fault.ts';
 import type { Reinstatement } from './reinstate.ts';
 import type { DamageReport } from './rescue.ts';
 
 export interface Operations {
-  append(entries: readonly Packed[]): Position;
+  append(columns: Columns): Position;
   page(query: PageQuery): Kept[];
   /** As `page`; `args` are left out, after they were checked. */
   heads(query: PageQuery): Head[];
