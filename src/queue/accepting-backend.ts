@@ -4,11 +4,15 @@
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { JobJson, ParentKeyOpts } from 'bullmq';
+import type { AddWork } from './add-series.ts';
 import { flowWork, jobWork } from './add-work.ts';
 import type { BackendOptions } from './backend-options.ts';
 import type { Arrival, Intake } from './intake.ts';
 import { newJobId } from './job-id.ts';
 import { checkJob } from './job-options.ts';
+import type { AcceptedJob } from './job-store.ts';
+import type { QueueLedger } from './ledger.ts';
+import { NewJob } from './new-job.ts';
 import { ResilientBackend } from './resilient-backend.ts';
 import type { FlowEntries } from './sender.ts';
 import type { Receipt } from './takeover.ts';
@@ -43,6 +47,11 @@ export class AcceptingBackend extends ResilientBackend {
   /** A job is accepted before Redis has ever answered. */
   override async waitUntilReady(): Promise<void> {}
 
+  /** A job that was checked. */
+  accept({ id, json, parent }: NewJob): Promise<Receipt> {
+    return this.#intake.accept(this.#arrival(json, id, parent));
+  }
+
   override async addJob(job: JobJson, jobId: string, parent: ParentKeyOpts = {}): Promise<string> {
     const given = receipts.getStore();
     // What comes through `enqueue` was checked there.
@@ -75,7 +84,7 @@ export class AcceptingBackend extends ResilientBackend {
       job: { jobId: root.jobId, name: root.jobData.name, flow: entries },
       work: () => work,
       isStrict: this.#isStrict,
-      refusal: (code) => this.#refusal(code, root.parentKeyOpts),
+      refusal: (code) => refusalOf(this, code, root.parentKeyOpts),
     });
     given?.push(receipt);
     return entries.map(({ jobId }, i) => [null, i === 0 ? receipt.id : jobId]);
@@ -83,21 +92,56 @@ export class AcceptingBackend extends ResilientBackend {
 
   #arrival(job: JobJson, wanted: string | undefined, parent: ParentKeyOpts): Arrival {
     // Before it is sent, so that a request without an answer can be sent again.
-    const jobId = wanted || newJobId();
-    return {
-      ledger: this.ledger,
-      job: { jobId, name: job.name, single: { job, parent } },
-      work: () => jobWork(this.ledger, job, jobId, parent),
-      isStrict: this.#isStrict,
-      refusal: (code) => this.#refusal(code, parent),
-    };
+    const id = wanted || newJobId();
+    return new JobArrival(this, this.ledger, new NewJob(id, job, parent), this.#isStrict);
+  }
+}
+
+/** One job on its way in. A class for the reason that the journal's `Packed` is one. */
+class JobArrival implements Arrival, AcceptedJob {
+  readonly ledger: QueueLedger;
+  readonly isStrict: boolean;
+  readonly #backend: ResilientBackend;
+  readonly #job: NewJob;
+
+  constructor(backend: ResilientBackend, ledger: QueueLedger, job: NewJob, isStrict: boolean) {
+    this.ledger = ledger;
+    this.isStrict = isStrict;
+    this.#backend = backend;
+    this.#job = job;
   }
 
-  #refusal(code: number, parent: ParentKeyOpts): Error {
-    return this.finishedErrors({
-      code,
-      ...(parent.parentKey ? { parentKey: parent.parentKey } : {}),
-      command: 'addJob',
-    } as never);
+  get job(): AcceptedJob {
+    return this;
   }
+
+  get jobId(): string {
+    return this.#job.id;
+  }
+
+  get name(): string {
+    return this.#job.json.name;
+  }
+
+  get single(): NonNullable<AcceptedJob['single']> {
+    const { json, parent } = this.#job;
+    return { job: json, parent };
+  }
+
+  work(): AddWork {
+    const { id, json, parent } = this.#job;
+    return jobWork(this.ledger, json, id, parent);
+  }
+
+  refusal(code: number): Error {
+    return refusalOf(this.#backend, code, this.#job.parent);
+  }
+}
+
+function refusalOf(backend: ResilientBackend, code: number, parent: ParentKeyOpts): Error {
+  return backend.finishedErrors({
+    code,
+    ...(parent.parentKey ? { parentKey: parent.parentKey } : {}),
+    command: 'addJob',
+  } as never);
 }

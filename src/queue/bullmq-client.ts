@@ -17,14 +17,15 @@ import {
 import type { Logger } from 'pino';
 import { ClientClosedError, HoldfastError, InvalidInputError } from '../errors.ts';
 import { systemClock } from '../time.ts';
-import { receiptsOf } from './accepting-backend.ts';
+import { type AcceptingBackend, receiptsOf } from './accepting-backend.ts';
 import { checkList, checkShape } from './caller-input.ts';
 import type { Accepted, Client, FlowInput, JobView, Left } from './client.ts';
 import { newJobId } from './job-id.ts';
 import { JobLookup } from './job-lookup.ts';
 import { checkOptions } from './job-options.ts';
 import { viewOf, withChildren } from './job-view.ts';
-import { OpenQueues, type OwnQueue } from './open-queues.ts';
+import { newJob } from './new-job.ts';
+import { type OpenQueue, OpenQueues, type OwnQueue } from './open-queues.ts';
 import { payloadBytes } from './payload.ts';
 import { checkedData, type QueueDefinition } from './queue-definition.ts';
 import { assertQueueName } from './queue-name.ts';
@@ -76,11 +77,15 @@ class BullmqClient implements Client {
   }
 
   enqueue(queue: string | QueueDefinition, ...rest: readonly unknown[]): Promise<Accepted> {
-    if (typeof queue === 'string') {
-      const [name, data, options] = rest as [string, unknown, JobsOptions?];
-      return this.#enqueue(queue, name, data, options ?? {});
+    if (typeof queue !== 'string') {
+      return this.#enqueueDefined(queue, ...(rest as [unknown, JobsOptions?]));
     }
-    return this.#enqueueDefined(queue, ...(rest as [unknown, JobsOptions?]));
+    const [name, data, options] = rest as [string, unknown, JobsOptions?];
+    try {
+      return this.#enqueue(queue, name, data, options ?? {});
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   async #enqueueDefined(
@@ -93,16 +98,44 @@ class BullmqClient implements Client {
     return await this.#enqueue(queue.queue, queue.name, checked, options ?? {});
   }
 
-  async #enqueue(
-    queue: string,
-    name: string,
-    data: unknown,
-    options: JobsOptions,
-  ): Promise<Accepted> {
-    const opts = this.#checked(queue, name, data, options, '');
-    const receipts = await receiptsOf(() => this.#with(queue, (q) => q.add(name, data, opts)));
+  /**
+   * No async function: it would hold the data until the job is kept.
+   * @throws what is wrong with the input, at once
+   */
+  #enqueue(queue: string, name: string, data: unknown, options: JobsOptions): Promise<Accepted> {
+    const opts = this.#checked(queue, name, options, '');
+    if (this.#options.telemetry) {
+      this.#checkData(queue, data, '');
+      return this.#addBy(queue, (q) => q.add(name, data, opts)).then(([receipt]) => receipt!);
+    }
+    const { jobBytesMax, onAccepted } = this.#options;
+    const open = this.#queues.take(queue);
+    let accepted: Promise<Accepted>;
+    try {
+      const job = newJob(open.queue, name, data, opts, jobBytesMax, '');
+      accepted = backendOf(open).accept(job);
+    } catch (error) {
+      open.calls -= 1;
+      return translate(error);
+    }
+    return accepted.then(
+      (receipt) => {
+        open.calls -= 1;
+        onAccepted?.(receipt);
+        return receipt;
+      },
+      (error) => {
+        open.calls -= 1;
+        return translate(error);
+      },
+    );
+  }
+
+  /** By BullMQ's own `add` or `addBulk`, which give the jobs a trace. */
+  async #addBy(queue: string, add: (queue: OwnQueue) => Promise<unknown>): Promise<Accepted[]> {
+    const receipts = await receiptsOf(() => this.#with(queue, add));
     this.#tell(receipts);
-    return receipts[0]!;
+    return receipts;
   }
 
   #tell(receipts: readonly Accepted[]): void {
@@ -118,11 +151,12 @@ class BullmqClient implements Client {
     const entries = jobs.map((job, i) => {
       checkShape(job, `jobs[${i}]`, 'Give { name, data, options }.');
       const { name, data, options } = job;
-      return { name, data, opts: this.#checked(queue, name, data, options ?? {}, `jobs[${i}].`) };
+      const at = `jobs[${i}].`;
+      const opts = this.#checked(queue, name, options ?? {}, at);
+      this.#checkData(queue, data, at);
+      return { name, data, opts };
     });
-    const receipts = await receiptsOf(() => this.#with(queue, (q) => q.addBulk(entries)));
-    this.#tell(receipts);
-    return receipts;
+    return await this.#addBy(queue, (q) => q.addBulk(entries));
   }
 
   async flow(flow: FlowInput): Promise<Accepted> {
@@ -189,18 +223,20 @@ class BullmqClient implements Client {
   #checked(
     queue: string,
     name: string,
-    data: unknown,
     options: JobsOptions,
     at: string,
-  ): JobsOptions {
+  ): JobsOptions & { jobId: string } {
     assertQueueName(queue);
     if (typeof name !== 'string' || name === '') {
       const what = name === '' ? 'is empty' : 'is not a string';
       throw new InvalidInputError(`${at}name`, what, 'Give the job a name.');
     }
-    payloadBytes(queue, data, this.#options.jobBytesMax, `${at}data`);
     checkOptions(options, `${at}options`);
     return { ...options, jobId: options.jobId ?? newJobId() };
+  }
+
+  #checkData(queue: string, data: unknown, at: string): void {
+    payloadBytes(queue, data, this.#options.jobBytesMax, `${at}data`);
   }
 
   #flowJob(root: FlowInput): FlowJob {
@@ -222,7 +258,8 @@ class BullmqClient implements Client {
       );
       const { queue, name, data, options = {}, children } = node;
       if (children !== undefined) checkList(children, `${at}children`);
-      const opts = this.#checked(queue, name, data, options, at);
+      const opts = this.#checked(queue, name, options, at);
+      this.#checkData(queue, data, at);
       return {
         queueName: queue,
         name,
@@ -274,6 +311,10 @@ class BullmqClient implements Client {
     }
     return this.#flows;
   }
+}
+
+function backendOf({ queue }: OpenQueue): AcceptingBackend {
+  return queue.backend as unknown as AcceptingBackend;
 }
 
 async function jobOf(queue: OwnQueue, id: string): Promise<JobView | undefined> {

@@ -8,7 +8,7 @@
  * What it must never do: acknowledge a job that neither Redis nor the journal has.
  */
 import { OutcomeUnknownError } from '../errors.ts';
-import type { Position } from '../journal/entry.ts';
+import type { JobEntry, Position } from '../journal/entry.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Clock, Instant } from '../time.ts';
 import { type AddRecord, AddSeries, type AddSeriesDeps, type AddWork } from './add-series.ts';
@@ -17,7 +17,7 @@ import { keepAlias } from './job-alias.ts';
 import { type AcceptedJob, jobEntry } from './job-store.ts';
 import type { QueueLedger } from './ledger.ts';
 import type { Replayer } from './replayer.ts';
-import { type Receipt, Takeover, Waiting } from './takeover.ts';
+import { Receipt, Takeover, Waiting } from './takeover.ts';
 import { TimelyAppend, within } from './timely-append.ts';
 
 export interface IntakeDeps extends Omit<AddSeriesDeps, 'windowMs'> {
@@ -99,6 +99,7 @@ export class Intake {
     const by = this.#deps.clock.now() + this.#deps.enqueueTimeoutMs;
     const way = this.#held.length > 0 ? 'hold' : this.#way(arrival);
     if (way === 'direct') return this.#direct(arrival, by);
+    if (way === 'keep') return this.#keepOne(arrival, by);
     return this.#heldOrKept([arrival], by, way).then(([receipt]) => receipt!);
   }
 
@@ -220,7 +221,8 @@ export class Intake {
     this.#look();
     this.#sweepLater();
     return new Promise((resolve, reject) => {
-      const { job, refusal } = arrival;
+      const { job } = arrival;
+      const refusal = (code: number): Error => arrival.refusal(code);
       const waiting = new Waiting(job.jobId, refusal, resolve, reject, (record) => {
         const takeover = new Takeover(this.#journal, this.#replayer, (id) => {
           void keepAlias(this.#deps.generation(), arrival.ledger, job.jobId, id);
@@ -253,13 +255,13 @@ export class Intake {
     const { ledger, job } = arrival;
     try {
       const entry = jobEntry(ledger, job, this.#deps.clock.wall(), place, 'sent');
-      [takeover.position] = await this.#timely.append([entry], by);
+      takeover.position = await this.#timely.append(entry, by);
     } catch (error) {
       return await this.#answered(takeover, job.jobId, by, series, record, error);
     }
     takeover.settleIfDecided();
     this.#deps.onJournaled();
-    return { id: job.jobId, stored: 'journal' };
+    return new Receipt(job.jobId, 'journal');
   }
 
   /** The journal could not take it over: Redis may answer yet, and it alone knows whether the job is kept. */
@@ -278,7 +280,7 @@ export class Intake {
       throw new OutcomeUnknownError('Redis, and the journal did not take the job', [jobId], cause);
     }
     if ('error' in fate) throw fate.error;
-    return { id: fate.id, stored: 'redis' };
+    return new Receipt(fate.id, 'redis');
   }
 
   /** One timer for all series, only while something is unanswered. */
@@ -314,6 +316,33 @@ export class Intake {
 
   // Into the journal ---------------------------------------------------------------------------------
 
+  /** As `#keep`. No async function, since every job takes this way while Redis is away. */
+  #keepOne(arrival: Arrival, by: Instant): Promise<Receipt> {
+    const { ledger } = arrival;
+    const { jobId } = arrival.job;
+    this.#series.get(ledger)?.doubtUnanswered();
+    const arrived = this.#replayer.expect();
+    const failed = (error: unknown): never => {
+      arrived(false);
+      throw error;
+    };
+    let appended: Promise<Position>;
+    try {
+      appended = this.#timely.append(this.#entryOf(arrival, this.#deps.clock.wall()), by);
+    } catch (error) {
+      return failed(error);
+    }
+    return appended.then((position) => {
+      try {
+        this.#deps.onUnsent(ledger, position);
+      } finally {
+        arrived(true);
+      }
+      this.#deps.onJournaled();
+      return new Receipt(jobId, 'journal');
+    }, failed);
+  }
+
   async #keep(arrivals: readonly Arrival[], by: Instant): Promise<Receipt[]> {
     const { ledger } = arrivals[0]!;
     // What came before it and has no answer yet stands before it in the journal too.
@@ -322,17 +351,19 @@ export class Intake {
     let positions: Position[] | undefined;
     try {
       const at = this.#deps.clock.wall();
-      const entries = arrivals.map(({ job }) =>
-        jobEntry(ledger, job, at, this.#replayer.nextPlace(ledger), 'unsent'),
-      );
-      positions = await this.#timely.append(entries, by);
+      const entries = arrivals.map((arrival) => this.#entryOf(arrival, at));
+      positions = await this.#timely.appendAll(entries, by);
       for (const position of positions) this.#deps.onUnsent(ledger, position);
     } finally {
       arrived(positions !== undefined);
     }
     return arrivals.map(({ job }) => {
       this.#deps.onJournaled();
-      return { id: job.jobId, stored: 'journal' };
+      return new Receipt(job.jobId, 'journal');
     });
+  }
+
+  #entryOf({ ledger, job }: Arrival, at: number): JobEntry {
+    return jobEntry(ledger, job, at, this.#replayer.nextPlace(ledger), 'unsent');
   }
 }

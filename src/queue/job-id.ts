@@ -24,5 +24,21 @@ export function newJobId(): string {
     // Half of the 32 bits, so that there is room to count up within the millisecond.
     sequence = ((random[6]! << 23) | (random[7]! << 15) | (random[8]! << 7)) >>> 1;
   } else sequence += 1;
-  return v7({ random, msecs: lastMs, seq: sequence });
+  return textOf(v7({ random, msecs: lastMs, seq: sequence }, bytes));
+}
+
+const bytes = Buffer.alloc(BYTES_EACH);
+const text = Buffer.alloc(36, '-');
+const DIGITS = Buffer.from('0123456789abcdef');
+/** Where each byte's two digits stand in the text. */
+const PLACES = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+
+/** As the library's own, which joins twenty strings for each id: a tenth of a busy producer's garbage. */
+function textOf(id: Uint8Array): string {
+  for (let i = 0; i < BYTES_EACH; i++) {
+    const at = PLACES[i]!;
+    text[at] = DIGITS[id[i]! >> 4]!;
+    text[at + 1] = DIGITS[id[i]! & 15]!;
+  }
+  return text.toString('latin1');
 }

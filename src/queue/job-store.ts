@@ -32,6 +32,34 @@ export interface StoredJob extends AcceptedJob {
   place: Place;
 }
 
+/** On its way to the journal. A class for the reason that the journal's `Packed` is one. */
+class AcceptedEntry implements JobEntry {
+  readonly type = 'job';
+  readonly queue: string;
+  readonly prefix: string;
+  readonly jobId: string;
+  readonly name: string;
+  readonly mark: 'unsent' | 'sent';
+  readonly args: string;
+  readonly at: number;
+
+  constructor(
+    { queue, prefix }: QueueLedger,
+    { jobId, name, single, flow }: AcceptedJob,
+    at: number,
+    place: Place,
+    mark: 'unsent' | 'sent',
+  ) {
+    this.queue = queue;
+    this.prefix = prefix;
+    this.jobId = jobId;
+    this.name = name;
+    this.mark = mark;
+    this.args = single ? textOfSingle(place, single) : JSON.stringify({ place, flow });
+    this.at = at;
+  }
+}
+
 export function jobEntry(
   ledger: QueueLedger,
   job: AcceptedJob,
@@ -39,22 +67,52 @@ export function jobEntry(
   place: Place,
   mark: 'unsent' | 'sent',
 ): JobEntry {
-  const { jobId, name, single, flow } = job;
-  return {
-    type: 'job',
-    queue: ledger.queue,
-    prefix: ledger.prefix,
-    jobId,
-    name,
-    mark,
-    args: JSON.stringify({ place, single, flow }),
-    at,
+  return new AcceptedEntry(ledger, job, at, place, mark);
+}
+
+/** What BullMQ's record says of every new job; not written down. */
+const OF_EVERY_JOB = {
+  progress: 0,
+  attemptsMade: 0,
+  attemptsStarted: 0,
+  stalledCounter: 0,
+  stacktrace: 'null',
+  returnvalue: 'null',
+} as const;
+
+/** The record without what the entry says already, and in a second line the data, which is JSON by itself. */
+function textOfSingle(place: Place, { job, parent }: NonNullable<AcceptedJob['single']>): string {
+  const { progress, attemptsMade, attemptsStarted, stalledCounter, stacktrace, returnvalue } = job;
+  const unlessUsual = <Value>(value: Value, usual: Value) => (value === usual ? undefined : value);
+  const record = {
+    ...job,
+    id: undefined,
+    name: undefined,
+    data: undefined,
+    progress: unlessUsual(progress, OF_EVERY_JOB.progress),
+    attemptsMade: unlessUsual(attemptsMade, OF_EVERY_JOB.attemptsMade),
+    attemptsStarted: unlessUsual(attemptsStarted, OF_EVERY_JOB.attemptsStarted),
+    stalledCounter: unlessUsual(stalledCounter, OF_EVERY_JOB.stalledCounter),
+    stacktrace: unlessUsual(stacktrace, OF_EVERY_JOB.stacktrace),
+    returnvalue: unlessUsual(returnvalue, OF_EVERY_JOB.returnvalue),
   };
+  return `${JSON.stringify({ place, single: { job: record, parent } })}\n${job.data}`;
+}
+
+/** The first line, and what follows it. */
+function linesOf(args: string): { first: string; rest: string | undefined } {
+  const end = args.indexOf('\n');
+  if (end < 0) return { first: args, rest: undefined };
+  return { first: args.slice(0, end), rest: args.slice(end + 1) };
 }
 
 export function storedJob(entry: Kept<JobEntry>): StoredJob {
-  const { place, single, flow } = JSON.parse(entry.args);
-  return { jobId: entry.jobId, name: entry.name, single, flow, place };
+  const { jobId, name } = entry;
+  const { first, rest: data } = linesOf(entry.args);
+  const { place, single, flow } = JSON.parse(first);
+  if (data === undefined) return { jobId, name, single, flow, place };
+  const job = { ...OF_EVERY_JOB, ...single.job, id: jobId, name, data };
+  return { jobId, name, single: { ...single, job }, flow, place };
 }
 
 /**
@@ -63,9 +121,11 @@ export function storedJob(entry: Kept<JobEntry>): StoredJob {
  */
 export function underNewNumber(args: string): string {
   try {
-    const stored = JSON.parse(args);
+    const { first, rest } = linesOf(args);
+    const stored = JSON.parse(first);
     const key = `${stored.place.key}:${stored.place.number}:${randomUUID()}`;
-    return JSON.stringify({ ...stored, place: { key, number: 1 } });
+    const renewed = JSON.stringify({ ...stored, place: { key, number: 1 } });
+    return rest === undefined ? renewed : `${renewed}\n${rest}`;
   } catch {
     // Nothing that a job could be made of: it is refused again.
     return args;

@@ -135,6 +135,7 @@ export class QueueLedger {
   /** Monotonic instant of the last answer to a request for work, or until which it forbade another. */
   lastTakeAnswered: Instant = 0;
   #epochKey: string | undefined;
+  #replayKey: string | undefined;
   #window: Outcome[] = [];
   /** Bytes of each, in the same places. */
   #windowSizes: number[] = [];
@@ -164,6 +165,12 @@ export class QueueLedger {
   epochKey(processId: string): string {
     this.#epochKey ??= this.key(`epoch:${processId}`);
     return this.#epochKey;
+  }
+
+  /** The series of what a process takes from its journal; asked for with every entry. */
+  replayKey(processId: string): string {
+    this.#replayKey ??= this.key(`replay:${processId}`);
+    return this.#replayKey;
   }
 
   /** What a fenced command of a process carries; `deadline` is server time, ms. */

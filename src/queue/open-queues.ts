@@ -10,8 +10,8 @@ const QUEUES_MAX = 256;
 
 export type OwnQueue = Queue<unknown, unknown, string, unknown, unknown, string, RedisQueueBackend>;
 
-interface OpenQueue {
-  queue: OwnQueue;
+export interface OpenQueue {
+  readonly queue: OwnQueue;
   /** Calls under way: a queue in use is never closed to make room. */
   calls: number;
 }
@@ -40,9 +40,15 @@ export class OpenQueues {
     return open.queue;
   }
 
-  async use<T>(name: string, call: (queue: OwnQueue) => Promise<T>): Promise<T> {
+  /** For one call: the caller takes one from its `calls` when that is over. */
+  take(name: string): OpenQueue {
     const open = this.#of(name);
     open.calls += 1;
+    return open;
+  }
+
+  async use<T>(name: string, call: (queue: OwnQueue) => Promise<T>): Promise<T> {
+    const open = this.take(name);
     try {
       return await call(open.queue);
     } finally {

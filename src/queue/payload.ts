@@ -20,14 +20,22 @@ export function payloadBytes(
   bytesMax: number,
   field = 'data',
 ): number {
-  const text = toJson(data, field);
+  return jsonBytes(queue, jsonOf(data, field), bytesMax, field);
+}
+
+/**
+ * As `payloadBytes`, of data that is JSON text already.
+ * @throws JobTooLargeError, InvalidInputError
+ */
+export function jsonBytes(queue: string, text: string, bytesMax: number, field: string): number {
   const bytes = Buffer.byteLength(text);
   if (bytes > bytesMax) throw new JobTooLargeError(queue, bytes, bytesMax);
   if (depthOf(text) > DATA_DEPTH_MAX) throw tooDeep(field);
   return bytes;
 }
 
-function toJson(data: unknown, field: string): string {
+/** @throws InvalidInputError */
+export function jsonOf(data: unknown, field: string): string {
   // BullMQ stores a job without data as an empty object.
   if (data === undefined) return '{}';
   try {

@@ -114,7 +114,7 @@ export class Replayer {
   /** The number of the next entry, in the order of appending. */
   nextPlace(ledger: QueueLedger): Place {
     this.#lastPlace += 1;
-    return { key: ledger.key(`replay:${this.#deps.processId}`), number: this.#lastPlace };
+    return { key: ledger.replayKey(this.#deps.processId), number: this.#lastPlace };
   }
 
   /** As `expect`, for an add that its own series decides. */

@@ -7,9 +7,15 @@ import type { AddListener, AddRecord } from './add-series.ts';
 import type { Stored } from './client.ts';
 import type { Replayer } from './replayer.ts';
 
-export interface Receipt {
-  id: string;
-  stored: Stored;
+/** A class for the reason that the journal's `Packed` is one. */
+export class Receipt {
+  readonly id: string;
+  readonly stored: Stored;
+
+  constructor(id: string, stored: Stored) {
+    this.id = id;
+    this.stored = stored;
+  }
 }
 
 /** Whoever waits for an add that went straight to Redis. */
@@ -40,7 +46,7 @@ export class Waiting implements AddListener {
     else {
       const id = String(reply ?? this.#jobId);
       if (this.#takeover) this.#takeover.acted(id);
-      else this.#resolve({ id, stored: 'redis' });
+      else this.#resolve(new Receipt(id, 'redis'));
     }
   }
 

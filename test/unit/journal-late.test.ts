@@ -96,7 +96,7 @@ it('gives no reader an entry that was refused for its lateness, also when the re
   const { journal, thread } = await place();
   const timely = new TimelyAppend({ clock: systemClock, enqueueTimeoutMs: 100 }, journal);
   thread.isHanging = true;
-  const late = timely.append([jobNumber(1)], systemClock.now());
+  const late = timely.append(jobNumber(1), systemClock.now());
   await expect(late).rejects.toThrow(JournalError);
   const reading = idsIn(journal);
   const looking = journal.find('mail', 'job-1');
@@ -121,7 +121,7 @@ it('finds the job that was added again under its id behind one that was refused 
   const { journal, thread } = await place();
   const timely = new TimelyAppend({ clock: systemClock, enqueueTimeoutMs: 100 }, journal);
   thread.isHanging = true;
-  await expect(timely.append([jobNumber(1)], systemClock.now())).rejects.toThrow(JournalError);
+  await expect(timely.append(jobNumber(1), systemClock.now())).rejects.toThrow(JournalError);
   const again = journal.append(jobNumber(1));
   const looking = again.then(() => journal.find('mail', 'job-1'));
   thread.goOn();

@@ -207,7 +207,10 @@ describe('a series of adds that Redis answers oddly', () => {
 
 describe('an intake', () => {
   it('answers within its time when Redis is not there yet and the disk says nothing', async () => {
-    const { clock, accept } = setUp({ append: () => new Promise<number>(() => undefined) });
+    const { clock, accept } = setUp({
+      append: () => new Promise<number>(() => undefined),
+      appendAll: () => new Promise<number[]>(() => undefined),
+    });
     let toldAt: number | undefined;
     accept('1').catch(() => {
       toldAt = clock.now();
