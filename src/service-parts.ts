@@ -2,13 +2,14 @@
  * How single parts are made of the configuration, for the composition root: those that begin with a look
  * at the world and have an end of their own.
  */
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Config } from './config.ts';
 import { ConfigError } from './errors.ts';
 import type { QueueConsumption } from './http/context.ts';
 import { type Journal, openJournal } from './journal/journal.ts';
+import { makeFolder } from './make-folder.ts';
 import type { QueueFigures } from './queue/queue-figures.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from './redis/embedded.ts';
 import type { RunningParts } from './running-parts.ts';
@@ -29,7 +30,7 @@ interface Surroundings {
 export function checkDataDir(dataDir: string): void {
   const probe = join(dataDir, `.writable-${process.pid}`);
   try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    makeFolder(dataDir, 0o700);
     writeFileSync(probe, '');
     rmSync(probe);
   } catch (error) {

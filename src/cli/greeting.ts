@@ -5,13 +5,15 @@ export interface Started {
   queues: readonly string[];
   address: string | undefined;
   embedded: { url: string; kind: string } | undefined;
+  /** Runs from a clone of the repository, which has the demonstration; the npm package has not. */
+  hasDemo: boolean;
 }
 
 type Style = 'bold' | 'cyan';
 
 /** @param styled a text as the terminal shows it */
 export function greeting(
-  { queues, address, embedded }: Started,
+  { queues, address, embedded, hasDemo }: Started,
   styled: (style: Style, text: string) => string,
 ): string {
   const redis = embedded
@@ -25,7 +27,7 @@ export function greeting(
     '  In a second terminal, type:',
     ...[...firstJob(queues), 'npx holdfast status'].map((line) => `    ${styled('cyan', line)}`),
     '',
-    '  Ctrl-C stops it. To see it survive an outage: npm run demo',
+    `  Ctrl-C stops it.${hasDemo ? ' To see it survive an outage: npm run demo' : ''}`,
     '',
   ].join('\n');
 }

@@ -7,6 +7,7 @@
  *   SIGTSTP           take no more jobs, go on with those that run
  *   unhandled error   logged once with its stack, stop gracefully, exit 70
  */
+import { existsSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { HoldfastError, InvalidInputError } from '../errors.ts';
 import type { Service } from '../service-contract.ts';
@@ -166,5 +167,11 @@ class ProcessEnd {
 /** A few words to a person who has just started it; nothing when nobody sits in front. */
 function greet(service: Service): void {
   if (!process.stdout.isTTY) return;
-  note(greeting(service, (style, text) => styled(style, text, process.stderr)));
+  const { queues, address, embedded } = service;
+  const hasDemo = existsSync(new URL('../../bench/demo.ts', import.meta.url));
+  note(
+    greeting({ queues, address, embedded, hasDemo }, (style, text) =>
+      styled(style, text, process.stderr),
+    ),
+  );
 }

@@ -5,18 +5,10 @@
  *
  * Never open a lock file with `node:fs`: closing it again would drop this process' lock (POSIX).
  */
-import {
-  chmodSync,
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  rmdirSync,
-  rmSync,
-  statSync,
-} from 'node:fs';
+import { chmodSync, closeSync, existsSync, openSync, rmdirSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { makeFolder } from '../make-folder.ts';
 import { Patience, unmarkAdoption } from './adoption-mark.ts';
 import { isBusy, systemCode, unusable } from './fault.ts';
 
@@ -64,7 +56,7 @@ export function replicaOf(folderName: string): string {
 
 /** Makes a folder that only its owner may enter. */
 export function makePrivateFolder(path: string): void {
-  mkdirSync(path, { recursive: true, mode: 0o700 });
+  makeFolder(path, 0o700);
   chmodSync(path, 0o700);
 }
 

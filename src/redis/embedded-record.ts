@@ -5,12 +5,13 @@
  * A record is believed only while its process lives and names the folder in its title: process ids
  * are used again.
  */
-import { mkdirSync, readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { EmbeddedRedisError } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 import { commandLine, isProcessAlive } from '../other-process.ts';
 
 export type EmbeddedKind = 'redis-server' | 'valkey-server' | 'js';
@@ -32,7 +33,7 @@ const LOCK_RETRY_MS = 50;
 /** The folder in which the server keeps its data; also the mark by which its process is known. */
 export function serverFolder(dataDir: string): string {
   const path = join(dataDir, 'redis');
-  mkdirSync(path, { recursive: true, mode: 0o700 });
+  makeFolder(path, 0o700);
   return realpathSync(path);
 }
 
@@ -82,7 +83,7 @@ export async function withLock<T>(
   work: () => Promise<T>,
   waitMs: number = LOCK_WAIT_MS,
 ): Promise<T> {
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  makeFolder(dataDir, 0o700);
   // SQLite's file lock: the kernel takes it back when its holder dies, so it is never stale.
   const lock = new DatabaseSync(join(dataDir, 'redis.lock'), { timeout: 0 });
   try {

@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import { greeting } from '../../src/cli/greeting.ts';
 
 const linesFor = (...queues: string[]) => {
-  const started = { queues, address: undefined, embedded: undefined };
+  const started = { queues, address: undefined, embedded: undefined, hasDemo: false };
   return greeting(started, (_, text) => text)
     .split('\n')
     .filter((line) => line.includes('npx holdfast'))
@@ -28,4 +28,11 @@ it('elsewhere a job of a queue that runs is, before those that come with Holdfas
 
 it('no job is suggested where no queue runs', () => {
   expect(linesFor()).toEqual([status]);
+});
+
+it('the demonstration is suggested where it is', () => {
+  const saidWith = (hasDemo: boolean) =>
+    greeting({ queues: [], address: undefined, embedded: undefined, hasDemo }, (_, text) => text);
+  expect(saidWith(true)).toContain('npm run demo');
+  expect(saidWith(false)).not.toContain('npm run');
 });
