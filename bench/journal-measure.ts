@@ -41,7 +41,7 @@ const REDIS_AWAY = 'redis://127.0.0.1:1';
 const SETTLED = 100_000;
 const SETTLE_BATCH = 256;
 
-function entry(number: number): JobEntry {
+function entry(number: number, args = JSON.stringify(dataOf(number))): JobEntry {
   return {
     type: 'job',
     queue: 'mail',
@@ -49,7 +49,7 @@ function entry(number: number): JobEntry {
     jobId: `01890a5d-ac96-774b-bcce-${String(number).padStart(12, '0')}`,
     name: 'send',
     mark: 'unsent',
-    args: JSON.stringify(dataOf(number)),
+    args,
     at: Date.now(),
   };
 }
@@ -59,7 +59,7 @@ function dataOf(number: number): object {
 }
 
 /** What SQLite does by itself: one table, one insert per entry, `inFlight` entries a transaction. */
-function bare(rowOf: (number: number) => object = entry): JournalMeasurement {
+function bare(rowOf: (number: number) => JobEntry = (number) => entry(number)): JournalMeasurement {
   const db = new DatabaseSync(join(dir, 'bare.db'));
   db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
   db.exec('CREATE TABLE entry (position INTEGER PRIMARY KEY, entry TEXT NOT NULL)');
@@ -148,7 +148,7 @@ async function bareOfClient(): Promise<JournalMeasurement> {
   const args: string[] = [];
   for await (const job of journal.jobs()) args.push(job.args);
   await journal.close();
-  return bare((number) => ({ ...entry(number), args: args[0] }));
+  return bare((number) => entry(number, args[0]));
 }
 
 /** What an app sees: `client.enqueue` of jobs one by one while Redis is away, each with its own id. */

@@ -48,6 +48,7 @@ export interface ThreadLinkOptions extends ThreadOptions {
 export type Opening = Extract<Reply, { type: 'opened' }>;
 
 interface Waiting {
+  id: number;
   /** Undefined once the deadline has passed: then only `onLate` is still interested. */
   settle: { resolve(value: unknown): void; reject(error: Error): void } | undefined;
   cancelDeadline(): void;
@@ -76,7 +77,11 @@ export class ThreadLink {
   silence: JournalError | undefined;
   readonly #options: ThreadLinkOptions;
   readonly #thread: Thread;
-  readonly #waiting = new Map<number, Waiting>();
+  /**
+   * In the order of asking, which is that of the replies. No Map: one that is added to and taken from all the
+   * time leaves a chain of tables behind, which keeps what they held from the young generation's collector.
+   */
+  readonly #waiting: Waiting[] = [];
   #lastId = 0;
   #ended: JournalError | undefined;
 
@@ -113,18 +118,17 @@ export class ThreadLink {
     if (this.#ended !== undefined) return Promise.reject(this.#ended);
     const id = ++this.#lastId;
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
-    const cancelDeadline = this.#options.clock.after(withinMs, () => {
-      const waiting = this.#waiting.get(id);
-      if (waiting === undefined) return;
-      waiting.settle = undefined;
-      this.silence = this.#silenceError(withinMs);
-      reject(this.silence);
-    });
-    this.#waiting.set(id, {
+    const waiting: Waiting = {
+      id,
       settle: { resolve, reject },
-      cancelDeadline,
+      cancelDeadline: this.#options.clock.after(withinMs, () => {
+        waiting.settle = undefined;
+        this.silence = this.#silenceError(withinMs);
+        reject(this.silence);
+      }),
       onLate: onLate as Waiting['onLate'],
-    });
+    };
+    this.#waiting.push(waiting);
     const request: Request<Name> = { id, name, args };
     this.#thread.postMessage(request);
     return promise as Promise<ReturnType<Operations[Name]>>;
@@ -153,9 +157,8 @@ export class ThreadLink {
     }
     if (reply.type === 'reinstated') this.#options.onReinstated(reply);
     if (reply.type !== 'done' && reply.type !== 'failed') return;
-    const waiting = this.#waiting.get(reply.id);
-    if (waiting === undefined) return;
-    this.#waiting.delete(reply.id);
+    if (this.#waiting[0]?.id !== reply.id) return;
+    const waiting = this.#waiting.shift()!;
     waiting.cancelDeadline();
     this.snapshot = reply.snapshot;
     this.silence = undefined;
@@ -175,11 +178,10 @@ export class ThreadLink {
       'Start the replica again; its entries are on disk and are replayed then.',
       cause,
     );
-    for (const waiting of this.#waiting.values()) {
+    for (const waiting of this.#waiting.splice(0)) {
       waiting.cancelDeadline();
       waiting.settle?.reject(this.#ended);
     }
-    this.#waiting.clear();
   }
 }
 

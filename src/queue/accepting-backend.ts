@@ -48,8 +48,8 @@ export class AcceptingBackend extends ResilientBackend {
   override async waitUntilReady(): Promise<void> {}
 
   /** A job that was checked. */
-  accept({ id, json, parent }: NewJob): Promise<Receipt> {
-    return this.#intake.accept(this.#arrival(json, id, parent));
+  accept(job: NewJob): Promise<Receipt> {
+    return this.#intake.accept(new JobArrival(this, this.ledger, job, this.#isStrict));
   }
 
   override async addJob(job: JobJson, jobId: string, parent: ParentKeyOpts = {}): Promise<string> {

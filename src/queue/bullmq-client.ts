@@ -82,7 +82,7 @@ class BullmqClient implements Client {
     }
     const [name, data, options] = rest as [string, unknown, JobsOptions?];
     try {
-      return this.#enqueue(queue, name, data, options ?? {});
+      return this.#enqueue(queue, name, data, options);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -95,14 +95,14 @@ class BullmqClient implements Client {
   ): Promise<Accepted> {
     checkShape(queue, 'queue', 'Give its name, or what defineQueue returned.');
     const checked = await checkedData(queue, data);
-    return await this.#enqueue(queue.queue, queue.name, checked, options ?? {});
+    return await this.#enqueue(queue.queue, queue.name, checked, options);
   }
 
   /**
    * No async function: it would hold the data until the job is kept.
    * @throws what is wrong with the input, at once
    */
-  #enqueue(queue: string, name: string, data: unknown, options: JobsOptions): Promise<Accepted> {
+  #enqueue(queue: string, name: string, data: unknown, options?: JobsOptions): Promise<Accepted> {
     const opts = this.#checked(queue, name, options, '');
     if (this.#options.telemetry) {
       this.#checkData(queue, data, '');
@@ -152,7 +152,7 @@ class BullmqClient implements Client {
       checkShape(job, `jobs[${i}]`, 'Give { name, data, options }.');
       const { name, data, options } = job;
       const at = `jobs[${i}].`;
-      const opts = this.#checked(queue, name, options ?? {}, at);
+      const opts = this.#checked(queue, name, options, at);
       this.#checkData(queue, data, at);
       return { name, data, opts };
     });
@@ -223,7 +223,7 @@ class BullmqClient implements Client {
   #checked(
     queue: string,
     name: string,
-    options: JobsOptions,
+    options: JobsOptions | undefined,
     at: string,
   ): JobsOptions & { jobId: string } {
     assertQueueName(queue);
@@ -231,6 +231,7 @@ class BullmqClient implements Client {
       const what = name === '' ? 'is empty' : 'is not a string';
       throw new InvalidInputError(`${at}name`, what, 'Give the job a name.');
     }
+    if (options === undefined || options === null) return { jobId: newJobId() };
     checkOptions(options, `${at}options`);
     return { ...options, jobId: options.jobId ?? newJobId() };
   }
@@ -256,7 +257,7 @@ class BullmqClient implements Client {
         'Give { queue, name, data, options, children }.',
         at,
       );
-      const { queue, name, data, options = {}, children } = node;
+      const { queue, name, data, options, children } = node;
       if (children !== undefined) checkList(children, `${at}children`);
       const opts = this.#checked(queue, name, options, at);
       this.#checkData(queue, data, at);
