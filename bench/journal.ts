@@ -48,8 +48,7 @@ const rate = median(pairs.map(({ journal, client }) => Math.min(journal.rate, cl
 process.stdout.write(
   values.json ? `${JSON.stringify({ ratio, clientRatio, rate, pairs }, null, 2)}\n` : draw(pairs),
 );
-if (ratio < Number(values['min-ratio']) || rate < Number(values['min-rate']))
-  process.exitCode = 1;
+if (ratio < Number(values['min-ratio']) || rate < Number(values['min-rate'])) process.exitCode = 1;
 
 async function measure(side: string): Promise<JournalMeasurement> {
   const dir = await mkdtemp(join(values.dir, 'holdfast-bench-'));
