@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, renameSync, rmSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
+import { crc32 } from 'node:zlib';
 import { type Folder, makePrivateFile } from './folder.ts';
 
 /** Stands in SQLite's `user_version` and, as a witness against damage, in the table `meta`. */
@@ -12,6 +13,8 @@ export const FORMAT_VERSION = 1;
 
 /** Fixed, so that the first page of every journal of one format is the same. */
 export const PAGE_BYTES = 4096;
+
+const UUID_LENGTH = 36;
 
 /** `origin` is unique so that an adoption that was cut short and begun again adds nothing twice. */
 const SCHEMA = `
@@ -31,8 +34,24 @@ const SCHEMA = `
   COMMIT;
 `;
 
+/** A journal's id carries its own checksum: with one bit flipped it would still look like an id, of another journal. */
+function newJournalId(): string {
+  const uuid = randomUUID();
+  return `${uuid}-${checkDigits(uuid)}`;
+}
+
+/** Whether the text is an id of a journal, as it was given. */
+export function isJournalId(text: string): boolean {
+  const uuid = text.slice(0, UUID_LENGTH);
+  return text === `${uuid}-${checkDigits(uuid)}`;
+}
+
+function checkDigits(uuid: string): string {
+  return crc32(uuid).toString(16).padStart(8, '0');
+}
+
 /** Makes an empty database in a file of its own, complete and on disk when this returns. */
-export function createDatabase(file: string, id: string = randomUUID()): void {
+export function createDatabase(file: string, id: string = newJournalId()): void {
   for (const leftover of [file, `${file}-wal`, `${file}-shm`]) rmSync(leftover, { force: true });
   makePrivateFile(file);
   const db = new DatabaseSync(file);

@@ -3,7 +3,7 @@
  * sound and whether each row is what was written. Judges only; what follows is decided elsewhere.
  */
 import { DatabaseSync } from 'node:sqlite';
-import { FORMAT_VERSION } from './database-file.ts';
+import { FORMAT_VERSION, isJournalId } from './database-file.ts';
 import { type Position, type Row, unpack } from './entry.ts';
 import { isDamage, unusable } from './fault.ts';
 import type { Folder } from './folder.ts';
@@ -34,6 +34,14 @@ export function readFormat(file: string): number | undefined {
   });
 }
 
+/** A journal's id; undefined where it cannot be read any more. */
+export function readId(file: string): string | undefined {
+  return whileReadable(file, (db) => {
+    const id = db.prepare("SELECT value FROM meta WHERE key = 'id'").get()?.value;
+    return typeof id === 'string' && isJournalId(id) ? id : undefined;
+  });
+}
+
 /** What is wrong with the database and its rows; empty if nothing is. */
 export function examineDatabase(folder: Folder): string[] {
   const reasons = whileReadable(folder.database, (db) => {
@@ -50,6 +58,9 @@ export function examineDatabase(folder: Folder): string[] {
   if (reasons === undefined) return ['the database cannot be read'];
   if (reasons.length === 0 && readFormat(folder.database) !== FORMAT_VERSION) {
     reasons.push('the format version is damaged');
+  }
+  if (reasons.length === 0 && readId(folder.database) === undefined) {
+    reasons.push("the journal's id is damaged");
   }
   return reasons;
 }

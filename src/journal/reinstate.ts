@@ -8,6 +8,7 @@ import { basename, join } from 'node:path';
 import { takeEntries } from './adopt.ts';
 import { Database } from './database.ts';
 import { createDatabase } from './database-file.ts';
+import { readId } from './examine.ts';
 import { asFault, FaultError, unusable } from './fault.ts';
 import { type Folder, fileIdentity, type Lock, layout, own } from './folder.ts';
 import {
@@ -15,7 +16,6 @@ import {
   openDatabase,
   putInPlaceViaRescued,
   quarantineFolder,
-  readId,
   writeReport,
 } from './rescue.ts';
 
@@ -89,6 +89,7 @@ function takeOthersEntries(
 ): number {
   const files = layout(aside);
   const id = readId(files.database);
+  if (id === undefined) reasons.push('its id cannot be read');
   if (id === undefined || id === database.id) return 0;
   let theirs: Database;
   try {

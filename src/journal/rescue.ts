@@ -16,11 +16,10 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { validate } from 'uuid';
 import { Database } from './database.ts';
 import { createDatabase, putInPlace, syncPath } from './database-file.ts';
 import { checksum, type Position, type Row } from './entry.ts';
-import { examineDatabase, refuseNewerFormat, whileReadable } from './examine.ts';
+import { examineDatabase, readId, refuseNewerFormat } from './examine.ts';
 import { type Folder, makePrivateFile, makePrivateFolder } from './folder.ts';
 import { migrate } from './migrate.ts';
 import { collectRows, FoundRows } from './salvage.ts';
@@ -144,15 +143,6 @@ function asRescued(id: string): (row: Row) => Row {
     const rescued = { ...row, mark, origin: row.origin ?? `${id}/${row.position}` };
     return { ...rescued, crc: checksum(rescued) };
   };
-}
-
-/** A journal's id; undefined where it cannot be read any more. */
-export function readId(work: string): string | undefined {
-  const id = whileReadable(
-    work,
-    (db) => db.prepare("SELECT value FROM meta WHERE key = 'id'").get()?.value,
-  );
-  return typeof id === 'string' && validate(id) ? id : undefined;
 }
 
 function rescuedFile(folder: Folder): string {

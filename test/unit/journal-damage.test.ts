@@ -220,6 +220,20 @@ describe('a damaged journal', () => {
     }
   });
 
+  it('does not take an id that is spoiled, and looks like one still, for its own', () => {
+    const folder = damagedCopy();
+    const bytes = readFileSync(folder.database);
+    const digit = image.id.search(/\d/);
+    const at = bytes.indexOf(image.id) + digit;
+    bytes[at] = bytes[at]! ^ 1;
+    writeFileSync(folder.database, bytes);
+    const found = openAndRead(folder);
+    expect(found.damage?.reasons).toEqual(["the journal's id is damaged"]);
+    expect(found.rows.length).toBe(image.live.size);
+    for (const { origin } of found.rows) expect(origin).toMatch(/^(lost-|another\/)/);
+    expectHonest(found);
+  });
+
   it.each(['empty', 'gone'])('gives back what the log has when the database is %s', (what) => {
     const folder = damagedCopy();
     if (what === 'gone') rmSync(folder.database);
