@@ -6,10 +6,11 @@
 import { setImmediate } from 'node:timers/promises';
 import { type Bounds, overBounds, type Usage } from './bounds.ts';
 import type { JournalLog, JournalSizes } from './contract.ts';
-import { columnsOf, type Packed, type Position } from './entry.ts';
+import type { Packed, Position } from './entry.ts';
 import { bytesOf, Group, PendingGroups, partsOf } from './pending.ts';
 import type { Removals } from './removals.ts';
 import type { ThreadLink } from './thread-link.ts';
+import { columnsOf } from './thread-protocol.ts';
 import type { Trouble } from './trouble.ts';
 
 /** Commits that may be under way: more than one when it is the processor that is waited for. */

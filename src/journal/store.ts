@@ -10,7 +10,6 @@ import {
   type Head,
   type Kept,
   type Position,
-  packedOf,
   type Row,
   unpack,
   unpackRefused,
@@ -21,7 +20,14 @@ import { fileSystemType, judgeFileSystem } from './file-system.ts';
 import { type Folder, folderOf, type Lock, makePrivateFolder, own } from './folder.ts';
 import { isInPlace, type OpenFolder, reinstate } from './reinstate.ts';
 import { openDatabase } from './rescue.ts';
-import type { Operations, Reply, Request, Snapshot, ThreadOptions } from './thread-protocol.ts';
+import {
+  type Operations,
+  packedOf,
+  type Reply,
+  type Request,
+  type Snapshot,
+  type ThreadOptions,
+} from './thread-protocol.ts';
 
 /** A row that is not what was written, met while running. */
 class DamagedRowError extends Error {}

@@ -78,7 +78,7 @@ export class ThreadLink {
   readonly #options: ThreadLinkOptions;
   readonly #thread: Thread;
   /**
-   * In the order of asking, which is that of the replies. No Map: one that is added to and taken from all the
+   * A few, in the order of asking, which is that of the replies. No Map: one that is added to and taken from all the
    * time leaves a chain of tables behind, which keeps what they held from the young generation's collector.
    */
   readonly #waiting: Waiting[] = [];
@@ -157,8 +157,9 @@ export class ThreadLink {
     }
     if (reply.type === 'reinstated') this.#options.onReinstated(reply);
     if (reply.type !== 'done' && reply.type !== 'failed') return;
-    if (this.#waiting[0]?.id !== reply.id) return;
-    const waiting = this.#waiting.shift()!;
+    const at = this.#waiting.findIndex(({ id }) => id === reply.id);
+    const [waiting] = this.#waiting.splice(at, at < 0 ? 0 : 1);
+    if (waiting === undefined) return;
     waiting.cancelDeadline();
     this.snapshot = reply.snapshot;
     this.silence = undefined;

@@ -4,10 +4,37 @@
  */
 import type { Adoption } from './adopt.ts';
 import type { FindQuery, PageQuery } from './database-rows.ts';
-import type { Columns, FoundJob, Head, Kept, Position, RefusedEntry } from './entry.ts';
+import {
+  type FoundJob,
+  type Head,
+  type Kept,
+  Packed,
+  type Position,
+  type RefusedEntry,
+} from './entry.ts';
 import type { Fault } from './fault.ts';
 import type { Reinstatement } from './reinstate.ts';
 import type { DamageReport } from './rescue.ts';
+
+/** Entries as they go to the journal's thread: six lists are copied in a third of the time of many objects. */
+export type Columns = { readonly [Field in keyof Packed]: readonly Packed[Field][] };
+
+export function columnsOf(packed: readonly Packed[]): Columns {
+  return {
+    type: packed.map(({ type }) => type),
+    queue: packed.map(({ queue }) => queue),
+    mark: packed.map(({ mark }) => mark),
+    head: packed.map(({ head }) => head),
+    args: packed.map(({ args }) => args),
+    bytes: packed.map(({ bytes }) => bytes),
+  };
+}
+
+export function packedOf({ type, queue, mark, head, args, bytes }: Columns): Packed[] {
+  return type.map(
+    (each, i) => new Packed(each, queue[i]!, mark[i]!, head[i]!, args[i]!, bytes[i]!),
+  );
+}
 
 export interface Operations {
   append(columns: Columns): Position;

@@ -112,7 +112,7 @@ class BullmqClient implements Client {
     const open = this.#queues.take(queue);
     let accepted: Promise<Accepted>;
     try {
-      const job = newJob(open.queue, name, data, opts, jobBytesMax, '');
+      const job = newJob(open.queue, name, data, opts, jobBytesMax);
       accepted = backendOf(open).accept(job);
     } catch (error) {
       open.calls -= 1;

@@ -13,6 +13,7 @@ import type { Journal } from '../journal/journal.ts';
 import type { Clock, Instant } from '../time.ts';
 import { type AddRecord, AddSeries, type AddSeriesDeps, type AddWork } from './add-series.ts';
 import type { Generation } from './generation.ts';
+import { HeldArrivals } from './held-arrivals.ts';
 import { keepAlias } from './job-alias.ts';
 import { type AcceptedJob, jobEntry } from './job-store.ts';
 import type { QueueLedger } from './ledger.ts';
@@ -57,17 +58,8 @@ const HOLD_MS = 50;
 const FIRST_HOLD_MS = 500;
 /** What the rollback window need not keep any more is looked for no more often than this, ms. */
 const SWEEP_MIN_MS = 1000;
-/** So many may be held. */
-const HELD_MAX = 10_000;
-
-/** Arrivals of one call, which go one way. */
-interface Held {
-  arrivals: readonly Arrival[];
-  /** When their caller is told, whatever happened. */
-  by: Instant;
-  resolve(receipts: Receipt[]): void;
-  reject(error: unknown): void;
-}
+/** Where a job goes; `hold` for a moment in which that is about to change. */
+export type Way = 'direct' | 'keep' | 'hold';
 
 export class Intake {
   readonly #deps: IntakeDeps;
@@ -78,9 +70,7 @@ export class Intake {
   /** No series that was forgotten has given a number above this: one of the same queue begins behind it. */
   #numbersFrom = 0;
   #cancelLook: (() => void) | undefined;
-  readonly #held: Held[] = [];
-  #heldJobs = 0;
-  #cancelHold: (() => void) | undefined;
+  readonly #held: HeldArrivals;
   #cancelSweep: (() => void) | undefined;
   #isStopped = false;
 
@@ -89,6 +79,14 @@ export class Intake {
     this.#journal = journal;
     this.#timely = new TimelyAppend(deps, journal);
     this.#replayer = replayer;
+    this.#held = new HeldArrivals({
+      clock: deps.clock,
+      holdMs: () => this.#holdMs(),
+      way: (arrival) => this.#way(arrival),
+      go: (arrivals, by, way) =>
+        way === 'direct' ? this.#directAll(arrivals, by) : this.#keep(arrivals, by),
+      onOverdue: () => replayer.giveUpEnd(),
+    });
   }
 
   /**
@@ -97,10 +95,10 @@ export class Intake {
    */
   accept(arrival: Arrival): Promise<Receipt> {
     const by = this.#deps.clock.now() + this.#deps.enqueueTimeoutMs;
-    const way = this.#held.length > 0 ? 'hold' : this.#way(arrival);
+    const way = this.#held.isEmpty ? this.#way(arrival) : 'hold';
     if (way === 'direct') return this.#direct(arrival, by);
     if (way === 'keep') return this.#keepOne(arrival, by);
-    return this.#heldOrKept([arrival], by, way).then(([receipt]) => receipt!);
+    return this.#held.hold([arrival], by).then(([receipt]) => receipt!);
   }
 
   /**
@@ -110,27 +108,13 @@ export class Intake {
   async acceptAll(arrivals: readonly Arrival[]): Promise<Receipt[]> {
     if (arrivals.length === 0) return [];
     const by = this.#deps.clock.now() + this.#deps.enqueueTimeoutMs;
-    const way = this.#held.length > 0 ? 'hold' : this.#way(arrivals[0]!);
+    const way = this.#held.isEmpty ? this.#way(arrivals[0]!) : 'hold';
     if (way === 'direct') return await this.#directAll(arrivals, by);
-    return await this.#heldOrKept(arrivals, by, way);
+    if (way === 'keep') return await this.#keep(arrivals, by);
+    return await this.#held.hold(arrivals, by);
   }
 
-  #heldOrKept(arrivals: readonly Arrival[], by: Instant, way: 'keep' | 'hold'): Promise<Receipt[]> {
-    if (way === 'keep') return this.#keep(arrivals, by);
-    return new Promise((resolve, reject) => {
-      this.#held.push({ arrivals, by, resolve, reject });
-      this.#heldJobs += arrivals.length;
-      if (this.#heldJobs >= HELD_MAX) this.#letGo(true);
-      else
-        this.#cancelHold ??= this.#deps.clock.after(this.#holdMs(), () => {
-          this.#cancelHold = undefined;
-          this.#letGo(true);
-        });
-    });
-  }
-
-  /** Where a job goes now; `hold` for a moment in which that is about to change. */
-  #way({ ledger, isStrict }: Arrival): 'direct' | 'keep' | 'hold' {
+  #way({ ledger, isStrict }: Arrival): Way {
     if (isStrict) return 'keep';
     const generation = this.#deps.generation();
     if (!generation) return this.#deps.isConnecting() ? 'hold' : 'keep';
@@ -150,23 +134,7 @@ export class Intake {
 
   /** A series opened, or the replay is at its end or is not any more. */
   changed(): void {
-    this.#letGo(false);
-  }
-
-  /** In the order in which they came; all of them when they have waited long enough. */
-  #letGo(isOverdue: boolean): void {
-    if (isOverdue) this.#replayer.giveUpEnd();
-    while (this.#held.length > 0) {
-      const { arrivals, by, resolve, reject } = this.#held[0]!;
-      const way = this.#way(arrivals[0]!);
-      if (way === 'hold' && !isOverdue) return;
-      this.#held.shift();
-      this.#heldJobs -= arrivals.length;
-      const done = way === 'direct' ? this.#directAll(arrivals, by) : this.#keep(arrivals, by);
-      done.then(resolve, reject);
-    }
-    this.#cancelHold?.();
-    this.#cancelHold = undefined;
+    this.#held.letGo(false);
   }
 
   /** The breaker closed: what is in doubt is decided, before anything new is sent. */
@@ -182,7 +150,7 @@ export class Intake {
     this.#cancelLook?.();
     this.#cancelLook = undefined;
     this.#cancelSweep?.();
-    this.#letGo(true);
+    this.#held.letGo(true);
     for (const series of this.#series.values()) series.stop();
   }
 

@@ -23,7 +23,6 @@ const NO_PARENT: ParentKeyOpts = Object.freeze({});
 
 /**
  * @param options checked, and with the job's id
- * @param at where the job stands in the input
  * @throws JobTooLargeError, InvalidInputError; BullMQ's bare Error for options that do not fit together
  */
 export function newJob(
@@ -32,27 +31,26 @@ export function newJob(
   data: unknown,
   options: JobsOptions & { jobId: string },
   bytesMax: number,
-  at: string,
 ): NewJob {
   const { jobId } = options;
   const job = new Job(queue as never, name, data, options, jobId);
-  const json = jsonOfJob(job, data, `${at}data`);
-  jsonBytes(queue.name, json.data, bytesMax, `${at}data`);
+  const json = jsonOfJob(job, data);
+  jsonBytes(queue.name, json.data, bytesMax, 'data');
   const { parentKey } = job;
   if (parentKey === undefined) return new NewJob(jobId, json, NO_PARENT);
   const parentDependenciesKey = `${parentKey}:dependencies`;
   return new NewJob(jobId, json, { parentKey, parentDependenciesKey });
 }
 
-function jsonOfJob(job: Job, data: unknown, field: string): JobJson {
+function jsonOfJob(job: Job, data: unknown): JobJson {
   let json: JobJson;
   try {
     json = job.toFlowEntry().jobData;
   } catch (error) {
     // Says so if it is the data that cannot be written.
-    jsonOf(data, field);
+    jsonOf(data, 'data');
     throw error;
   }
-  if (json.data === undefined) jsonOf(data, field);
+  if (json.data === undefined) jsonOf(data, 'data');
   return json;
 }

@@ -3,9 +3,14 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { expect, it } from 'vitest';
-import { columnsOf, pack } from '../../src/journal/entry.ts';
+import { pack } from '../../src/journal/entry.ts';
 import { openStore } from '../../src/journal/store.ts';
-import type { Operation, Operations, Reply } from '../../src/journal/thread-protocol.ts';
+import {
+  columnsOf,
+  type Operation,
+  type Operations,
+  type Reply,
+} from '../../src/journal/thread-protocol.ts';
 import { systemClock } from '../../src/time.ts';
 import { jobNumber } from '../support/journal-entries.ts';
 import { journalFolder } from '../support/journal-folder.ts';

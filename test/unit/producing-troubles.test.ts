@@ -306,17 +306,9 @@ it.each([
 ])(
   'tells which jobs Redis lost and refuses with %s when they are added again',
   async (_, answer, reason) => {
-    const { added, generation, intake, ledger, work, connect, again, refusedAgain } = setUp();
+    const { accept, added, generation, intake, connect, again, refusedAgain } = setUp();
     connect();
     await intake.recovered(generation);
-    const accept = (id: string) =>
-      intake.accept({
-        ledger,
-        job: { jobId: id, name: 'n' },
-        work: () => work(id),
-        isStrict: false,
-        refusal: (code) => new Error(`refused: ${code}`),
-      });
     const ids = Array.from({ length: 150 }, (_, n) => `job-${n}`);
     for (const { stored } of await Promise.all(ids.map(accept))) expect(stored).toBe('redis');
     // A rollback.
