@@ -1,13 +1,17 @@
 /** What a row has shown: counts, times, and everything that is not as it must be. */
+import { LINES_PER_MINUTE_MAX } from '../../../src/outage/lines.ts';
 import type { RowResult } from './row.ts';
 import { runOf } from './run-ledger.ts';
 import type { Timeline } from './run-row.ts';
+import { happens } from './until.ts';
 import type { LogLine, WorkerProcess } from './worker-process.ts';
 import { type QueueName, wrongWith } from './workload.ts';
 import type { World } from './world.ts';
 
-/** Lines about the outage per minute and replica. */
-const LINES_PER_MINUTE_MAX = 10;
+/** Lines per minute and replica, those of the event loop and others besides. */
+const LINES_MAX = 10;
+/** A line that was one too many for its minute is said within this time, ms. */
+const LATE_LINE_MS = 65_000;
 /** Detection and first job, unless the row says otherwise, ms: a busy two-core machine included. */
 const DETECT_MS = 3500;
 const FIRST_JOB_MS = 1500;
@@ -69,6 +73,7 @@ export async function judge(world: World, timeline: Timeline): Promise<RowResult
   const opened = world.workers.map((worker) => firstOpened(worker, world.faultAt));
   const opens = opened.filter((line) => line !== undefined);
   if (program === 'holdfast') {
+    if (allWorkers.some(isOutOfLines)) await happens(LATE_LINE_MS, () => tellsFirstJob(world));
     problems.push(...linesWrong(world, opened));
   }
   // Of a fault that is there at the start, from a process's first word: starting it is not detection.
@@ -152,7 +157,7 @@ function linesWrong(world: World, opened: (LogLine | undefined)[]): string[] {
   const isTold = count > 0 && !row.expect?.endsUntold;
   if (isTold && closed.length === 0) problems.push('no line told the end of the outage');
   const worksAtOnce = isTold && !row.expect?.mayLose;
-  if (worksAtOnce && !closed.some(({ firstJobMs }) => typeof firstJobMs === 'number')) {
+  if (worksAtOnce && !tellsFirstJob(world)) {
     problems.push('no line at the end tells when the first job began');
   }
   if (named && !closed.some((line) => names(line).some((name) => named.includes(name)))) {
@@ -160,7 +165,7 @@ function linesWrong(world: World, opened: (LogLine | undefined)[]): string[] {
   }
   for (const worker of allWorkers) {
     const lines = linesInWorstMinute(worker.outageLines());
-    if (lines > LINES_PER_MINUTE_MAX) {
+    if (lines > LINES_MAX) {
       problems.push(`${worker.settings.workerId} wrote ${lines} lines in a minute`);
     }
   }
@@ -184,6 +189,17 @@ async function exits({ row, workers }: World): Promise<string[]> {
 
 function firstOpened(worker: WorkerProcess, faultAt: number): LogLine | undefined {
   return worker.lines.find(({ event, time }) => event === 'outage.opened' && time >= faultAt);
+}
+
+/** Has said all that a minute allows: its last line comes when there is room again. */
+function isOutOfLines(worker: WorkerProcess): boolean {
+  return linesInWorstMinute(worker.outageLines()) >= LINES_PER_MINUTE_MAX;
+}
+
+function tellsFirstJob({ workers }: World): boolean {
+  return workers.some(({ lines }) =>
+    lines.some((line) => isClosed(line) && typeof line.firstJobMs === 'number'),
+  );
 }
 
 function toldBy({ settings, lines }: WorkerProcess): string[] {
