@@ -3,9 +3,6 @@
  * `--wait`, its progress and its result. What it says it has done, is done: an id is printed only
  * after the job is kept.
  */
-import { randomUUID } from 'node:crypto';
-import { access, constants, rename, writeFile } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
 import type { JobsOptions } from 'bullmq';
 import { type Command, Option } from 'commander';
 import { v7 as uuidv7 } from 'uuid';
@@ -18,6 +15,7 @@ import { enqueueMany } from './enqueue-many.ts';
 import { EXIT } from './exit-codes.ts';
 import { findRoute } from './find-route.ts';
 import { openSource, type SourceValue } from './job-source.ts';
+import { OutputFile } from './output-file.ts';
 import type { Route } from './route.ts';
 import { type ConfigSource, duration, exitsAsDocumented, run, wholeNumber } from './run.ts';
 import { note, plainLine, print, styled } from './terminal.ts';
@@ -92,7 +90,8 @@ async function enqueue(
   if (options.output !== undefined && !options.wait) {
     throw new InvalidInputError('--output', 'needs --wait', 'Add --wait: the result comes later.');
   }
-  if (options.output !== undefined) await checkWritable(options.output);
+  // Before the job is there: afterwards nobody would have its result.
+  const output = options.output === undefined ? undefined : await OutputFile.at(options.output);
   const input = await openSource(argument, process.stdin);
   if (input.isBulk && (options.wait || options.jobId !== undefined)) {
     const option = options.wait ? '--wait' : '--job-id';
@@ -121,7 +120,7 @@ async function enqueue(
   const route = await findRoute(config, options.url);
   try {
     const [accepted] = await route.enqueue(queue, jobs, options.unknown ?? false);
-    return await settle(route, queue, accepted!, options);
+    return await settle(route, queue, accepted!, options, output);
   } finally {
     await route.close();
   }
@@ -141,6 +140,7 @@ async function settle(
   queue: string,
   accepted: Accepted,
   options: EnqueueOptions,
+  output: OutputFile | undefined,
 ): Promise<number> {
   const { id, stored } = accepted;
   const where = stored === 'journal' ? "the service's journal, Redis is away or slow" : 'Redis';
@@ -153,7 +153,7 @@ async function settle(
   switch (end.type) {
     case 'finished':
       return end.job.state === 'completed'
-        ? await deliver(route, end.job, options)
+        ? await deliver(route, end.job, options, output)
         : failed(end.job, options);
     case 'gone':
       note(
@@ -168,13 +168,24 @@ async function settle(
   }
 }
 
-async function deliver(route: Route, job: JobView, options: EnqueueOptions): Promise<number> {
+async function deliver(
+  route: Route,
+  job: JobView,
+  options: EnqueueOptions,
+  output: OutputFile | undefined,
+): Promise<number> {
   const text = options.json ? JSON.stringify(job, null, 2) : await resultOf(route, job);
-  if (options.output === undefined) {
+  if (output === undefined) {
     print(text);
     return EXIT.done;
   }
-  await writeWhole(options.output, text.endsWith('\n') ? text : `${text}\n`);
+  try {
+    await output.write(text.endsWith('\n') ? text : `${text}\n`);
+  } catch (error) {
+    // The job does not run again: its result must not be lost with the file.
+    print(text);
+    throw error;
+  }
   note(`Written to ${options.output}.`);
   return EXIT.done;
 }
@@ -199,31 +210,4 @@ async function resultOf(route: Route, job: JobView): Promise<string> {
   if (typeof markdown !== 'string') return JSON.stringify(job.result ?? null, null, 2);
   // The result may carry a shortened document; the service has the whole one.
   return (await route.document(job.queue, job.id)) ?? markdown;
-}
-
-/** Before the job is there: afterwards nobody would have its result. */
-async function checkWritable(path: string): Promise<void> {
-  try {
-    await access(dirname(resolve(path)), constants.W_OK);
-  } catch (cause) {
-    throw unwritable(path, cause);
-  }
-}
-
-function unwritable(path: string, cause: unknown): InvalidInputError {
-  const { code } = cause as NodeJS.ErrnoException;
-  return new InvalidInputError('--output', `${path} cannot be written (${code})`, 'Name another.', {
-    cause,
-  });
-}
-
-/** All of it or nothing: a reader never sees half a file, an earlier one stays until then. */
-async function writeWhole(path: string, text: string): Promise<void> {
-  const partial = `${path}.${randomUUID()}.part`;
-  try {
-    await writeFile(partial, text, { flag: 'wx' });
-    await rename(partial, path);
-  } catch (cause) {
-    throw unwritable(path, cause);
-  }
 }

@@ -1,13 +1,12 @@
 /** `holdfast journal list` and `export`: entries as people or other programs read them. */
-import { createWriteStream, rmSync } from 'node:fs';
-import { rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { HoldfastError, InvalidInputError, JournalError } from '../errors.ts';
+import { InvalidInputError, JournalError } from '../errors.ts';
 import { entriesOf, type FolderStatus, type Listed } from '../journal/inspect.ts';
 import { EXIT } from './exit-codes.ts';
 import { many } from './moments.ts';
+import { OutputFile } from './output-file.ts';
 import { table } from './table.ts';
 import { note, plainLine, print } from './terminal.ts';
 
@@ -18,6 +17,9 @@ export interface EntryFilter {
   jobId?: string;
   refused?: boolean;
 }
+
+/** Entries hold job data: only the owner may read them. */
+const EXPORT_MODE = 0o600;
 
 type Found = Listed & { replica: string };
 
@@ -117,28 +119,7 @@ export async function exportEntries(
       }),
   );
   if (options.output === undefined) await pipeline(lines, process.stdout, { end: false });
-  else await writeWhole(options.output, lines);
+  else await (await OutputFile.at(options.output, EXPORT_MODE)).write(lines);
   note(`${many(count, 'entry')}.`);
   return exit;
-}
-
-/** All of it or nothing; entries hold job data, so that only the owner may read them. */
-async function writeWhole(path: string, lines: Readable): Promise<void> {
-  const partial = `${path}.${process.pid}.part`;
-  try {
-    await pipeline(lines, createWriteStream(partial, { flags: 'wx', mode: 0o600 }));
-    await rename(partial, path);
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    if (code !== 'EEXIST') rmSync(partial, { force: true });
-    if (code === undefined || cause instanceof HoldfastError) throw cause;
-    throw new InvalidInputError(
-      '--output',
-      `${path} cannot be written (${code})`,
-      'Name another.',
-      {
-        cause,
-      },
-    );
-  }
 }

@@ -144,6 +144,12 @@ describe('holdfast enqueue', () => {
       '',
       /\/nope\/x\.md cannot be written \(ENOENT\)/,
     ],
+    [
+      '--output that is a folder, before anything is added',
+      ['faq', '1', '--wait', '--output', '/tmp'],
+      '',
+      /\/tmp is a folder/,
+    ],
   ])('exits 2 and says why for %s', async (_, args, stdin, message) => {
     const { code, stdout, stderr } = await runCommand(['enqueue', ...args], near, stdin);
     expect(stderr).toMatch(message);
