@@ -14,7 +14,7 @@ import { assertQueueName } from '../queue/queue-name.ts';
 import { enqueueMany } from './enqueue-many.ts';
 import { EXIT } from './exit-codes.ts';
 import { findRoute } from './find-route.ts';
-import { openSource, type SourceValue } from './job-source.ts';
+import { type JobSource, openSource, type SourceValue } from './job-source.ts';
 import { OutputFile } from './output-file.ts';
 import type { Route } from './route.ts';
 import { type ConfigSource, duration, exitsAsDocumented, run, wholeNumber } from './run.ts';
@@ -34,6 +34,7 @@ interface EnqueueOptions {
   wait?: boolean;
   output?: string;
   timeout: number;
+  isTimeoutGiven?: boolean;
   json?: boolean;
   url?: string;
 }
@@ -74,9 +75,12 @@ export function register(program: Command, source: ConfigSource): void {
       .option('--json', 'print JSON: id, queue, stored; with --wait the whole job')
       .option('--url <url>', 'the service to use, e.g. http://127.0.0.1:8080')
       .addHelpText('after', HELP)
-      .action((queue: string, data: string, options: EnqueueOptions) =>
-        run(source, (config) => enqueue(config, queue, data, options)),
-      ),
+      .action((queue: string, data: string, options: EnqueueOptions, command: Command) => {
+        const isTimeoutGiven = command.getOptionValueSource('timeout') === 'cli';
+        return run(source, (config) =>
+          enqueue(config, queue, data, { ...options, isTimeoutGiven }),
+        );
+      }),
   );
 }
 
@@ -90,9 +94,30 @@ async function enqueue(
   if (options.output !== undefined && !options.wait) {
     throw new InvalidInputError('--output', 'needs --wait', 'Add --wait: the result comes later.');
   }
+  if (options.isTimeoutGiven && !options.wait) {
+    throw new InvalidInputError(
+      '--timeout',
+      'needs --wait',
+      'Add --wait, or leave --timeout out: without --wait nothing is waited for.',
+    );
+  }
   // Before the job is there: afterwards nobody would have its result.
   const output = options.output === undefined ? undefined : await OutputFile.at(options.output);
   const input = await openSource(argument, process.stdin);
+  try {
+    return await add(config, queue, input, options, output);
+  } finally {
+    input.close();
+  }
+}
+
+async function add(
+  config: Config,
+  queue: string,
+  input: JobSource,
+  options: EnqueueOptions,
+  output: OutputFile | undefined,
+): Promise<number> {
   if (input.isBulk && (options.wait || options.jobId !== undefined)) {
     const option = options.wait ? '--wait' : '--job-id';
     throw new InvalidInputError(option, 'is for one job', `Leave it out, or send one job.`);

@@ -11,6 +11,10 @@ import { InvalidInputError } from '../errors.ts';
 /** One document or line; the limit of a job is lower and refused by name. */
 const VALUE_BYTES_MAX = 64 * 1024 * 1024;
 
+/** Up to here a document is looked at with each of its lines, then whenever it has doubled. */
+const CHECKED_CHARS = 4096;
+const DOCUMENT_REMEDY = 'Give it a JSON document, or one a line.';
+
 export interface SourceValue {
   value: unknown;
   /** From 1. */
@@ -25,6 +29,8 @@ export interface JobSource {
   values: AsyncIterable<SourceValue>;
   /** How much of the input was read, 0 to 1; undefined when its size is not known. */
   fractionRead(): number | undefined;
+  /** What nobody reads to its end must not keep the process: who writes it may never end it. Idempotent. */
+  close(): void;
 }
 
 /** Opens `argument`: JSON, `@file`, or `-`. @throws InvalidInputError */
@@ -32,7 +38,7 @@ export async function openSource(argument: string, stdin: Readable): Promise<Job
   if (argument === '-') return fromStream('stdin', stdin, undefined);
   if (!argument.startsWith('@')) {
     const value = parse(argument, 'the argument', 'Quote it for your shell: \'{"question":"…"}\'.');
-    return { ...single('the argument', value), fractionRead: () => undefined };
+    return { ...single('the argument', value), fractionRead: () => undefined, close() {} };
   }
   const path = argument.slice(1);
   const size = await sizeOf(path);
@@ -56,37 +62,50 @@ async function fromStream(
   stream: Readable,
   size: number | undefined,
 ): Promise<JobSource> {
+  try {
+    return await begin(name, stream, size);
+  } catch (error) {
+    stream.destroy();
+    throw error;
+  }
+}
+
+async function begin(name: string, stream: Readable, size: number | undefined): Promise<JobSource> {
   let bytesRead = 0;
   const lines = linesOf(name, stream, (bytes) => {
     bytesRead += bytes;
   });
-  const fractionRead = () => (size ? bytesRead / size : undefined);
+  const handle = {
+    fractionRead: () => (size ? bytesRead / size : undefined),
+    close: () => void stream.destroy(),
+  };
 
   const first = await nextFilled(lines);
   if (first === undefined) {
-    throw new InvalidInputError(name, 'is empty', 'Give it a JSON document, or one a line.');
+    throw new InvalidInputError(name, 'is empty', DOCUMENT_REMEDY);
   }
   const firstValue = tryParse(first.text);
   // A first line that is no JSON by itself is the beginning of a document over several lines.
   if (firstValue === undefined) {
-    const text = await restOf(name, first.text, lines);
-    const value = parse(text, name, 'Give it a JSON document, or one a line.');
-    return { ...single(name, value), fractionRead };
+    const value = await document(name, first, lines);
+    return { ...single(name, value), ...handle };
   }
-  const second = await nextFilled(lines);
-  if (second === undefined) return { ...single(name, firstValue.value), fractionRead };
+  // What is wrong with the second line does not cost the first.
+  const second = await nextFilled(lines).catch((error: unknown) => ({ error }));
+  if (second === undefined) return { ...single(name, firstValue.value), ...handle };
 
   async function* values(): AsyncGenerator<SourceValue> {
     yield { value: firstValue!.value, line: first!.line };
+    if ('error' in second!) throw second.error;
     for (let next = second; next !== undefined; next = await nextFilled(lines)) {
       const where = `${name} line ${next.line}`;
       yield { value: parse(next.text, where, 'Each line must be a JSON value.'), line: next.line };
     }
   }
-  return { name, isBulk: true, values: values(), fractionRead };
+  return { name, isBulk: true, values: values(), ...handle };
 }
 
-function single(name: string, value: unknown): Omit<JobSource, 'fractionRead'> {
+function single(name: string, value: unknown): Omit<JobSource, 'fractionRead' | 'close'> {
   async function* values(): AsyncGenerator<SourceValue> {
     yield { value, line: 1 };
   }
@@ -147,19 +166,60 @@ async function nextFilled(lines: AsyncGenerator<Line, undefined>): Promise<Line 
   }
 }
 
-async function restOf(
+/** One document over several lines. @throws InvalidInputError as soon as it cannot become one any more */
+async function document(
   name: string,
-  first: string,
+  first: Line,
   lines: AsyncGenerator<Line, undefined>,
-): Promise<string> {
-  const texts = [first];
-  let chars = first.length;
-  for await (const { text } of lines) {
+): Promise<unknown> {
+  const texts: string[] = [];
+  let chars = 0;
+  let checkedChars = 0;
+  const take = (text: string): void => {
     texts.push(text);
     chars += text.length + 1;
     if (chars > VALUE_BYTES_MAX) throw tooLong(name);
+    // Not each time: a document of many lines would be read once for each.
+    if (chars > CHECKED_CHARS && chars < 2 * checkedChars) return;
+    checkedChars = chars;
+    check(name, texts, first.line);
+  };
+  take(first.text);
+  for await (const { text } of lines) take(text);
+  check(name, texts, first.line);
+  return parse(texts.join('\n'), name, DOCUMENT_REMEDY);
+}
+
+/** @throws InvalidInputError with the line, if nothing that follows can make these lines JSON */
+function check(name: string, texts: readonly string[], firstLine: number): void {
+  const mistakeIn = (count: number): Error | undefined => mistake(texts.slice(0, count));
+  if (mistakeIn(texts.length) === undefined) return;
+  let good = 0;
+  let bad = texts.length;
+  while (bad - good > 1) {
+    const middle = (good + bad) >>> 1;
+    if (mistakeIn(middle) === undefined) good = middle;
+    else bad = middle;
   }
-  return texts.join('\n');
+  throw notJson(`${name} line ${firstLine + good}`, mistakeIn(bad)!, DOCUMENT_REMEDY);
+}
+
+/** Undefined also for what may be a beginning: the parser met the end, and nothing wrong before it. */
+function mistake(lines: readonly string[]): Error | undefined {
+  const text = `${lines.join('\n')}\n`;
+  try {
+    JSON.parse(text);
+    return undefined;
+  } catch (error) {
+    const { message } = error as Error;
+    // The words are V8's; others would be taken for a beginning, and told at the end of the input.
+    const [, position] = /at position (\d+)/.exec(message) ?? [];
+    const isCertain =
+      position === undefined
+        ? message.startsWith('Unexpected token')
+        : Number(position) < text.length;
+    return isCertain ? (error as Error) : undefined;
+  }
 }
 
 function tooLong(name: string): InvalidInputError {
@@ -182,7 +242,11 @@ function parse(text: string, where: string, remedy: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    const what = `is not JSON (${(cause as Error).message.slice(0, 200)})`;
-    throw new InvalidInputError(where, what, remedy, { cause });
+    throw notJson(where, cause as Error, remedy);
   }
+}
+
+function notJson(where: string, cause: Error, remedy: string): InvalidInputError {
+  const what = `is not JSON (${cause.message.slice(0, 200)})`;
+  return new InvalidInputError(where, what, remedy, { cause });
 }
