@@ -449,6 +449,18 @@ export class SecretFileError extends HoldfastError {
   }
 }
 
+/** The command line cannot write its results: the disk behind stdout is full, perhaps. */
+export class OutputError extends HoldfastError {
+  constructor(cause: unknown) {
+    super(
+      'HOLDFAST_OUTPUT_FAILED',
+      `stdout cannot be written (${(cause as NodeJS.ErrnoException).code}); what was done stays done.`,
+      'Free space where it is redirected to, or redirect it elsewhere.',
+      { cause },
+    );
+  }
+}
+
 /** The Redis that Holdfast starts itself did not come up. */
 export class EmbeddedRedisError extends HoldfastError {
   constructor(what: string, remedy: string, details: ErrorDetails = {}) {
@@ -460,15 +472,17 @@ export class EmbeddedRedisError extends HoldfastError {
 export class OutcomeUnknownError extends HoldfastError {
   readonly #asked: string;
 
-  constructor(asked: string, jobIds: readonly string[], cause?: unknown) {
-    const [first] = jobIds;
-    const isOne = jobIds.length === 1 && first !== undefined;
+  /** `first`: what to do before they are added again. */
+  constructor(asked: string, jobIds: readonly string[], cause?: unknown, first = '') {
+    const [id] = jobIds;
+    const isOne = jobIds.length === 1 && id !== undefined;
+    const again = isOne
+      ? `Add it again with this jobId, or run the command again with --job-id ${id}: then it is not added twice while Redis has it.`
+      : 'Add them again with the same ids, or look at the queue before you do: then none is added twice while Redis has it.';
     super(
       'HOLDFAST_OUTCOME_UNKNOWN',
-      `No answer from ${asked}: whether ${isOne ? `job ${first} was` : `${jobIds.length} jobs were`} added is not known.`,
-      isOne
-        ? `Add it again with this jobId, or run the command again with --job-id ${first}: then it is not added twice while Redis has it.`
-        : 'Add them again with the same ids, or look at the queue before you do: then none is added twice while Redis has it.',
+      `No answer from ${asked}: whether ${isOne ? `job ${id} was` : `${jobIds.length} jobs were`} added is not known.`,
+      `${first} ${again}`.trim(),
       { data: { jobIds }, cause },
     );
     this.#asked = asked;

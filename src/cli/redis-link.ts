@@ -41,8 +41,13 @@ export class RedisLink {
     this.name = `Redis at ${addressOf(redis)}`;
     this.client = createRedisClient(redis, 'command', {
       name: 'cli',
-      // A server that loads its dataset is to say so instead of being waited for.
-      overrides: { enableReadyCheck: false, disconnectTimeout: DISCONNECT_MS },
+      overrides: {
+        // A server that loads its dataset is to say so instead of being waited for.
+        enableReadyCheck: false,
+        disconnectTimeout: DISCONNECT_MS,
+        // The answers of all that was sent are wanted, also when the first is that of a replica.
+        reconnectOnError: () => false,
+      },
       onError: (error) => {
         this.#lastError = error;
       },
@@ -72,15 +77,21 @@ export class RedisLink {
     try {
       return await Promise.race([promise, late]);
     } catch (error) {
-      // ioredis says why in an event, and in the rejection often only that the connection is closed.
-      const cause = isReply(error) ? error : (this.#lastError ?? error);
-      const condition = conditionOf(cause) ?? (isReply(error) ? undefined : this.#silence());
-      if (condition === undefined) throw error;
-      throw away(this.name, condition, operation, cause);
+      const why = this.why(error);
+      if (why === undefined) throw error;
+      throw away(this.name, why.condition, operation, why.cause);
     } finally {
       clearTimeout(timer);
       promise.catch(() => {});
     }
+  }
+
+  /** In which condition Redis is after this error, and what shows it; undefined: the command is wrong. */
+  why(error: unknown): { condition: ConditionName; cause: unknown } | undefined {
+    // ioredis says why in an event, and in the rejection often only that the connection is closed.
+    const cause = isReply(error) ? error : (this.#lastError ?? error);
+    const condition = conditionOf(cause) ?? (isReply(error) ? undefined : this.#silence());
+    return condition === undefined ? undefined : { condition, cause };
   }
 
   queue(name: string): Queue {
@@ -168,7 +179,8 @@ function capital(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-function isReply(error: unknown): boolean {
+/** Redis itself answered so. */
+export function isReply(error: unknown): boolean {
   return error instanceof Error && error.name === 'ReplyError';
 }
 

@@ -3,16 +3,13 @@
  * every call. There is no journal here: while Redis is away nothing can be added.
  */
 import type { Config } from '../config.ts';
-import { OutcomeUnknownError, RedisUnavailableError } from '../errors.ts';
 import type { JobInput } from '../http/job-input.ts';
 import type { Accepted, JobView } from '../queue/client.ts';
 import { type FleetView, readFleet } from '../queue/fleet-view.ts';
 import { viewOf } from '../queue/job-view.ts';
+import { addStraight } from './redis-adds.ts';
 import { RedisLink } from './redis-link.ts';
 import type { QueueCounts, Route } from './route.ts';
-
-/** A thousand jobs of a megabyte each over a slow line; a lost answer leaves it open what was added, ms. */
-const ADD_MS = 10_000;
 
 export class RedisRoute implements Route {
   readonly name: string;
@@ -28,20 +25,8 @@ export class RedisRoute implements Route {
     await this.#link.connect();
   }
 
-  async enqueue(queue: string, jobs: readonly JobInput[]): Promise<Accepted[]> {
-    const entries = jobs.map(({ name, data, options }) => ({ name, data, opts: options }));
-    const sent = this.#link.queue(queue).addBulk(entries);
-    const adding = this.#link.call(sent, 'adding jobs', ADD_MS);
-    const added = await adding.catch((error: unknown) => {
-      if (!(error instanceof RedisUnavailableError)) throw error;
-      // Sent is sent: what was not answered may still act.
-      throw new OutcomeUnknownError(
-        this.name,
-        jobs.map(({ options }) => `${options.jobId}`),
-        error,
-      );
-    });
-    return added.map((job) => ({ id: job.id!, stored: 'redis' }));
+  enqueue(queue: string, jobs: readonly JobInput[]): Promise<Accepted[]> {
+    return addStraight(this.#link, queue, jobs);
   }
 
   async job(queue: string, id: string): Promise<JobView | undefined> {

@@ -6,7 +6,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import type { Config } from '../config.ts';
 import { HoldfastError } from '../errors.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
-import { complain, hasPrinted, outliveReader, print } from './terminal.ts';
+import { assertPrinted, complain, flushed, hasPrinted, outliveReader, print } from './terminal.ts';
 
 /** Reads the configuration of this process. @throws ConfigError */
 export type ConfigSource = () => Config | Promise<Config>;
@@ -18,7 +18,10 @@ export async function run(
 ): Promise<void> {
   outliveReader();
   try {
-    process.exitCode = await act(await source());
+    const code = await act(await source());
+    await flushed();
+    assertPrinted();
+    process.exitCode = code;
   } catch (error) {
     if (!(error instanceof HoldfastError)) throw error;
     complain(error);

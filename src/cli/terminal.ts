@@ -4,6 +4,7 @@
  * (`| head`) ends nothing.
  */
 import { styleText } from 'node:util';
+import { OutputError } from '../errors.ts';
 
 type Style = Parameters<typeof styleText>[0];
 
@@ -73,15 +74,28 @@ export function complain({ message, remedy }: { message: string; remedy: string 
 }
 
 let isGuarded = false;
+let printTrouble: NodeJS.ErrnoException | undefined;
 
 /**
- * A closed stdout (`| head`) is no error, and no end either: jobs that were asked for are still
- * added when nobody reads their ids any more. Idempotent.
+ * A closed stdout or stderr (`| head`) is no error, and no end either: jobs that were asked for are still
+ * added when nobody reads their ids any more. What else goes wrong with stdout (a full disk) is kept for
+ * `assertPrinted`; of stderr nobody can be told. Idempotent.
  */
 export function outliveReader(): void {
   if (isGuarded) return;
   isGuarded = true;
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
+    if (error.code !== 'EPIPE') printTrouble ??= error;
   });
+  process.stderr.on('error', () => {});
+}
+
+/** @throws OutputError if something that was printed is known to be lost */
+export function assertPrinted(): void {
+  if (printTrouble !== undefined) throw new OutputError(printTrouble);
+}
+
+/** Resolves when all that was printed has left the process, or cannot. */
+export async function flushed(): Promise<void> {
+  await new Promise((resolve) => process.stdout.write('', resolve));
 }

@@ -34,6 +34,8 @@ const REPLY_CODE = /^(?:ERR Error (?:running|compiling) script .*?: -)?([A-Z]+) 
 const texts: readonly (readonly [RegExp, ConditionName])[] = [
   [/^ERR max number of clients/, 'max-clients'],
   [/^ERR invalid password/, 'wrong-password'],
+  // What a large command is answered on a connection that did not log in.
+  [/^ERR Protocol error: unauthenticated /, 'auth-required'],
   // A script's user may not run one of its commands or touch one of its keys (Redis 7, Redis 6).
   [/^ERR .*The user executing the script can't /, 'no-permission'],
   // What ioredis' parser says of bytes that are not Redis' protocol.

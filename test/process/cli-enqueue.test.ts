@@ -1,5 +1,14 @@
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -133,10 +142,11 @@ describe('holdfast enqueue', () => {
     ['a folder', ['faq', '@/tmp'], '', /cannot be read/],
     ['an empty stdin', ['faq', '-'], ' \n \n', /is empty/],
     ['binary garbage on stdin', ['faq', '-'], Buffer.from([0xff, 0xfe, 0x00, 0x9c]), /not UTF-8/],
-    ['text on stdin', ['faq', '-'], 'hello\nworld', /stdin is not JSON/],
+    ['text on stdin', ['faq', '-'], 'hello\nworld', /stdin line 1 is not JSON/],
     ['10 MB', ['faq', '-'], JSON.stringify('x'.repeat(10_000_000)), /MAX_JOB_BYTES/],
     ['deep JSON', ['faq', '-'], '['.repeat(9999) + ']'.repeat(9999), /nested deeper/],
     ['a queue that nobody handles', ['fap', '1'], '', /Did you mean "faq"/],
+    ['--timeout without --wait', ['faq', '1', '--timeout', '5s'], '', /--timeout needs --wait/],
     ['--output without --wait', ['faq', '1', '--output', 'x'], '', /needs --wait/],
     [
       '--output in a folder that is not there, before anything is added',
@@ -188,6 +198,73 @@ describe('holdfast enqueue of many', () => {
     expect((await service.client.counts('webhook')).waiting).toBe(before + 5000);
   });
 
+  it('adds all of them also when nobody reads either stream', async () => {
+    const before = (await service.client.counts('webhook')).waiting ?? 0;
+    const lines = Array.from({ length: 2000 }, (_, i) => `{"i":${i}}`).join('\n');
+    const command = startCommand(['enqueue', 'webhook', '-'], near, lines);
+    command.closeStdout();
+    command.closeStderr();
+    expect((await command.result).code).toBe(0);
+    expect((await service.client.counts('webhook')).waiting).toBe(before + 2000);
+  });
+
+  it('sends what is there when the writer pauses', async () => {
+    const command = startCommand(['enqueue', 'webhook', '-'], near, null);
+    command.write('{"a":1}\n{"a":2}\n');
+    await command.printed(2);
+    command.write('{"a":3}\n');
+    await command.printed(3);
+    command.signal('SIGINT');
+    const { code, stdout, stderr } = await command.result;
+    expect(code).toBe(130);
+    expect(stdout.trim().split('\n')).toHaveLength(3);
+    expect(stderr).toMatch(/3 jobs are kept, up to line 3 of stdin; nothing else/);
+  });
+
+  it('keeps the first line when the second is not UTF-8, and says where to go on', async () => {
+    const stdin = Buffer.concat([Buffer.from('{"a":1}\n'), Buffer.from([0xff, 0x0a])]);
+    const { code, stdout, stderr } = await runCommand(['enqueue', 'webhook', '-'], near, stdin);
+    expect(code).toBe(2);
+    expect(stdout.trim().split('\n')).toHaveLength(1);
+    expect(stderr).toMatch(/1 job is kept, up to line 1 of stdin[\s\S]*stdin line 2 is not UTF-8/);
+  });
+
+  it('tells that its ids are lost on a full disk, and does not go on adding', async () => {
+    const before = (await service.client.counts('webhook')).waiting ?? 0;
+    const lines = Array.from({ length: 20_000 }, (_, i) => `{"i":${i}}`).join('\n');
+    const full = openSync('/dev/full', 'w');
+    const command = startCommand(['enqueue', 'webhook', '-'], near, lines, full);
+    const { code, stderr } = await command.result;
+    expect(code).toBe(69);
+    expect(stderr).toMatch(
+      /^1000 jobs are kept, up to line 1000 of stdin; .*tail -n \+1001\nerror stdout cannot be written \(ENOSPC\).*\n$/,
+    );
+    expect((await service.client.counts('webhook')).waiting).toBe(before + 1000);
+    const one = await startCommand(['enqueue', 'webhook', '1'], near, '', full).result;
+    closeSync(full);
+    expect(one.code).toBe(69);
+    expect(one.stderr).toMatch(
+      /^Job \S+ is kept in .*\nerror stdout cannot be written \(ENOSPC\).*\n$/,
+    );
+  });
+
+  it('tells line by line what Redis refuses, and nothing is left open', async () => {
+    await using small = await startRedis();
+    const config = { ...alone, redis: { ...testConfig().redis, url: small.url } };
+    await small.command('CONFIG', 'SET', 'maxmemory', 1);
+    const { code, stdout, stderr } = await runCommand(
+      ['enqueue', 'webhook', '-'],
+      config,
+      '1\n2\n',
+    );
+    expect({ code, stdout }).toEqual({ code: 69, stdout: '' });
+    expect(stderr).toMatch(/^0 jobs are kept, up to line 0 of stdin; nothing else\./);
+    expect(stderr).toMatch(/away \(out-of-memory\)/);
+    const one = await runCommand(['enqueue', 'webhook', '1'], config);
+    expect(one.code).toBe(69);
+    expect(one.stderr).toMatch(/away \(out-of-memory\).* The job was not added\. Free memory/);
+  });
+
   it('tells at Ctrl-C how far it came, so that the rest can be added without a second time', async () => {
     const lines = Array.from({ length: 20_000 }, (_, i) => JSON.stringify({ i })).join('\n');
     const command = startCommand(['enqueue', 'webhook', '-'], near, lines);
@@ -197,7 +274,9 @@ describe('holdfast enqueue of many', () => {
     expect(code, stderr).toBe(130);
     const ids = stdout.trim().split('\n');
     expect(ids.length).toBeLessThan(20_000);
-    expect(stderr).toContain(`${ids.length} jobs are kept, up to line ${ids.length} of `);
+    expect(stderr).toContain(
+      `${ids.length} jobs are kept, up to line ${ids.length} of stdin; nothing`,
+    );
     expect(stderr).toContain(`tail -n +${ids.length + 1}`);
     expect(await dataOf('webhook', ids.at(-1)!)).toEqual({ i: ids.length - 1 });
   });

@@ -17,53 +17,65 @@ export interface RunningCommand {
   result: Promise<CommandResult>;
   /** Resolves once stderr matches. */
   said(pattern: RegExp): Promise<void>;
-  /** Resolves once anything was printed. */
-  printed(): Promise<unknown>;
+  /** Resolves once so many lines were printed; default one. */
+  printed(lines?: number): Promise<void>;
   signal(name: NodeJS.Signals): void;
   /** As `| head` does when it has seen enough. */
   closeStdout(): void;
+  closeStderr(): void;
+  /** To stdin, when it was left open. */
+  write(text: string): void;
 }
 
 const MAIN = fileURLToPath(new URL('./command-main.ts', import.meta.url));
 
+/** `stdin`: null leaves it open. `stdoutTo`: the file that stdout is redirected to. */
 export function startCommand(
   args: readonly string[],
   config: Partial<Config>,
-  stdin: string | Uint8Array = '',
+  stdin: string | Uint8Array | null = '',
+  stdoutTo?: number,
 ): RunningCommand {
   const child = spawn(process.execPath, [MAIN, ...args], {
     env: { ...process.env, TEST_CONFIG: JSON.stringify(config), FORCE_COLOR: undefined },
-    stdio: ['pipe', 'pipe', 'pipe'],
+    stdio: ['pipe', stdoutTo ?? 'pipe', 'pipe'],
   });
   let stdout = '';
   let stderr = '';
   const waiting = new Set<() => void>();
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    stdout += text;
-  });
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    stderr += text;
+  const lookAll = (): void => {
     for (const look of waiting) look();
+  };
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text;
+    lookAll();
+  });
+  child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+    lookAll();
   });
   // A command that refuses early reads no further.
-  child.stdin.on('error', () => {});
-  child.stdin.end(stdin);
+  child.stdin!.on('error', () => {});
+  if (stdin !== null) child.stdin!.end(stdin);
   const result = once(child, 'close').then(([code]) => ({ code, stdout, stderr }));
+  const until = (what: string, isSo: () => boolean): Promise<void> => {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const look = (): void => {
+      if (isSo()) resolve();
+    };
+    waiting.add(look);
+    look();
+    void result.then((end) => reject(new Error(`ended without ${what}: ${end.stderr}`)));
+    return promise.finally(() => waiting.delete(look));
+  };
   return {
     result,
-    said(pattern) {
-      const { promise, resolve, reject } = Promise.withResolvers<void>();
-      const look = (): void => {
-        if (pattern.test(stderr)) resolve();
-      };
-      waiting.add(look);
-      look();
-      void result.then((end) => reject(new Error(`ended without ${pattern}: ${end.stderr}`)));
-      return promise.finally(() => waiting.delete(look));
-    },
-    printed: () => once(child.stdout, 'data'),
+    said: (pattern) => until(`${pattern}`, () => pattern.test(stderr)),
+    printed: (lines = 1) => until(`${lines} lines`, () => stdout.split('\n').length > lines),
     signal: (name) => child.kill(name),
-    closeStdout: () => child.stdout.destroy(),
+    write: (text) => void child.stdin!.write(text),
+    closeStdout: () => child.stdout?.destroy(),
+    closeStderr: () => child.stderr!.destroy(),
   };
 }
 

@@ -45,6 +45,7 @@ describe('conditionOf', () => {
     ['TRYAGAIN Multiple keys request during rehashing of slot', 'cluster-down'],
     ['MISCONF Errors writing to the AOF file: No space left on device', 'cannot-persist'],
     ['ERR invalid password', 'wrong-password'],
+    ['ERR Protocol error: unauthenticated multibulk length', 'auth-required'],
     ['All sentinels are unreachable and retry is disabled.', 'refused'],
     [
       'All sentinels are unreachable and retry is disabled. Last error: connect ECONNREFUSED 127.0.0.1:26379',
