@@ -14,6 +14,7 @@ import { assertQueueName } from '../queue/queue-name.ts';
 import { enqueueMany } from './enqueue-many.ts';
 import { EXIT } from './exit-codes.ts';
 import { findRoute } from './find-route.ts';
+import { FollowedRoute } from './followed-route.ts';
 import { type JobSource, openSource, type SourceValue } from './job-source.ts';
 import { OutputFile } from './output-file.ts';
 import type { Route } from './route.ts';
@@ -143,11 +144,15 @@ async function add(
   // Read and checked before anything is connected: a mistake costs no wait.
   for await (const value of input.values) jobs.push(jobOf(value));
   const route = await findRoute(config, options.url);
+  let open: Pick<Route, 'close'> = route;
   try {
     const [accepted] = await route.enqueue(queue, jobs, options.unknown ?? false);
-    return await settle(route, queue, accepted!, options, output);
+    const again = options.url === undefined ? () => findRoute(config, undefined) : undefined;
+    const followed = new FollowedRoute(route, again, accepted!.stored === 'redis');
+    open = followed;
+    return await settle(followed, queue, accepted!, options, output);
   } finally {
-    await route.close();
+    await open.close();
   }
 }
 
@@ -161,7 +166,7 @@ function jobOptions({ jobId, delay, priority, attempts }: EnqueueOptions): JobsO
 }
 
 async function settle(
-  route: Route,
+  route: FollowedRoute,
   queue: string,
   accepted: Accepted,
   options: EnqueueOptions,
@@ -194,7 +199,7 @@ async function settle(
 }
 
 async function deliver(
-  route: Route,
+  route: Pick<Route, 'document'>,
   job: JobView,
   options: EnqueueOptions,
   output: OutputFile | undefined,
@@ -230,7 +235,7 @@ function failed(job: JobView, options: EnqueueOptions): number {
 }
 
 /** The document of a job that wrote one, else its result as JSON. */
-async function resultOf(route: Route, job: JobView): Promise<string> {
+async function resultOf(route: Pick<Route, 'document'>, job: JobView): Promise<string> {
   const { markdown } = (job.result ?? {}) as { markdown?: unknown };
   if (typeof markdown !== 'string') return JSON.stringify(job.result ?? null, null, 2);
   // The result may carry a shortened document; the service has the whole one.

@@ -4,8 +4,9 @@
  * before the job does.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { HoldfastError, RedisUnavailableError } from '../errors.ts';
+import { RedisUnavailableError } from '../errors.ts';
 import type { JobView } from '../queue/client.ts';
+import { isServiceAway } from './followed-route.ts';
 import type { Route } from './route.ts';
 import { plainLine } from './terminal.ts';
 
@@ -18,9 +19,6 @@ const POLL_GROWTH = 1.3;
  * put back after a rollback or from a journal, which takes seconds.
  */
 const GONE_AFTER_MS = 10_000;
-/** Also a replica that is stopping, and a proxy in front without one behind it. */
-const AWAY_CODES = new Set(['HOLDFAST_NOTHING_REACHABLE', 'HOLDFAST_SERVICE_BUSY']);
-
 /** What Redis refused goes on only when a person replays it. */
 const FINISHED = new Set(['completed', 'failed', 'refused']);
 
@@ -88,7 +86,7 @@ async function ask(route: Pick<Route, 'job'>, queue: string, id: string): Promis
     if (error instanceof RedisUnavailableError) {
       return { type: 'away', reason: `Redis is away (${error.data.condition})` };
     }
-    if (error instanceof HoldfastError && AWAY_CODES.has(error.code)) {
+    if (isServiceAway(error)) {
       return { type: 'away', reason: 'The service does not answer' };
     }
     throw error;

@@ -369,6 +369,32 @@ describe('holdfast enqueue --wait', () => {
     expect(await command.result).toMatchObject({ code: 0, stdout: '7\n' });
   });
 
+  it('goes on with a service that came back on another port, or with Redis itself', async () => {
+    const dataDir = mkdtempSync(join(folder, 'moved-'));
+    const noted = (url: string) => {
+      const note = { pid: process.pid, http: url, version: '0.0.0' };
+      writeFileSync(join(dataDir, 'service-a.json'), JSON.stringify(note));
+    };
+    const config = { ...alone, dataDir };
+    const first = await startHttpService(redis.url, { queues: ['slow'] });
+    noted(first.url);
+    const command = startCommand(['enqueue', 'slow', '{"n":3}', '--wait'], config);
+    await command.said(/waiting/);
+    await first[Symbol.asyncDispose]();
+    await using second = await startHttpService(redis.url, { queues: ['slow'] });
+    noted(second.url);
+    await using _worker = work('slow', () => 'moved');
+    expect(await command.result).toMatchObject({ code: 0, stdout: '"moved"\n' });
+
+    const third = await startHttpService(redis.url, { queues: ['slow-2'] });
+    noted(third.url);
+    const left = startCommand(['enqueue', 'slow-2', '{}', '--wait'], config);
+    await left.said(/waiting/);
+    await third[Symbol.asyncDispose]();
+    await using _other = work('slow-2', () => 'alone');
+    expect(await left.result).toMatchObject({ code: 0, stdout: '"alone"\n' });
+  });
+
   it('waits through a Redis that dies, without a service', async () => {
     await using mortal = await startRedis({ aof: 'always' });
     const config = { ...alone, redis: { ...testConfig().redis, url: mortal.url } };
