@@ -16,6 +16,8 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 const NODE_MAJOR_MIN = 24;
 /** EX_CONFIG of sysexits.h: the machine must be set up differently, trying again does not help. */
 const EXIT_CONFIG = 78;
+/** Tells the other Node that it was started by this file, and is to end with the process that did. */
+const HANDED_OVER = 'HOLDFAST_HANDED_OVER';
 /** What a supervisor, a terminal or an operator may send to the process that they see. */
 const FORWARDED_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGTSTP', 'SIGUSR2'];
 
@@ -38,6 +40,7 @@ if (process.platform === 'win32') {
 
 /** Loads the command line of this very installation. */
 async function run() {
+  endWithStarter();
   const isClone = existsSync(join(root, 'src', 'cli.ts'));
   const fileOf = (name) =>
     isClone ? join(root, 'src', `${name}.ts`) : join(root, 'dist', `${name}.js`);
@@ -99,15 +102,18 @@ function majorOf(version) {
   return Number(version.split('.')[0]);
 }
 
-/** Runs this file again with another Node, as if it had been started so: signals in, exit code out. */
+/**
+ * Runs this file again with another Node, as if it had been started so: signals in, exit code out. The
+ * channel carries nothing: its end tells the child that this process is gone, however it went.
+ */
 function runWith(node) {
   const args = [fileURLToPath(import.meta.url), ...process.argv.slice(2)];
-  const child = spawn(node, args, { stdio: 'inherit' });
-  const forward = (signal) => {
-    // Ctrl-C reaches the whole foreground group: the child has it already, and two mean "at once".
-    if (signal === 'SIGINT' && process.stdin.isTTY) return;
-    child.kill(signal);
-  };
+  const child = spawn(node, args, {
+    stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
+    env: { ...process.env, [HANDED_OVER]: '1' },
+  });
+  // Ctrl-C reaches the whole foreground group, and the child twice so: commands count that as one.
+  const forward = (signal) => child.kill(signal);
   for (const signal of FORWARDED_SIGNALS) process.on(signal, forward);
   child.on('error', (error) => refuse(`${node} cannot be started: ${error.message}`));
   child.on('exit', (code, signal) => {
@@ -115,6 +121,17 @@ function runWith(node) {
     for (const name of FORWARDED_SIGNALS) process.removeListener(name, forward);
     process.kill(process.pid, signal);
   });
+}
+
+/** The process that others see was killed: as if it had been told to end, and had passed it on. */
+function endWithStarter() {
+  if (process.env[HANDED_OVER] === undefined) return;
+  delete process.env[HANDED_OVER];
+  const end = () => process.kill(process.pid, 'SIGTERM');
+  if (!process.connected) return end();
+  process.once('disconnect', end);
+  // A command ends when it has done its work.
+  process.channel.unref();
 }
 
 function refuse(line) {

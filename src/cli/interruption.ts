@@ -3,18 +3,20 @@
  * told what is done. A second one ends at once.
  */
 import { EXIT_OF_SIGNAL } from './exit-codes.ts';
+import { SameSignal } from './same-signal.ts';
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
 export class Interruption {
   readonly #tell: () => void;
+  readonly #same = new SameSignal();
   #isBusy = false;
   #signal: (typeof SIGNALS)[number] | undefined;
 
   /** @param tell says how far it came, before the process ends */
   constructor(tell: () => void) {
     this.#tell = tell;
-    for (const signal of SIGNALS) process.once(signal, this.#on);
+    for (const signal of SIGNALS) process.on(signal, this.#on);
   }
 
   /** One step. Does not resolve when the process ends after it. */
@@ -35,10 +37,12 @@ export class Interruption {
   }
 
   readonly #on = (signal: NodeJS.Signals): void => {
-    this.#signal = signal as (typeof SIGNALS)[number];
+    if (this.#same.isAgain(signal)) return;
+    const name = signal as (typeof SIGNALS)[number];
     // The other of the two ends at once as well.
-    this[Symbol.dispose]();
-    if (!this.#isBusy) this.#end(this.#signal);
+    if (this.#signal !== undefined) process.exit(EXIT_OF_SIGNAL[name]);
+    this.#signal = name;
+    if (!this.#isBusy) this.#end(name);
   };
 
   #end(signal: (typeof SIGNALS)[number]): void {

@@ -11,14 +11,12 @@ import { existsSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { HoldfastError, InvalidInputError } from '../errors.ts';
 import type { Service } from '../service-contract.ts';
-import { systemClock } from '../time.ts';
 import { EXIT, EXIT_OF_SIGNAL, exitCodeOf } from './exit-codes.ts';
 import { greeting } from './greeting.ts';
 import { exitsAsDocumented } from './run.ts';
+import { SameSignal } from './same-signal.ts';
 import { complain, note, styled } from './terminal.ts';
 
-/** A terminal and npm both pass Ctrl-C on: the same signal within this time is one, ms. */
-const SAME_SIGNAL_MS = 1000;
 /** After the grace period the process ends whatever still hangs, ms. */
 const FORCE_MS = 1900;
 
@@ -109,8 +107,8 @@ function refuse(error: unknown): void {
 /** Decides when and with what the process ends. */
 class ProcessEnd {
   readonly #service: Service;
-  #signal: keyof typeof EXIT_OF_SIGNAL | undefined;
-  #signalledAt = Number.NEGATIVE_INFINITY;
+  readonly #same = new SameSignal();
+  #isSignalled = false;
   hasBegun = false;
 
   constructor(service: Service) {
@@ -142,15 +140,12 @@ class ProcessEnd {
   }
 
   #on(signal: keyof typeof EXIT_OF_SIGNAL): void {
-    const now = systemClock.now();
-    if (this.#signal === signal && now - this.#signalledAt < SAME_SIGNAL_MS) return;
-    const isSecond = this.#signal !== undefined;
-    this.#signal = signal;
-    this.#signalledAt = now;
-    if (isSecond) {
+    if (this.#same.isAgain(signal)) return;
+    if (this.#isSignalled) {
       this.#service.log.warn({ event: 'service.forced', signal }, 'second signal: ending at once');
       process.exit(EXIT_OF_SIGNAL[signal]);
     }
+    this.#isSignalled = true;
     void this.gracefully(EXIT.done);
   }
 

@@ -115,6 +115,38 @@ describe('the bin', () => {
     }
   });
 
+  it('ends the other Node as if it had been told to when it is killed itself', async () => {
+    const folder = packageWith({
+      'src/cli.ts': `export async function main() {
+        process.on('SIGTERM', () => {
+          console.log('told to end');
+          process.exit();
+        });
+        setInterval(() => {}, 1000);
+        console.log('up');
+      }`,
+    });
+    bringNodeAlong(folder);
+    const { child, ended } = start(folder, [], { node: '20.0.0' });
+    await once(child.stdout, 'data');
+    child.kill('SIGKILL');
+    // Its output ends with the last process that holds it.
+    expect(await ended).toMatchObject({ out: 'up\ntold to end\n', signal: 'SIGKILL' });
+  });
+
+  it('leaves nothing of the handing over to the processes of the other Node', async () => {
+    const folder = packageWith({
+      'src/cli.ts': `export async function main() {
+        console.log(Object.keys(process.env).filter((name) => name.includes('HANDED')).length);
+      }`,
+    });
+    bringNodeAlong(folder);
+    expect(await start(folder, [], { node: '20.0.0' }).ended).toMatchObject({
+      out: '0\n',
+      code: 0,
+    });
+  });
+
   it('says in one line how to get a Node when there is none', async () => {
     const folder = packageWith({ 'src/cli.ts': echo });
     const { out, err, code } = await start(folder, [], { node: '20.0.0' }).ended;
