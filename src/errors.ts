@@ -163,7 +163,7 @@ export class HandlerTimeoutError extends HoldfastError {
   }
 }
 
-/** Redis is away: what was asked cannot be done now and was not kept. */
+/** Redis is away: what was asked cannot be done now and was not kept, or its answer did not come, as it says. */
 export class RedisUnavailableError extends HoldfastError {
   /** `said` replaces the text where more is known, e.g. which Redis and the condition's remedy. */
   constructor(
@@ -179,6 +179,14 @@ export class RedisUnavailableError extends HoldfastError {
       said?.remedy ?? 'Try again when readiness is green; `holdfast doctor` tells what is wrong.',
       { data: { operation, condition, outageId }, cause },
     );
+  }
+
+  /** It was sent, and no answer came. */
+  static unanswered(operation: string, condition: string, outageId: string | undefined) {
+    return new RedisUnavailableError(operation, condition, outageId, undefined, {
+      what: `Redis is away (${condition}) and did not answer ${operation}: it may or may not have been done.`,
+      remedy: 'Look before you do it again, when readiness is green.',
+    });
   }
 }
 
@@ -247,6 +255,8 @@ export class IdempotencyKeyError extends HoldfastError {
   }
 }
 
+const CLOSED = 'is closed';
+
 /** The journal cannot be opened or written. */
 export class JournalError extends HoldfastError {
   readonly #what: string;
@@ -265,6 +275,15 @@ export class JournalError extends HoldfastError {
       { data: { path, ...namedIds(jobIds) }, cause },
     );
     this.#what = what;
+  }
+
+  /** The journal is closed, as its process stops. */
+  static closed(path: string): JournalError {
+    return new JournalError(path, CLOSED, 'Nothing more is kept while the service stops.');
+  }
+
+  get isClosed(): boolean {
+    return this.#what === CLOSED;
   }
 
   of(jobIds: readonly string[]): JournalError {

@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import type { JobsOptions } from 'bullmq';
 import { z } from 'zod';
 import { InvalidInputError } from '../errors.ts';
+import { PRIORITY_MAX } from '../queue/job-options.ts';
 import { payloadBytes } from '../queue/payload.ts';
 import { nearestName } from './queue-names.ts';
 
@@ -25,8 +26,6 @@ const IDEMPOTENCY_KEY_CHARS_MAX = 255;
 /** A year; beyond it a delay is a date in the wrong unit. */
 const DELAY_MS_MAX = 366 * 24 * 60 * 60 * 1000;
 const ATTEMPTS_MAX = 1000;
-/** BullMQ's own limit of priorities. */
-const PRIORITY_MAX = 2_097_152;
 
 const delayMs = z.int().min(0).max(DELAY_MS_MAX);
 const keep = z.union([

@@ -114,6 +114,11 @@ export class Intake {
     return await this.#held.hold(arrivals, by);
   }
 
+  /** Nothing is held, or waits for Redis. */
+  get isIdle(): boolean {
+    return this.#held.isEmpty && [...this.#series.values()].every((each) => !each.hasUnanswered);
+  }
+
   #way({ ledger, isStrict }: Arrival): Way {
     if (isStrict) return 'keep';
     const generation = this.#deps.generation();

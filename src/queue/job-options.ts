@@ -2,11 +2,11 @@
  * Which options a job may have. What Redis or BullMQ's scripts would refuse is refused before the job is
  * kept: in an outage nobody else can say no, and a job that was accepted must run.
  */
-import type { JobJson, JobsOptions } from 'bullmq';
+import { type JobJson, type JobsOptions, PRIORITY_LIMIT } from 'bullmq';
 import { InvalidInputError } from '../errors.ts';
 
 /** BullMQ's own limit of priorities. */
-const PRIORITY_MAX = 2_097_152;
+export const PRIORITY_MAX = PRIORITY_LIMIT;
 /** Levels of objects in options; BullMQ's own have two. */
 const DEPTH_MAX = 20;
 const CORRECT = 'Correct it or leave it out.';

@@ -4,7 +4,7 @@
 import type { BackendFactory, RedisQueueBackend } from 'bullmq';
 import type { Logger } from 'pino';
 import type { Position } from '../journal/entry.ts';
-import type { Journal } from '../journal/journal.ts';
+import type { FoundJob, Journal } from '../journal/journal.ts';
 import { AcceptingBackend } from './accepting-backend.ts';
 import { storedWork, workOf } from './add-work.ts';
 
@@ -41,6 +41,9 @@ export interface ProducingOptions {
   /** So many went from the journal to Redis, and none is left. */
   onReplayed(jobs: number): void;
 }
+
+/** Between two looks whether all is settled, ms. */
+const SETTLED_LOOK_MS = 5;
 
 export class Producing {
   readonly #options: ProducingOptions;
@@ -141,8 +144,11 @@ export class Producing {
         core,
         name,
         { ...options, prefix: options.prefix ?? prefix },
-        this.#intake,
-        durability === 'strict',
+        {
+          intake: this.#intake,
+          isStrict: durability === 'strict',
+          journaled: (queue, jobId) => this.journaled(queue, jobId),
+        },
       )) as unknown as BackendFactory<RedisQueueBackend>;
   }
 
@@ -160,6 +166,12 @@ export class Producing {
     this.#intake.changed();
   }
 
+  /** A job that the journal has and Redis does not, as far as this process knows. */
+  journaled(queue: string, jobId: string): Promise<FoundJob | undefined> {
+    const isInRedis = (position: Position) => this.#replays.some((each) => each.lingers(position));
+    return this.#options.journal.find(queue, jobId, isInRedis);
+  }
+
   /** Nothing behind this entry was written to a socket by the replay. */
   get touched(): Position {
     return this.#replayer.touched;
@@ -168,6 +180,16 @@ export class Producing {
   /** The breaker opened. */
   interrupted(): void {
     for (const replay of this.#replays) replay.interrupted();
+  }
+
+  /** Resolves when Redis has all that was accepted, or is away, or after `limitMs`. */
+  async settled(limitMs: number): Promise<void> {
+    const { core, isConnecting } = this.#options;
+    const by = core.clock.now() + limitMs;
+    const isSettled = () => this.#intake.isIdle && this.#replays.every(({ isClear }) => isClear);
+    while ((core.generation() || isConnecting()) && !isSettled() && core.clock.now() < by) {
+      await new Promise<void>((resolve) => core.clock.after(SETTLED_LOOK_MS, resolve));
+    }
   }
 
   /** Nobody uses the queue: true if nothing is owed to it, and it is forgotten. */

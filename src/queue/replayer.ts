@@ -90,6 +90,11 @@ export class Replayer {
     return this.#isAtEnd;
   }
 
+  /** Redis has this entry; the journal keeps it for the rollback window alone. */
+  lingers(position: Position): boolean {
+    return this.#lingering.has(position);
+  }
+
   /** Nothing behind this entry was written to a socket by this replay. */
   get touched(): Position {
     return this.#sender.touched;

@@ -14,6 +14,7 @@ import {
   RedisQueueBackend,
   type StreamReadRaw,
 } from 'bullmq';
+import { ClientClosedError, RedisUnavailableError } from '../errors.ts';
 import { annotate, annotatedJob } from './annotate.ts';
 import type { BackendOptions, BackendRole } from './backend-options.ts';
 import { callerSignal } from './caller.ts';
@@ -210,7 +211,7 @@ export class ResilientBackend extends RedisQueueBackend {
         if (parent && outcome.reply === 0) this.#ledger.held.delete(parent.id);
         return outcome.reply;
       }
-      if (this.#wantsAnswer) throw this.#core.unavailable(name);
+      if (this.#wantsAnswer) throw this.#core.unanswered(name);
     }
   }
 
@@ -230,13 +231,25 @@ export class ResilientBackend extends RedisQueueBackend {
     }
   }
 
+  /** As long as it takes, through any outage; undefined when the backend closes first. */
+  protected async patiently<T>(ask: () => Promise<T>): Promise<T | undefined> {
+    while (await this.#core.admitted(this.#open.signal)) {
+      try {
+        return await ask();
+      } catch (error) {
+        if (!(error instanceof RedisUnavailableError)) throw error;
+      }
+    }
+    return undefined;
+  }
+
   /** Sent once: it may have acted when an outage takes its reply. */
   async #once<T>(operation: string, work: () => Promise<T>): Promise<T> {
     const generation = this.#core.generation() ?? (await this.#admittedOrThrow(operation));
     try {
       return await work();
     } catch (error) {
-      throw this.#core.isOutage(error, generation) ? this.#core.unavailable(operation) : error;
+      throw this.#core.isOutage(error, generation) ? this.#core.unanswered(operation) : error;
     }
   }
 
@@ -250,6 +263,7 @@ export class ResilientBackend extends RedisQueueBackend {
     const admitted = await this.#core.admitted(AbortSignal.any(ends));
     if (admitted) return admitted;
     caller?.throwIfAborted();
+    if (this.#wantsAnswer && this.#open.signal.aborted) throw new ClientClosedError(operation);
     throw this.#core.unavailable(operation);
   }
 
@@ -334,7 +348,7 @@ export class ResilientBackend extends RedisQueueBackend {
       const generation = await this.#admittedOrThrow(operation);
       const outcome = await this.#sender.attempt(generation, work);
       if (outcome) return outcome.reply;
-      if (this.#wantsAnswer) throw this.#core.unavailable(operation);
+      if (this.#wantsAnswer) throw this.#core.unanswered(operation);
     }
   }
 
