@@ -48,7 +48,10 @@ export function checkOptions(options: unknown, at: string): asserts options is J
     refuse(field, `is not a whole number from ${min} to ${max}`, CORRECT);
   };
   whole('priority', priority, 0, PRIORITY_MAX);
-  whole('delay', delay, 0, Number.MAX_SAFE_INTEGER);
+  // Not whole where it was computed: BullMQ takes such a delay.
+  if (delay !== undefined && !(Number.isFinite(delay) && delay >= 0)) {
+    refuse('delay', 'is not a number of milliseconds from 0', CORRECT);
+  }
   whole('attempts', attempts, 0, Number.MAX_SAFE_INTEGER);
   for (const [field, remedy] of Object.entries(ELSEWHERE)) {
     if (field in options) refuse(field, 'is not an option of a job', remedy);

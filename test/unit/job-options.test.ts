@@ -56,6 +56,9 @@ describe('options of a job', () => {
   it('are taken when BullMQ takes them', () => {
     checkOptions(all, 'options');
     checkOptions({}, 'options');
+    checkOptions({ delay: 1.5, priority: 2 ** 21 - 1 }, 'options');
+    expect(() => checkOptions({ delay: -1 }, 'options')).toThrow(/options\.delay is not/);
+    expect(() => checkOptions({ priority: 2 ** 21 }, 'options')).toThrow(/from 0 to 2097151/);
     checkOptions({ ...all, parent: undefined, backoff: 5, removeOnFail: 5 }, 'options');
     checkJob({ data: '{}', opts: { ...all, delay: '5', jobId: 'a:b:c' } } as never);
   });
