@@ -193,7 +193,9 @@ describe('adding a job', () => {
     const large = await post(jobs(), { data: 'x'.repeat(100_001) });
     expect(large.status).toBe(413);
     const code = 'HOLDFAST_JOB_TOO_LARGE';
-    expect(large.body).toMatchObject({ code, bytes: 100_003, bytesMax: 100_000 });
+    expect(large.body).toMatchObject({ code, bytes: 100_003, bytesMax: 100_000, field: 'data' });
+    const batch = await post(jobs(), { jobs: [{ data: 1 }, { data: 'x'.repeat(100_001) }] });
+    expect(batch.body).toMatchObject({ code, field: 'jobs[1].data' });
     const text = JSON.stringify({ data: 'x'.repeat(10 * 1024 * 1024) });
     const huge = await post(jobs(), text);
     expect(huge.status).toBe(413);
