@@ -296,6 +296,18 @@ export class InvalidInputError extends HoldfastError {
   }
 }
 
+/** The service has no such endpoint. */
+export class UnknownEndpointError extends HoldfastError {
+  constructor(method: string, path: string, endpoints: string) {
+    super(
+      'HOLDFAST_ENDPOINT_UNKNOWN',
+      `${method} ${path.slice(0, 200)} is not an endpoint.`,
+      `Endpoints: ${endpoints}.`,
+      { data: { method } },
+    );
+  }
+}
+
 /** The client was asked something after its `close()`. */
 export class ClientClosedError extends HoldfastError {
   constructor(operation: string) {

@@ -49,6 +49,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   HOLDFAST_QUEUE_NAME_INVALID: { status: 400, title: 'Invalid queue name' },
   HOLDFAST_JOB_DATA_INVALID: { status: 400, title: 'Invalid job data' },
   HOLDFAST_JOB_NAME_UNKNOWN: { status: 400, title: 'Unknown job name' },
+  HOLDFAST_ENDPOINT_UNKNOWN: { status: 404, title: 'Not found' },
   HOLDFAST_QUEUE_UNKNOWN: { status: 404, title: 'Unknown queue' },
   HOLDFAST_JOB_NOT_FOUND: { status: 404, title: 'No such job' },
   HOLDFAST_OUTAGE_NOT_FOUND: { status: 404, title: 'No such outage' },

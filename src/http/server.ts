@@ -8,7 +8,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
-import { AccessDeniedError, InvalidInputError, ServiceBusyError } from '../errors.ts';
+import { AccessDeniedError, ServiceBusyError, UnknownEndpointError } from '../errors.ts';
 import type { Part } from '../part.ts';
 import type { Client } from '../queue/client.ts';
 import { accessRules, isTls } from './access.ts';
@@ -238,18 +238,8 @@ function build(
     if (problem.status === 413) await swallow(request.raw);
     return reply.code(problem.status).headers(headers).type(PROBLEM_TYPE).send(problem);
   });
-  app.setNotFoundHandler((request, reply) => {
-    const path = request.url.split('?', 1)[0]!;
-    const error = new InvalidInputError(
-      '',
-      `${request.method} ${path.slice(0, 200)} is not an endpoint`,
-      `Endpoints: ${endpoints()}.`,
-    );
-    const { problem } = toProblem(error, path, bodyOf(request));
-    return reply
-      .code(404)
-      .type(PROBLEM_TYPE)
-      .send({ ...problem, status: 404, title: 'Not found' });
+  app.setNotFoundHandler(async (request) => {
+    throw noEndpoint(request);
   });
 
   // After the plugins above, which must know of every route.
@@ -284,12 +274,18 @@ function guard(app: FastifyInstance, { access, stopping }: HttpContext, limits: 
       if (wantsForm(request)) return sendToForm(reply);
       throw error;
     }
+    // Before its body is looked at, which would be refused for what it is.
+    if (request.is404) throw noEndpoint(request);
     if (!stopping.aborted) return;
     reply.header('connection', 'close');
     if (need !== 'probe') {
       throw new ServiceBusyError('This replica is stopping.', 'Try again: another one answers.');
     }
   });
+}
+
+function noEndpoint({ method, url }: FastifyRequest): UnknownEndpointError {
+  return new UnknownEndpointError(method, url.split('?', 1)[0]!, endpoints());
 }
 
 /**
