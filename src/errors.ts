@@ -83,12 +83,13 @@ export class HandlerFilesError extends HoldfastError {
 
 /** A job's payload is larger than MAX_JOB_BYTES; nothing was stored. */
 export class JobTooLargeError extends HoldfastError {
-  constructor(queue: string, bytes: number, bytesMax: number) {
+  /** `field` is where it stands in the input, e.g. `jobs[3].data`. */
+  constructor(queue: string, bytes: number, bytesMax: number, field = 'data') {
     super(
       'HOLDFAST_JOB_TOO_LARGE',
-      `The data of a job for queue "${queue}" has ${bytes} bytes; MAX_JOB_BYTES allows ${bytesMax}.`,
+      `${field === 'data' ? 'The data of a job' : field} for queue "${queue}" has ${bytes} bytes; MAX_JOB_BYTES allows ${bytesMax}.`,
       'Store the data elsewhere and enqueue a reference to it, or raise MAX_JOB_BYTES.',
-      { data: { queue, bytes, bytesMax } },
+      { data: { queue, field, bytes, bytesMax } },
     );
   }
 }
@@ -311,6 +312,18 @@ export class InvalidInputError extends HoldfastError {
       data: { field, ...details.data },
     });
     this.field = field;
+  }
+}
+
+/** The service has no such endpoint. */
+export class UnknownEndpointError extends HoldfastError {
+  constructor(method: string, path: string, endpoints: string) {
+    super(
+      'HOLDFAST_ENDPOINT_UNKNOWN',
+      `${method} ${path.slice(0, 200)} is not an endpoint.`,
+      `Endpoints: ${endpoints}.`,
+      { data: { method } },
+    );
   }
 }
 

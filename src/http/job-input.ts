@@ -151,7 +151,16 @@ export function readJob(queue: string, job: unknown, at: string, bytesMax: numbe
   const parsed = jobSchema.safeParse(job);
   if (!parsed.success) throw firstIssue(parsed.error, at);
   const { name, data, options } = parsed.data;
-  payloadBytes(queue, data, bytesMax, join(at, 'data'));
+  const bytes = payloadBytes(queue, data, bytesMax, join(at, 'data'));
+  const { sizeLimit } = options ?? {};
+  // BullMQ would refuse it without a word of where it stands; zero is no limit to it.
+  if (sizeLimit && bytes > sizeLimit) {
+    throw new InvalidInputError(
+      join(at, 'options.sizeLimit'),
+      `is less than the ${bytes} bytes of the job's data`,
+      'Raise it or send less.',
+    );
+  }
   const infinite = infiniteIn(data);
   if (infinite !== undefined) {
     const field = join(join(at, 'data'), infinite);
@@ -189,7 +198,7 @@ export function idOfIdempotencyKey(queue: string, key: string, index?: number): 
 
 /** One mistake at a time is what a caller can act on; the first in the order of the fields. */
 function firstIssue(error: z.ZodError, at: string): InvalidInputError {
-  const issue = error.issues[0]!;
+  const issue = ofMeantForm(error.issues[0]!);
   const path = join(at, pathOf(issue.path));
   if (issue.code === 'unrecognized_keys') return unknownField(issue.keys[0]!, path, issue.path);
   const deepest = issue.code === 'invalid_union' ? 'is none of the allowed forms' : issue.message;
@@ -200,6 +209,15 @@ function firstIssue(error: z.ZodError, at: string): InvalidInputError {
       ? 'Options are those of BullMQ: numbers are whole, times are in milliseconds.'
       : 'Send { "name"?: string, "data": …, "options"?: { … } }.',
   );
+}
+
+/** Of a value with several forms: what is wrong in the one that it has, where it has one. */
+function ofMeantForm(issue: z.core.$ZodIssue): z.core.$ZodIssue {
+  if (issue.code !== 'invalid_union') return issue;
+  const isInside = ({ path, code }: z.core.$ZodIssue): boolean =>
+    path.length > 0 || code === 'unrecognized_keys';
+  const [first] = issue.errors.find((issues) => issues.every(isInside)) ?? [];
+  return first === undefined ? issue : { ...first, path: [...issue.path, ...first.path] };
 }
 
 function unknownField(key: string, at: string, path: readonly PropertyKey[]): InvalidInputError {
@@ -239,5 +257,6 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 
 function describe(value: unknown): string {
   if (value === null || value === undefined) return 'empty';
-  return Array.isArray(value) ? 'an array' : `a ${typeof value}`;
+  if (Array.isArray(value)) return 'an array';
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 }

@@ -3,12 +3,7 @@
  * with it, what to do, and our stable error code. What we did not foresee leaves as a plain 500:
  * no message, stack or path of an unforeseen error is ever shown to a caller.
  */
-import {
-  AccessDeniedError,
-  DocumentUnavailableError,
-  HoldfastError,
-  InvalidInputError,
-} from '../errors.ts';
+import { AccessDeniedError, DocumentUnavailableError, HoldfastError } from '../errors.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json; charset=utf-8';
 
@@ -54,6 +49,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   HOLDFAST_QUEUE_NAME_INVALID: { status: 400, title: 'Invalid queue name' },
   HOLDFAST_JOB_DATA_INVALID: { status: 400, title: 'Invalid job data' },
   HOLDFAST_JOB_NAME_UNKNOWN: { status: 400, title: 'Unknown job name' },
+  HOLDFAST_ENDPOINT_UNKNOWN: { status: 404, title: 'Not found' },
   HOLDFAST_QUEUE_UNKNOWN: { status: 404, title: 'Unknown queue' },
   HOLDFAST_JOB_NOT_FOUND: { status: 404, title: 'No such job' },
   HOLDFAST_OUTAGE_NOT_FOUND: { status: 404, title: 'No such outage' },
@@ -177,7 +173,7 @@ function ofHoldfast(error: HoldfastError, kind: Kind, path: string): ProblemAnsw
   if (kind.retryAfter) headers['retry-after'] = String(RETRY_AFTER_SECONDS);
   if (kind.status === 429) headers['retry-after'] = String(error.data.retryAfterSeconds);
   if (kind.status === 401) headers['www-authenticate'] = 'Bearer realm="holdfast"';
-  const field = error instanceof InvalidInputError && error.field !== '' ? error.field : undefined;
+  const { field } = error.data;
   return {
     problem: {
       ...withoutPaths(error.data),
@@ -188,7 +184,7 @@ function ofHoldfast(error: HoldfastError, kind: Kind, path: string): ProblemAnsw
       code: error.code,
       remedy: error.remedy,
       instance: path,
-      ...(field === undefined ? {} : { field }),
+      ...(typeof field === 'string' && field !== '' ? { field } : {}),
     },
     headers,
     isOurs: false,
