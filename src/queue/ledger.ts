@@ -44,6 +44,8 @@ export interface HeldJob {
   isLost: boolean;
   /** When it began here, ms since the epoch; only of a job that runs from the journal. */
   processedOn?: number;
+  /** With it: what else its hash is to have in Redis, such as why its earlier attempts failed. */
+  hash?: Record<string, string>;
   /** A run here that had lost the job before we took it anew, and may not have ended yet. */
   earlier: HeldJob | undefined;
 }
