@@ -122,7 +122,7 @@ describe('a job that ran from the journal', () => {
     const { id } = await test.client.enqueue('q', 'held', {}, { attempts: 2 });
     await expect
       .poll(() => test.client.job('q', id))
-      .toMatchObject({ state: 'active', attemptsMade: 1 });
+      .toMatchObject({ state: 'active', attemptsMade: 1, failedReason: 'not yet' });
     await using queue = plainQueue(redis.url, 'q');
     await restored(redis, queue, [id], 'active');
     expect((await queue.getJob(id))!.failedReason).toBe('not yet');
@@ -132,5 +132,38 @@ describe('a job that ran from the journal', () => {
     expect(job.failedReason).toBe('not yet');
     expect(job.stacktrace).toEqual([expect.stringContaining('not yet')]);
     expect(job.processedBy).toMatch(/./);
+  });
+
+  it('is told with the same fields while the journal has it and when Redis has it', async () => {
+    await using test = await cutOff(redis, [definition]);
+    const pause = { attempts: 2, backoff: 60_000 };
+    const ids = {
+      active: (await test.client.enqueue('q', 'held', {})).id,
+      failed: (await test.client.enqueue('q', 'failing', {})).id,
+      delayed: (await test.client.enqueue('q', 'after a pause', {}, pause)).id,
+      /** Its id keeps it from running here. */
+      journaled: (await test.client.enqueue('q', 'n', {}, { jobId: 'own', delay: 60_000 })).id,
+    };
+    const shown = async (id: string) => {
+      const { stored, ...view } = JSON.parse(JSON.stringify(await test.client.job('q', id)));
+      return { stored, view };
+    };
+    const before = new Map<string, Fields>();
+    for (const [state, id] of Object.entries(ids)) {
+      await expect.poll(() => shown(id)).toMatchObject({ stored: 'journal', view: { state } });
+      before.set(id, (await shown(id)).view);
+    }
+    await redis.restart();
+    for (const [state, id] of Object.entries(ids)) {
+      await expect.poll(() => shown(id), { timeout: 15_000 }).toMatchObject({ stored: 'redis' });
+      const view = state === 'journaled' ? { state: 'delayed' } : {};
+      await expect
+        .poll(() => shown(id))
+        .toEqual({
+          stored: 'redis',
+          view: { ...before.get(id), ...view },
+        });
+    }
+    gate.resolve();
   });
 });
