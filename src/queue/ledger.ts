@@ -30,6 +30,8 @@ export interface HeldJob {
   owner?: object | undefined;
   /** What must be written before the outcome; made when there is something to keep. */
   notes: Notes | undefined;
+  /** Log lines that Redis has of the job, as its answers told; undefined where that is not known. */
+  logLines?: number | undefined;
   /** Notes on their way to Redis. */
   writing: Promise<void> | undefined;
   /** The dataset lost the job: there is nothing to write any more. */
@@ -56,6 +58,8 @@ export interface Notes {
   data: unknown[] | undefined;
   logs: unknown[][];
   logsDropped: number;
+  /** The first `count` lines may be in Redis, behind the first `from` that it has of the job. */
+  unanswered?: { from: number; count: number } | undefined;
 }
 
 /** A script that settles a job, with arguments that can be sent again. */
@@ -315,6 +319,7 @@ export function heldFromReply(
     isScheduled,
     owner,
     notes: undefined,
+    logLines: attemptsStarted === 1 ? 0 : undefined,
     writing: undefined,
     isGone: false,
     schedulerUpdate: undefined,
