@@ -4,7 +4,7 @@
  */
 import { keyCount } from './fenced-scripts.ts';
 import type { HeldJob, QueueLedger } from './ledger.ts';
-import { hasNotes, note } from './notes.ts';
+import { countLine, hasNotes, note, noteUnanswered } from './notes.ts';
 import type { Sender } from './sender.ts';
 import type { TargetCore } from './target-core.ts';
 
@@ -31,11 +31,15 @@ export async function annotate(
   if (job.isGone) return 0;
   const generation = core.generation();
   // Behind what was kept before: those who write that write this as well.
-  const outcome =
-    generation && !hasNotes(job)
-      ? await sender.attempt(generation, () => sender.run(script, args, generation))
-      : undefined;
-  if (outcome) return outcome.reply;
-  note(job, script, args);
+  const isSent = generation !== undefined && !hasNotes(job);
+  const outcome = isSent
+    ? await sender.attempt(generation, () => sender.run(script, args, generation))
+    : undefined;
+  if (outcome) {
+    if (script === 'addLog') countLine(job, args, outcome.reply);
+    return outcome.reply;
+  }
+  if (isSent && script === 'addLog') noteUnanswered(job, args);
+  else note(job, script, args);
   return script === 'addLog' ? (job.notes?.logs.length ?? 0) : 0;
 }

@@ -165,8 +165,8 @@ export class BackendCore implements TargetCore {
 
   // Jobs and outcomes --------------------------------------------------------------------------------
 
-  takeFromJournal(ledger: QueueLedger, token: string): Promise<unknown> {
-    return this.#parts.islands.take(ledger, token);
+  takeFromJournal(ledger: QueueLedger, token: string, worker?: string): Promise<unknown> {
+    return this.#parts.islands.take(ledger, token, worker);
   }
 
   workInJournal(ledger: QueueLedger, signal: AbortSignal): Promise<void> | undefined {

@@ -27,6 +27,7 @@ export interface JobView {
   /** Who has it: `journal` while it is on its way to Redis, or was refused there. */
   stored: Stored;
   progress: unknown;
+  /** Null where there is none. */
   result: unknown;
   /** Why the job failed, or why Redis refused it. */
   failedReason: string | undefined;

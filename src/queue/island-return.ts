@@ -12,7 +12,7 @@ import type { AddWork } from './add-series.ts';
 import { addCall } from './add-work.ts';
 import { type Call, togetherArgs } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
-import { mayHaveRunHere, runPlace } from './island-job.ts';
+import { type IslandFields, mayHaveRunHere, runPlace } from './island-job.ts';
 import { type StoredJob, storedJob } from './job-store.ts';
 import type { HeldJob, Outcome, QueueLedger } from './ledger.ts';
 import { BEGIN_KEYS } from './lua/begin.ts';
@@ -108,8 +108,13 @@ function beginCalls(ledger: QueueLedger, accepted: StoredJob, held: HeldJob): Ca
         held.attemptsStarted,
         held.attemptsMade,
         held.lockMs,
-        held.processedOn ?? 0,
+        ...Object.entries(fieldsOf(held)).flat(),
       ],
     },
   ];
+}
+
+/** What its hash has of its run here, and of those before it. */
+function fieldsOf({ processedOn, hash }: HeldJob): IslandFields {
+  return { ...hash, ...(processedOn === undefined ? {} : { processedOn: String(processedOn) }) };
 }

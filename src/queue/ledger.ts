@@ -30,6 +30,8 @@ export interface HeldJob {
   owner?: object | undefined;
   /** What must be written before the outcome; made when there is something to keep. */
   notes: Notes | undefined;
+  /** Log lines that Redis has of the job, as its answers told; undefined where that is not known. */
+  logLines?: number | undefined;
   /** Notes on their way to Redis. */
   writing: Promise<void> | undefined;
   /** The dataset lost the job: there is nothing to write any more. */
@@ -44,6 +46,8 @@ export interface HeldJob {
   isLost: boolean;
   /** When it began here, ms since the epoch; only of a job that runs from the journal. */
   processedOn?: number;
+  /** With it: what else its hash is to have in Redis, such as why its earlier attempts failed. */
+  hash?: Record<string, string>;
   /** A run here that had lost the job before we took it anew, and may not have ended yet. */
   earlier: HeldJob | undefined;
 }
@@ -54,6 +58,8 @@ export interface Notes {
   data: unknown[] | undefined;
   logs: unknown[][];
   logsDropped: number;
+  /** The first `count` lines may be in Redis, behind the first `from` that it has of the job. */
+  unanswered?: { from: number; count: number } | undefined;
 }
 
 /** A script that settles a job, with arguments that can be sent again. */
@@ -313,6 +319,7 @@ export function heldFromReply(
     isScheduled,
     owner,
     notes: undefined,
+    logLines: attemptsStarted === 1 ? 0 : undefined,
     writing: undefined,
     isGone: false,
     schedulerUpdate: undefined,
