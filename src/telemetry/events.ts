@@ -272,7 +272,7 @@ export const events: Readonly<Record<string, EventEntry>> = {
   },
   'journal.left': {
     level: 'warn',
-    says: 'outcomes that the next start will write',
+    says: 'jobs and outcomes that the next start will write',
     fields: ['entries', 'path'],
   },
   'job.completed': { level: 'info', says: 'a result is recorded', fields: JOB },
