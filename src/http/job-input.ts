@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { InvalidInputError } from '../errors.ts';
 import { PRIORITY_MAX } from '../queue/job-options.ts';
 import { payloadBytes } from '../queue/payload.ts';
+import { isKeyOfQueue } from '../queue/queue-keys.ts';
 import { nearestName } from './queue-names.ts';
 
 export interface JobInput {
@@ -50,7 +51,10 @@ const jobId = z
     (id) => !id.includes(':'),
     'may not contain ":", which BullMQ uses between parts of a key',
   )
-  .refine((id) => !/[\p{Cc}\p{Cs}]/u.test(id), 'may not contain control characters');
+  .refine((id) => !/[\p{Cc}\p{Cs}]/u.test(id), 'may not contain control characters')
+  .refine((id) => !isKeyOfQueue(id), {
+    error: ({ input }) => `may not be "${input}", the name of a key that queues have in Redis`,
+  });
 
 const optionsSchema = z.strictObject({
   jobId: jobId.optional(),
@@ -205,9 +209,11 @@ function firstIssue(error: z.ZodError, at: string): InvalidInputError {
   return new InvalidInputError(
     path,
     `is not valid: ${deepest.replace(/^Invalid input: /, '')}`,
-    issue.path[0] === 'options'
-      ? 'Options are those of BullMQ: numbers are whole, times are in milliseconds.'
-      : 'Send { "name"?: string, "data": …, "options"?: { … } }.',
+    issue.path.at(-1) === 'jobId'
+      ? 'Choose another id, or leave it out for a new one.'
+      : issue.path[0] === 'options'
+        ? 'Options are those of BullMQ: numbers are whole, times are in milliseconds.'
+        : 'Send { "name"?: string, "data": …, "options"?: { … } }.',
   );
 }
 

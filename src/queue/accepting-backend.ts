@@ -87,6 +87,7 @@ export class AcceptingBackend extends ResilientBackend {
 
   override async addFlow(entries: FlowEntries): Promise<[Error | null, string | number][]> {
     const given = receipts.getStore();
+    if (!given) for (const { jobData } of entries) checkJob(jobData);
     const root = entries[0]!;
     const work = await flowWork(this.#core, entries);
     const receipt = await this.#intake.accept({

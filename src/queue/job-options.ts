@@ -4,6 +4,7 @@
  */
 import { type JobJson, type JobsOptions, PRIORITY_LIMIT } from 'bullmq';
 import { InvalidInputError } from '../errors.ts';
+import { isKeyOfQueue } from './queue-keys.ts';
 
 /** BullMQ's own limit of priorities. */
 export const PRIORITY_MAX = PRIORITY_LIMIT;
@@ -86,7 +87,7 @@ function checkStorable(options: JobsOptions, at: string): void {
 /** What is wrong with an option of this name, as the end of a sentence. */
 function mistakeIn(field: string, value: unknown): string | undefined {
   if (NUMBERS.has(field)) return Number.isFinite(Number(value)) ? undefined : 'is not a number';
-  if (field === 'jobId') return isWellFormed(value) ? undefined : 'is no valid Unicode text';
+  if (field === 'jobId') return mistakeInId(`${value}`);
   if (field === 'deduplication') {
     const { id, ttl } = value as { id?: unknown; ttl?: unknown };
     if (!isText(id) && typeof id !== 'number') return 'has no id';
@@ -133,6 +134,9 @@ function isText(value: unknown): boolean {
   return typeof value === 'string' && value !== '';
 }
 
-function isWellFormed(value: unknown): boolean {
-  return typeof value !== 'string' || value.isWellFormed();
+/** What is wrong with an id that a caller gives, as the end of a sentence. */
+function mistakeInId(id: string): string | undefined {
+  if (!id.isWellFormed()) return 'is no valid Unicode text';
+  if (isKeyOfQueue(id)) return `is "${id}", the name of a key that queues have in Redis`;
+  return undefined;
 }

@@ -77,6 +77,11 @@ describe('a job that a producer sends', () => {
     [{ data: 1, options: { jobId: '12' } }, 'options.jobId', /whole number/],
     [{ data: 1, options: { jobId: 'a:b' } }, 'options.jobId', /":"/],
     [
+      { data: 1, options: { jobId: 'meta' } },
+      'options.jobId',
+      /may not be "meta", the name of a key/,
+    ],
+    [
       { data: 1, options: { backoff: { type: 'fixed', delay: -1 } } },
       'options.backoff.delay',
       /is not valid/,
