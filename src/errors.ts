@@ -315,6 +315,18 @@ export class InvalidInputError extends HoldfastError {
   }
 }
 
+/** A queue's data in Redis is broken: what was asked of it cannot be done until that is mended. */
+export class QueueSetAsideError extends HoldfastError {
+  constructor(queue: string, reason: string) {
+    super(
+      'HOLDFAST_QUEUE_SET_ASIDE',
+      `Queue "${queue}" is set aside, since its data in Redis is broken: ${reason}.`,
+      'Rename or delete what does not belong there: the queue comes back by itself.',
+      { data: { queue } },
+    );
+  }
+}
+
 /** The service has no such endpoint. */
 export class UnknownEndpointError extends HoldfastError {
   constructor(method: string, path: string, endpoints: string) {

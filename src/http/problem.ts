@@ -59,6 +59,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   HOLDFAST_SERVICE_BUSY: { status: 503, title: 'Not now', retryAfter: true },
   HOLDFAST_CLIENT_CLOSED: { status: 503, title: 'Stopping', retryAfter: true },
   HOLDFAST_REDIS_UNAVAILABLE: { status: 503, title: 'Redis is away', retryAfter: true },
+  HOLDFAST_QUEUE_SET_ASIDE: { status: 503, title: 'Queue set aside', retryAfter: true },
   HOLDFAST_JOURNAL_UNUSABLE: { status: 503, title: 'Journal unusable', retryAfter: true },
   HOLDFAST_OUTCOME_UNKNOWN: { status: 504, title: 'Outcome unknown', retryAfter: true },
   HOLDFAST_JOURNAL_FULL: { status: 507, title: 'Journal full' },

@@ -197,7 +197,7 @@ export class BackendCore implements TargetCore {
 
   async verdictOn(ledger: QueueLedger, job: HeldJob): Promise<Verdict | 'unknown'> {
     const generation = this.generation();
-    if (!generation) return 'unknown';
+    if (!generation || ledger.aside) return 'unknown';
     try {
       return await this.#parts.care.verdictOn(ledger, job, generation);
     } catch (error) {

@@ -149,6 +149,12 @@ export class Intake {
     this.changed();
   }
 
+  /** As `recovered`, for one queue. */
+  async takenBack(ledger: QueueLedger, generation: Generation): Promise<void> {
+    await this.#series.get(ledger)?.settle(generation);
+    this.changed();
+  }
+
   /** Ends waiting; what is unanswered is taken over by the journal. */
   stop(): void {
     this.#isStopped = true;

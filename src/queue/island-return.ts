@@ -31,16 +31,23 @@ const BATCH = 64;
 
 /**
  * The entries at these places whose runs are known here; of others nothing is known but that they began.
+ * @returns the places of those whose queues are left out
  * @throws what Redis says, for an outage only
  */
 export async function bring(
   deps: IslandReturnDeps,
   generation: Generation,
   positions: readonly Position[],
-): Promise<void> {
+  isLeftOut: (ledger: QueueLedger) => boolean,
+): Promise<Set<Position>> {
+  const leftOut = new Set<Position>();
   let batch: Promise<void>[] = [];
   for await (const entry of deps.journal.read(positions)) {
     if (entry.type !== 'job' || !mayHaveRunHere(entry)) continue;
+    if (isLeftOut(deps.ledger(entry.prefix, entry.queue))) {
+      leftOut.add(entry.position);
+      continue;
+    }
     const one = bringOne(deps, generation, entry);
     // Its failure is met when the batch is awaited; reading on may fail before that.
     one.catch(() => undefined);
@@ -50,6 +57,7 @@ export async function bring(
     batch = [];
   }
   await Promise.all(batch);
+  return leftOut;
 }
 
 async function bringOne(

@@ -270,27 +270,41 @@ export class Islands {
   // Redis is back ------------------------------------------------------------------------------------
 
   /**
-   * Adds what began here to Redis, active under our lock. Nothing begins any more until `rest`.
+   * Adds what began here to Redis, active under our lock, but for queues that are left out. Nothing begins any
+   * more until `rest`.
    * @throws what Redis says, for an outage only
    */
-  async bring(generation: Generation): Promise<void> {
+  async bring(generation: Generation, isLeftOut: (ledger: QueueLedger) => boolean): Promise<void> {
     this.#isBringing = true;
     await Promise.all([...this.#queues.values()].map(({ turn }) => turn));
     for (const queue of this.#queues.values()) queue.clear();
     for (const taken of this.#taken.values()) taken.isSent = true;
-    await this.bringFound(generation);
-    await bring(this.#deps, generation, [...this.#taken.keys()]);
+    await this.bringFound(generation, isLeftOut);
+    await bring(this.#deps, generation, [...this.#taken.keys()], isLeftOut);
+  }
+
+  /**
+   * As `bring`, of a queue that was left out by the last one.
+   * @throws what Redis says, for an outage; JournalError
+   */
+  async bringOf(ledger: QueueLedger, generation: Generation): Promise<void> {
+    const isLeftOut = (other: QueueLedger): boolean => other !== ledger;
+    await this.bringFound(generation, isLeftOut);
+    await bring(this.#deps, generation, [...this.#taken.keys()], isLeftOut);
   }
 
   /**
    * As `bring`, of what an earlier life or a dead replica ran, also while Redis is there.
    * @throws what Redis says, for an outage; JournalError
    */
-  async bringFound(generation: Generation): Promise<void> {
+  async bringFound(
+    generation: Generation,
+    isLeftOut = (ledger: QueueLedger): boolean => ledger.aside !== undefined,
+  ): Promise<void> {
     await this.ends.oweBegun(generation);
     const retries = [...this.#foundRetries];
-    await bring(this.#deps, generation, retries);
-    for (const position of retries) this.#foundRetries.delete(position);
+    const left = await bring(this.#deps, generation, retries, isLeftOut);
+    for (const position of retries) if (!left.has(position)) this.#foundRetries.delete(position);
   }
 
   /** Recovery failed: Redis is away as before. */
@@ -299,16 +313,17 @@ export class Islands {
     for (const queue of this.#queues.values()) queue.wake();
   }
 
-  /** Redis has what ran here; the replay and recovery do the rest. */
+  /** Redis has what ran here, but for queues that are set aside; the replay and recovery do the rest. */
   admitted(): void {
     this.#isBringing = false;
-    for (const taken of this.#taken.values()) {
+    for (const [position, taken] of this.#taken) {
+      if (taken.ledger.aside) continue;
+      this.#taken.delete(position);
       this.#forgetBefore(taken);
       // From here on it is a job like any other, whose lock can be lost.
       delete taken.held?.processedOn;
       delete taken.held?.hash;
     }
-    this.#taken.clear();
     this.#unwritten = 0;
     void this.#rules.look();
   }

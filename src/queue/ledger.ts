@@ -6,6 +6,7 @@
  * Data only: it decides nothing and does no I/O.
  */
 import type { Instant } from '../time.ts';
+import type { Aside } from './asides.ts';
 
 /** A job that this process took and whose handler runs, or has run. */
 export interface HeldJob {
@@ -118,6 +119,8 @@ export class QueueLedger {
   epoch: string | undefined;
   /** The generation in which the epoch is set: commands need not wait for it. */
   readyIn: object | undefined;
+  /** Its data in Redis is broken: for the queue the outage goes on here. See `Asides`. */
+  aside: Aside | undefined;
   /** Monotonic instant until which the fleet's barrier keeps us from taking work. */
   barrierUntil: Instant = 0;
   lockMs = 30_000;
@@ -156,7 +159,7 @@ export class QueueLedger {
   /** Nothing is owed to the queue, and nobody here works with it. */
   get isIdle(): boolean {
     const { users, concurrency, settling, slotsMax, onLeaseLost } = this;
-    if (users > 0 || concurrency > 0 || settling > 0) return false;
+    if (users > 0 || concurrency > 0 || settling > 0 || this.aside) return false;
     if (slotsMax !== undefined || onLeaseLost !== 'continue') return false;
     const owing = [this.held, this.unsettled, this.doubtful, this.owed, this.undone];
     return owing.every(({ size }) => size === 0) && this.#windowHead === this.#window.length;

@@ -3,6 +3,7 @@
  */
 import type { BackendFactory, RedisQueueBackend } from 'bullmq';
 import type { Logger } from 'pino';
+import { QueueSetAsideError } from '../errors.ts';
 import type { Position } from '../journal/entry.ts';
 import type { FoundJob, Journal } from '../journal/journal.ts';
 import { AcceptingBackend } from './accepting-backend.ts';
@@ -66,6 +67,8 @@ export class Producing {
       isOutage: (error: unknown, generation: Generation) => core.isOutage(error, generation),
       compareClocks,
       onTrouble: (ledger: QueueLedger | undefined, error: unknown) => {
+        // Told when it was set aside.
+        if (error instanceof QueueSetAsideError) return;
         log.error(
           { event: 'enqueue.delayed', queue: ledger?.queue, err: error },
           'accepted jobs could not be written to Redis; they stay in the journal and are tried again',
@@ -159,6 +162,12 @@ export class Producing {
     this.#notes.outageOver();
     await this.#intake.recovered(generation);
     for (const replay of this.#replays) replay.recovered(generation);
+  }
+
+  /** A queue that was set aside is one like the others. */
+  async takenBack(ledger: QueueLedger, generation: Generation): Promise<void> {
+    for (const replay of this.#replays) replay.adopted();
+    await this.#intake.takenBack(ledger, generation);
   }
 
   /** The breaker moved: whoever is held may know more now. */

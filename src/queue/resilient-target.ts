@@ -167,6 +167,10 @@ export class ResilientTarget implements RedisTarget {
     return this.#parts.clock.now() - this.#ledger(queue).lastTakeAnswered;
   }
 
+  setAside(queue: string): string | undefined {
+    return this.#ledger(queue).aside?.reason;
+  }
+
   allowedConcurrency(queue: string): number {
     return this.generation() ? this.#parts.admission.allowed(this.#ledger(queue)) : 0;
   }

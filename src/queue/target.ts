@@ -62,6 +62,8 @@ export interface RedisTarget {
    * limit lasts. The wedge detector asks.
    */
   sinceTakeAnsweredMs(queue: string): number;
+  /** Why nobody takes jobs of the queue here, whose data in Redis is broken. */
+  setAside(queue: string): string | undefined;
   /** Jobs that the queue may run here at the same time now: shows the slow start. */
   allowedConcurrency(queue: string): number;
   /** An accepted job that Redis does not have, as far as this process knows. @throws JournalError */

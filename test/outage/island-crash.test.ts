@@ -277,7 +277,7 @@ async function onItsWay(id: string): Promise<void> {
   }
   for await (const { position } of journal.jobs()) {
     const deps = { journal, ledger: () => ledger, isOutage: () => true, log: undefined as never };
-    await bring(deps, target.generation()!, [position]);
+    await bring(deps, target.generation()!, [position], () => false);
   }
   await target.generation()!.client.del(ledger.toKey(`${id}:lock`));
   await journal.close();
