@@ -6,7 +6,15 @@ import { type Command, InvalidArgumentError } from 'commander';
 import type { Config } from '../config.ts';
 import { HoldfastError } from '../errors.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
-import { assertPrinted, complain, flushed, hasPrinted, outliveReader, print } from './terminal.ts';
+import {
+  assertPrinted,
+  complain,
+  flushed,
+  hasPrinted,
+  outliveReader,
+  print,
+  printError,
+} from './terminal.ts';
 
 /** Reads the configuration of this process. @throws ConfigError */
 export type ConfigSource = () => Config | Promise<Config>;
@@ -22,8 +30,9 @@ export async function run(
     await flushed();
     assertPrinted();
     process.exitCode = code;
-  } catch (error) {
-    if (!(error instanceof HoldfastError)) throw error;
+  } catch (thrown) {
+    const error = thrown instanceof HoldfastError ? thrown : printError();
+    if (error === undefined) throw thrown;
     complain(error);
     // One document: an error in the middle of an answer is told on stderr only.
     if (isJsonWanted && !hasPrinted())

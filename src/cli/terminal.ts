@@ -6,7 +6,7 @@
 import { styleText } from 'node:util';
 import { OutputError } from '../errors.ts';
 
-type Style = Parameters<typeof styleText>[0];
+export type Style = Parameters<typeof styleText>[0];
 
 const LINE_CHARS_MAX = 500;
 const COLUMNS = 80;
@@ -90,9 +90,15 @@ export function outliveReader(): void {
   process.stderr.on('error', () => {});
 }
 
+/** What became known of something that was printed and is lost. */
+export function printError(): OutputError | undefined {
+  return printTrouble === undefined ? undefined : new OutputError(printTrouble);
+}
+
 /** @throws OutputError if something that was printed is known to be lost */
 export function assertPrinted(): void {
-  if (printTrouble !== undefined) throw new OutputError(printTrouble);
+  const error = printError();
+  if (error !== undefined) throw error;
 }
 
 /** Resolves when all that was printed has left the process, or cannot. */

@@ -26,7 +26,7 @@ export function refuseNewerFormat(folder: Folder): void {
 }
 
 /** The format of a database, or undefined where it is damaged or not agreed on by both witnesses. */
-export function readFormat(file: string): number | undefined {
+export function readFormat(file: string | URL): number | undefined {
   return whileReadable(file, (db) => {
     const version = Number(db.prepare('PRAGMA user_version').get()?.user_version);
     const witness = db.prepare("SELECT value FROM meta WHERE key = 'format'").get()?.value;
@@ -67,7 +67,7 @@ export function examineDatabase(folder: Folder): string[] {
 
 /** What `use` returns, or undefined if it met damage. */
 export function whileReadable<T>(
-  file: string,
+  file: string | URL,
   use: (db: DatabaseSync) => T,
   readOnly = true,
 ): T | undefined {

@@ -46,7 +46,7 @@ describe('inspecting journals', () => {
       { jobId: 'job-2', type: 'outcome' },
       { jobId: 'job-3', type: 'job' },
     ]);
-    expect(verifyFolder(base, 'living')).toEqual([]);
+    expect(verifyFolder(base, 'living')).toEqual({ verdict: 'sound', problems: [] });
   });
 
   it('leaves a living journal its folder and its entries', async () => {
@@ -86,8 +86,14 @@ describe('inspecting journals', () => {
     const newer = new DatabaseSync(join(base, 'newer', 'journal.db'));
     newer.exec("PRAGMA user_version = 3; UPDATE meta SET value = '3' WHERE key = 'format'");
     newer.close();
-    expect(verifyFolder(base, 'damaged')).toEqual(['1 entries do not fit their checksum']);
-    expect(verifyFolder(base, 'newer')).toEqual([expect.stringContaining('format 3')]);
+    expect(verifyFolder(base, 'damaged')).toEqual({
+      verdict: 'damaged',
+      problems: ['1 entries do not fit their checksum'],
+    });
+    expect(verifyFolder(base, 'newer')).toEqual({
+      verdict: 'unknown',
+      problems: [expect.stringContaining('format 3')],
+    });
     expect(journalStatus(base)[1]?.unreadable).toContain('format 3');
     expect(readFileSync(damaged)).toEqual(bytes);
     await expect(openIn(base, { replica: 'newer' })).rejects.toThrow('has format 3');

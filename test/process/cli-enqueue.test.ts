@@ -1,14 +1,5 @@
 import { once } from 'node:events';
-import {
-  closeSync,
-  existsSync,
-  mkdtempSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -229,24 +220,25 @@ describe('holdfast enqueue of many', () => {
     expect(stderr).toMatch(/1 job is kept, up to line 1 of stdin[\s\S]*stdin line 2 is not UTF-8/);
   });
 
-  it('tells that its ids are lost on a full disk, and does not go on adding', async () => {
-    const before = (await service.client.counts('webhook')).waiting ?? 0;
-    const lines = Array.from({ length: 20_000 }, (_, i) => `{"i":${i}}`).join('\n');
-    const full = openSync('/dev/full', 'w');
-    const command = startCommand(['enqueue', 'webhook', '-'], near, lines, full);
-    const { code, stderr } = await command.result;
-    expect(code).toBe(69);
-    expect(stderr).toMatch(
-      /^1000 jobs are kept, up to line 1000 of stdin; .*tail -n \+1001\nerror stdout cannot be written \(ENOSPC\).*\n$/,
-    );
-    expect((await service.client.counts('webhook')).waiting).toBe(before + 1000);
-    const one = await startCommand(['enqueue', 'webhook', '1'], near, '', full).result;
-    closeSync(full);
-    expect(one.code).toBe(69);
-    expect(one.stderr).toMatch(
-      /^Job \S+ is kept in .*\nerror stdout cannot be written \(ENOSPC\).*\n$/,
-    );
-  });
+  it.runIf(existsSync('/dev/full'))(
+    'tells that its ids are lost on a full disk, and does not go on adding',
+    async () => {
+      const before = (await service.client.counts('webhook')).waiting ?? 0;
+      const lines = Array.from({ length: 20_000 }, (_, i) => `{"i":${i}}`).join('\n');
+      const command = startCommand(['enqueue', 'webhook', '-'], near, lines, '/dev/full');
+      const { code, stderr } = await command.result;
+      expect(code).toBe(2);
+      expect(stderr).toMatch(
+        /^1000 jobs are kept, up to line 1000 of stdin; .*tail -n \+1001\nerror stdout cannot be written \(ENOSPC\).*\n$/,
+      );
+      expect((await service.client.counts('webhook')).waiting).toBe(before + 1000);
+      const one = await startCommand(['enqueue', 'webhook', '1'], near, '', '/dev/full').result;
+      expect(one.code).toBe(2);
+      expect(one.stderr).toMatch(
+        /^Job \S+ is kept in .*\nerror stdout cannot be written \(ENOSPC\).*\n$/,
+      );
+    },
+  );
 
   it('tells line by line what Redis refuses, and nothing is left open', async () => {
     await using small = await startRedis();

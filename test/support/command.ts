@@ -2,8 +2,9 @@
  * The commands of this repository as a process of their own, with a configuration from the
  * environment: TEST_CONFIG is JSON that is laid over the test configuration.
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Config } from '../../src/config.ts';
 
@@ -29,17 +30,19 @@ export interface RunningCommand {
 
 const MAIN = fileURLToPath(new URL('./command-main.ts', import.meta.url));
 
-/** `stdin`: null leaves it open. `stdoutTo`: the file that stdout is redirected to. */
+/** `stdin`: null leaves it open. `stdoutFile`: what stdout goes into; default: into the result. */
 export function startCommand(
   args: readonly string[],
   config: Partial<Config>,
   stdin: string | Uint8Array | null = '',
-  stdoutTo?: number,
+  stdoutFile?: string,
 ): RunningCommand {
+  const stdoutFd = stdoutFile === undefined ? undefined : openSync(stdoutFile, 'w');
   const child = spawn(process.execPath, [MAIN, ...args], {
     env: { ...process.env, TEST_CONFIG: JSON.stringify(config), FORCE_COLOR: undefined },
-    stdio: ['pipe', stdoutTo ?? 'pipe', 'pipe'],
-  });
+    stdio: ['pipe', stdoutFd ?? 'pipe', 'pipe'],
+  }) as ChildProcessWithoutNullStreams;
+  if (stdoutFd !== undefined) closeSync(stdoutFd);
   let stdout = '';
   let stderr = '';
   const waiting = new Set<() => void>();
@@ -50,13 +53,13 @@ export function startCommand(
     stdout += text;
     lookAll();
   });
-  child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
     stderr += text;
     lookAll();
   });
   // A command that refuses early reads no further.
-  child.stdin!.on('error', () => {});
-  if (stdin !== null) child.stdin!.end(stdin);
+  child.stdin.on('error', () => {});
+  if (stdin !== null) child.stdin.end(stdin);
   const result = once(child, 'close').then(([code]) => ({ code, stdout, stderr }));
   const until = (what: string, isSo: () => boolean): Promise<void> => {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -73,9 +76,9 @@ export function startCommand(
     said: (pattern) => until(`${pattern}`, () => pattern.test(stderr)),
     printed: (lines = 1) => until(`${lines} lines`, () => stdout.split('\n').length > lines),
     signal: (name) => child.kill(name),
-    write: (text) => void child.stdin!.write(text),
+    write: (text) => void child.stdin.write(text),
     closeStdout: () => child.stdout?.destroy(),
-    closeStderr: () => child.stderr!.destroy(),
+    closeStderr: () => child.stderr.destroy(),
   };
 }
 
@@ -83,6 +86,7 @@ export function runCommand(
   args: readonly string[],
   config: Partial<Config>,
   stdin?: string | Uint8Array,
+  stdoutFile?: string,
 ): Promise<CommandResult> {
-  return startCommand(args, config, stdin).result;
+  return startCommand(args, config, stdin, stdoutFile).result;
 }
