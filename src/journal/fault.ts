@@ -107,7 +107,7 @@ function remedyOf(code: string, result: number | undefined): string {
 }
 
 export const REMEDY_NOT_WRITABLE =
-  'Give the service a folder on a local disk that it may write to; JOURNAL=memory runs without one, and then a crash loses what Redis does not have yet.';
+  "Name a folder on a local disk that may be written to; JOURNAL=memory (createClient: journal: 'memory') runs without one, and then a crash loses what Redis does not have yet.";
 
 const REMEDY_DISK_FAILS =
   "Look at the disk and at the kernel's log: input/output errors, a file system that went read-only, a limit on the size of files. It is tried again; where the disk had to be mounted anew, start the replica again.";

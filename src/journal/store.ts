@@ -17,7 +17,7 @@ import {
 import { isReadDamage } from './examine.ts';
 import { asFault, unusable } from './fault.ts';
 import { fileSystemType, judgeFileSystem } from './file-system.ts';
-import { type Folder, folderOf, type Lock, makePrivateFolder, own } from './folder.ts';
+import { type Folder, folderOf, type Lock, makeBase, own } from './folder.ts';
 import { isInPlace, type OpenFolder, reinstate } from './reinstate.ts';
 import { openDatabase } from './rescue.ts';
 import {
@@ -42,13 +42,13 @@ export function openStore(options: ThreadOptions, clock: Clock, say: Say): Store
   const folder = folderOf(options.base, options.replica);
   let lock: Lock | undefined;
   try {
-    makePrivateFolder(options.base);
+    makeBase(options.base);
     const verdict = judgeFileSystem(fileSystemType(options.base), folder.path);
     if (verdict.type === 'refuse') {
       throw unusable(
         folder.path,
         `is on a network file system (${verdict.kind}), where locks do not hold`,
-        'Put it on a local disk or a block volume; JOURNAL=memory runs without one.',
+        "Put it on a local disk or a block volume; JOURNAL=memory (createClient: journal: 'memory') runs without one.",
       );
     }
     lock = own(folder, options.ownWaitMs, () => say({ type: 'waiting' }));

@@ -1,7 +1,7 @@
 /** The journal among processes: killed ones, two on one folder, orphans and who adopts them. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { DatabaseSync } from 'node:sqlite';
@@ -21,9 +21,15 @@ interface Child {
   kill(): Promise<void>;
 }
 
-function startChild(dir: string, replica: string, count: number | 'adopt'): Child {
+function startChild(
+  dir: string,
+  replica: string,
+  count: number | 'adopt',
+  user?: { uid: number },
+): Child {
   const child = spawn(process.execPath, [CHILD, dir, replica, String(count)], {
     stdio: ['ignore', 'pipe', 'inherit'],
+    ...user,
   });
   const lines: string[] = [];
   const exited = once(child, 'exit');
@@ -231,4 +237,28 @@ describe('the files of a journal', () => {
     expect(names).toContain('journal.db-wal');
     for (const name of names) expect([name, modeOf(join(dir, 'one', name))]).toEqual([name, 0o600]);
   });
+
+  it('leave a base folder that was there its mode: it may be shared', async () => {
+    const dir = join(await journalFolder(), 'shared');
+    mkdirSync(dir);
+    chmodSync(dir, 0o1777);
+    await openIn(dir);
+    expect(statSync(dir).mode & 0o7777).toBe(0o1777);
+    expect(statSync(join(dir, 'one')).mode & 0o777).toBe(0o700);
+  });
+
+  it.runIf(process.getuid?.() === 0)(
+    'cannot be shared by two users, and the second is told so',
+    async () => {
+      // The tests' own place is closed to others.
+      const dir = await journalFolder('/tmp');
+      chmodSync(dir, 0o1777);
+      await openIn(dir);
+      const child = startChild(dir, 'two', 1, { uid: 65_534 });
+      const line = await child.says(/^(refused|open|failed)/);
+      expect(line).toMatch(/^refused/);
+      expect(line).toContain(`in use by another user: ${join(dir, 'gate.db')}`);
+      expect(line).toContain('createClient');
+    },
+  );
 });
