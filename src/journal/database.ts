@@ -8,7 +8,8 @@ import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { PAGE_BYTES } from './database-file.ts';
 import { COLUMNS, Rows } from './database-rows.ts';
 import { checksum, type Packed, type Position, type Row } from './entry.ts';
-import { isFull } from './fault.ts';
+import { full, isFull } from './fault.ts';
+import { freeBytes } from './file-system.ts';
 import { type Folder, fileIdentity, makePrivateFile } from './folder.ts';
 
 export interface Counts {
@@ -28,8 +29,17 @@ const CHECKPOINT_FRAMES = 256;
 /** What removing entries needs at most on a disk that has nothing left: the log, once. */
 const RESERVE_BYTES = 1024 * 1024;
 
+/** With less than this besides the reserve the disk is as good as full: it takes the log of a few entries. */
+const ROOM_BYTES = 1024 * 1024;
+
 /** Below this size on disk an empty journal is left as it is. */
 const SHRINK_ABOVE_BYTES = 1024 * 1024;
+
+/**
+ * Free pages that the disk is given back first: the log of that has room where the reserve had. Each further step is
+ * twice as large, as the one before has made room for it.
+ */
+const SHRINK_PAGES = 64;
 
 /** Entries of one kind within a stretch of positions. */
 interface Tally extends Pick<Row, 'type' | 'refusal' | 'bytes'> {
@@ -124,8 +134,12 @@ export class Database {
     return this.#counts;
   }
 
-  /** Appends in one transaction; returns the first position, the others follow it. */
+  /**
+   * Appends in one transaction; returns the first position, the others follow it. Nothing without a reserve: what
+   * room there is is needed to settle what is here.
+   */
   append(entries: readonly Packed[]): Position {
+    this.#regainReserve();
     const first = this.#next;
     this.#transaction(() => {
       let position = first;
@@ -232,8 +246,18 @@ export class Database {
     });
   }
 
-  /** Writes something that is never the same, so that it has to go to the disk. */
+  /** Whether there is room for entries, and for removing them whatever happens on the disk. */
+  get hasRoom(): boolean {
+    return this.#hasReserve && freeBytes(this.#folder.path) >= ROOM_BYTES;
+  }
+
+  /**
+   * Writes something that is never the same, so that it has to go to the disk.
+   * @throws what an entry would meet: also where the next ones would find the disk full
+   */
   probe(): void {
+    this.#regainReserve();
+    if (!this.hasRoom) throw full(this.#folder.path);
     this.#transaction(() => {
       this.#db.exec("INSERT OR REPLACE INTO meta VALUES ('probe', hex(randomblob(8)))");
     });
@@ -314,16 +338,44 @@ export class Database {
 
   /** Gives the disk back what an outage took, once the journal is empty. */
   #shrink(): void {
-    const pages = Number(this.#db.prepare('PRAGMA page_count').get()?.page_count);
-    try {
-      if (pages * PAGE_BYTES > SHRINK_ABOVE_BYTES) {
-        this.#db.exec('PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)');
-      }
-    } catch (error) {
-      // Nothing depends on it; the pages are free inside the file all the same.
-      if (!isFull(error)) throw error;
-    }
+    if (this.#read('page_count') * PAGE_BYTES > SHRINK_ABOVE_BYTES) this.#giveBack();
     this.#keepReserve();
+  }
+
+  /** Pages that are free inside the file, to the disk. */
+  #giveBack(): void {
+    let step = SHRINK_PAGES;
+    let free = this.#read('freelist_count');
+    for (let before = free + 1; free > 0 && free < before; ) {
+      before = free;
+      try {
+        this.#db.exec(`PRAGMA incremental_vacuum(${step})`);
+        // While somebody reads, the file stays as it is.
+        if (this.#db.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get()?.busy !== 0) return;
+        free = this.#read('freelist_count');
+        step *= 2;
+      } catch (error) {
+        if (!isFull(error)) throw error;
+        // Nothing depends on it; the pages are free inside the file all the same.
+        if (step === SHRINK_PAGES) return;
+        step = SHRINK_PAGES;
+        before = free + 1;
+      }
+    }
+  }
+
+  #read(pragma: 'page_count' | 'freelist_count'): number {
+    return Number(this.#db.prepare(`PRAGMA ${pragma}`).get()?.[pragma]);
+  }
+
+  /** @throws FaultError when the disk has no room for it */
+  #regainReserve(): void {
+    if (this.#hasReserve) return;
+    this.#keepReserve();
+    if (this.#hasReserve) return;
+    this.#giveBack();
+    this.#keepReserve();
+    if (!this.#hasReserve) throw full(this.#folder.path);
   }
 
   #keepReserve(): void {

@@ -100,7 +100,8 @@ function lockFile(file: string, waitMs: number): Lock | undefined {
   }
   const db = new DatabaseSync(file, { timeout: waitMs });
   try {
-    db.exec('BEGIN EXCLUSIVE');
+    // Its rollback journal in memory: a file would need room on a disk that may have none, and nothing is written.
+    db.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE');
   } catch (error) {
     db.close();
     if (isBusy(error)) return undefined;

@@ -15,7 +15,7 @@ import {
   unpackRefused,
 } from './entry.ts';
 import { isReadDamage } from './examine.ts';
-import { asFault, unusable } from './fault.ts';
+import { asFault, type Fault, unusable } from './fault.ts';
 import { fileSystemType, judgeFileSystem } from './file-system.ts';
 import { type Folder, folderOf, type Lock, makeBase, own } from './folder.ts';
 import { isInPlace, type OpenFolder, reinstate } from './reinstate.ts';
@@ -54,12 +54,25 @@ export function openStore(options: ThreadOptions, clock: Clock, say: Say): Store
     lock = own(folder, options.ownWaitMs, () => say({ type: 'waiting' }));
     const { database, damage } = openDatabase(folder, clock.wall());
     const warnings = verdict.type === 'warn' ? [verdict.warning] : [];
-    say({ type: 'opened', id: database.id, snapshot: snapshotOf(database), warnings, damage });
+    const fault = roomFault(folder, database);
+    const snapshot = snapshotOf(database);
+    say({ type: 'opened', id: database.id, snapshot, warnings, damage, fault });
     return new Store(options.replica, folder, { database, lock, taken: 0 }, clock, say);
   } catch (error) {
     lock?.release();
     say({ type: 'not-opened', fault: asFault(error, folder.path) });
     return undefined;
+  }
+}
+
+/** Why nothing more can be kept, on a disk that is full; tried only where it may be, as all else writes nothing. */
+function roomFault(folder: Folder, database: Database): Fault | undefined {
+  if (database.hasRoom) return undefined;
+  try {
+    database.probe();
+    return undefined;
+  } catch (error) {
+    return asFault(error, folder.path);
   }
 }
 

@@ -1,68 +1,11 @@
 /** The journal among processes: killed ones, two on one folder, orphans and who adopts them. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { DatabaseSync } from 'node:sqlite';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { startChild } from '../support/journal-child-process.ts';
 import { outcomeNumber } from '../support/journal-entries.ts';
 import { allOutcomes, journalFolder, openIn } from '../support/journal-folder.ts';
-
-const CHILD = fileURLToPath(new URL('../support/journal-child.ts', import.meta.url));
-
-interface Child {
-  process: ChildProcess;
-  lines: string[];
-  /** Resolves with the line once the child has said it. */
-  says(pattern: RegExp): Promise<string>;
-  /** SIGKILL, and the wait for its end. */
-  kill(): Promise<void>;
-}
-
-function startChild(
-  dir: string,
-  replica: string,
-  count: number | 'adopt',
-  user?: { uid: number },
-): Child {
-  const child = spawn(process.execPath, [CHILD, dir, replica, String(count)], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    ...user,
-  });
-  const lines: string[] = [];
-  const exited = once(child, 'exit');
-  const reader = createInterface({ input: child.stdout });
-  let wake = Promise.withResolvers<void>();
-  reader.on('line', (line) => {
-    lines.push(line);
-    wake.resolve();
-    wake = Promise.withResolvers();
-  });
-  const drained = once(reader, 'close').then(() => wake.resolve());
-  const kill = async () => {
-    child.kill('SIGKILL');
-    await exited;
-    await drained;
-  };
-  onTestFinished(kill);
-  return {
-    process: child,
-    lines,
-    kill,
-    async says(pattern) {
-      for (let at = 0; ; at++) {
-        while (at >= lines.length) {
-          if (child.exitCode !== null || child.signalCode !== null) throw new Error('child ended');
-          await wake.promise;
-        }
-        const line = lines[at] ?? '';
-        if (pattern.test(line)) return line;
-      }
-    },
-  };
-}
 
 describe('a journal whose process is killed', () => {
   it('has every entry that was acknowledged, 10 times over', { timeout: 120_000 }, async () => {
@@ -120,6 +63,19 @@ describe('two processes on one folder', () => {
     await child.kill();
     await openIn(dir);
     await expect(openIn(dir)).rejects.toMatchObject({ code: 'HOLDFAST_JOURNAL_UNUSABLE' });
+  });
+
+  it('are told apart from one of a release that locked with a file of its own', async () => {
+    const dir = await journalFolder();
+    const child = startChild(dir, 'one', 1);
+    await child.says(/^done$/);
+    const earlier = new DatabaseSync(join(dir, 'one', 'lock.db'));
+    expect(() => earlier.exec('BEGIN EXCLUSIVE')).toThrow('locked');
+    await child.kill();
+    earlier.exec('BEGIN EXCLUSIVE');
+    expect(await startChild(dir, 'one', 1).says(/^(refused|open)/)).toMatch(/^refused/);
+    earlier.close();
+    await startChild(dir, 'one', 1).says(/^open$/);
   });
 
   it('take turns when the first ends while the second waits', async () => {
