@@ -3,14 +3,12 @@
  * journal's own thread. Every write is on disk (WAL, synchronous=FULL) when its call returns; a
  * failed write leaves what was there. Knows nothing of locks, damage or other replicas.
  */
-import { rmSync, statSync, writeFileSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
-import { PAGE_BYTES } from './database-file.ts';
 import { COLUMNS, Rows } from './database-rows.ts';
 import { checksum, type Packed, type Position, type Row } from './entry.ts';
 import { full, isFull } from './fault.ts';
-import { freeBytes } from './file-system.ts';
-import { type Folder, fileIdentity, makePrivateFile } from './folder.ts';
+import { type Folder, fileIdentity } from './folder.ts';
+import { Space } from './space.ts';
 
 export interface Counts {
   outcomes: number;
@@ -25,21 +23,6 @@ export interface Counts {
  * commit) and would need a reserve four times as large.
  */
 const CHECKPOINT_FRAMES = 256;
-
-/** What removing entries needs at most on a disk that has nothing left: the log, once. */
-const RESERVE_BYTES = 1024 * 1024;
-
-/** With less than this besides the reserve the disk is as good as full: it takes the log of a few entries. */
-const ROOM_BYTES = 1024 * 1024;
-
-/** Below this size on disk an empty journal is left as it is. */
-const SHRINK_ABOVE_BYTES = 1024 * 1024;
-
-/**
- * Free pages that the disk is given back first: the log of that has room where the reserve had. Each further step is
- * twice as large, as the one before has made room for it.
- */
-const SHRINK_PAGES = 64;
 
 /** Entries of one kind within a stretch of positions. */
 interface Tally extends Pick<Row, 'type' | 'refusal' | 'bytes'> {
@@ -75,7 +58,7 @@ export class Database {
   #next: Position;
   /** Adopted entries go in below all others: they are older. */
   #lowest: Position;
-  #hasReserve = false;
+  readonly #space: Space;
 
   constructor(folder: Folder) {
     this.#folder = folder;
@@ -109,7 +92,7 @@ export class Database {
     // Reading has opened the log.
     const { database, wal } = folder;
     this.identities = new Map([database, wal].map((path) => [path, fileIdentity(path)]));
-    this.#keepReserve();
+    this.#space = new Space(folder, this.#db);
   }
 
   /** Whether whoever opens the journal's files would open those that are open here. Some µs. */
@@ -139,7 +122,7 @@ export class Database {
    * room there is is needed to settle what is here.
    */
   append(entries: readonly Packed[]): Position {
-    this.#regainReserve();
+    this.#space.regainReserve();
     const first = this.#next;
     this.#transaction(() => {
       let position = first;
@@ -198,7 +181,7 @@ export class Database {
       this.#count({ type, refusal, bytes }, -1, entries);
     }
     const { outcomes, jobs, refused } = this.#counts;
-    if (outcomes + jobs + refused === 0 && this.#unwritten.size === 0) this.#shrink();
+    if (outcomes + jobs + refused === 0 && this.#unwritten.size === 0) this.#space.shrink();
   }
 
   /** Entries of a stretch that are gone for the callers, but not from the disk. */
@@ -248,7 +231,7 @@ export class Database {
 
   /** Whether there is room for entries, and for removing them whatever happens on the disk. */
   get hasRoom(): boolean {
-    return this.#hasReserve && freeBytes(this.#folder.path) >= ROOM_BYTES;
+    return this.#space.isEnough;
   }
 
   /**
@@ -256,7 +239,7 @@ export class Database {
    * @throws what an entry would meet: also where the next ones would find the disk full
    */
   probe(): void {
-    this.#regainReserve();
+    this.#space.regainReserve();
     if (!this.hasRoom) throw full(this.#folder.path);
     this.#transaction(() => {
       this.#db.exec("INSERT OR REPLACE INTO meta VALUES ('probe', hex(randomblob(8)))");
@@ -305,9 +288,7 @@ export class Database {
     try {
       this.#transaction(write);
     } catch (error) {
-      if (!isFull(error) || !this.#hasReserve) throw error;
-      rmSync(this.#folder.reserve, { force: true });
-      this.#hasReserve = false;
+      if (!isFull(error) || !this.#space.giveReserveUp()) throw error;
       this.#db.exec('PRAGMA wal_checkpoint(TRUNCATE)');
       this.#transaction(write);
     }
@@ -334,60 +315,5 @@ export class Database {
     else if (row.type === 'outcome') this.#counts.outcomes += sign * entries;
     else this.#counts.jobs += sign * entries;
     this.#counts.bytes += sign * row.bytes;
-  }
-
-  /** Gives the disk back what an outage took, once the journal is empty. */
-  #shrink(): void {
-    if (this.#read('page_count') * PAGE_BYTES > SHRINK_ABOVE_BYTES) this.#giveBack();
-    this.#keepReserve();
-  }
-
-  /** Pages that are free inside the file, to the disk. */
-  #giveBack(): void {
-    let step = SHRINK_PAGES;
-    let free = this.#read('freelist_count');
-    for (let before = free + 1; free > 0 && free < before; ) {
-      before = free;
-      try {
-        this.#db.exec(`PRAGMA incremental_vacuum(${step})`);
-        // While somebody reads, the file stays as it is.
-        if (this.#db.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get()?.busy !== 0) return;
-        free = this.#read('freelist_count');
-        step *= 2;
-      } catch (error) {
-        if (!isFull(error)) throw error;
-        // Nothing depends on it; the pages are free inside the file all the same.
-        if (step === SHRINK_PAGES) return;
-        step = SHRINK_PAGES;
-        before = free + 1;
-      }
-    }
-  }
-
-  #read(pragma: 'page_count' | 'freelist_count'): number {
-    return Number(this.#db.prepare(`PRAGMA ${pragma}`).get()?.[pragma]);
-  }
-
-  /** @throws FaultError when the disk has no room for it */
-  #regainReserve(): void {
-    if (this.#hasReserve) return;
-    this.#keepReserve();
-    if (this.#hasReserve) return;
-    this.#giveBack();
-    this.#keepReserve();
-    if (!this.#hasReserve) throw full(this.#folder.path);
-  }
-
-  #keepReserve(): void {
-    if (this.#hasReserve) return;
-    try {
-      makePrivateFile(this.#folder.reserve);
-      if (statSync(this.#folder.reserve).size !== RESERVE_BYTES)
-        writeFileSync(this.#folder.reserve, Buffer.alloc(RESERVE_BYTES));
-      this.#hasReserve = true;
-    } catch (error) {
-      if (!isFull(error)) throw error;
-      rmSync(this.#folder.reserve, { force: true });
-    }
   }
 }
