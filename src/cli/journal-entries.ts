@@ -45,8 +45,18 @@ function* matching(
   }
 }
 
-function* readable({ path, replica }: FolderStatus, onDamage: () => void): Generator<Listed> {
+/** Says of a journal whose it is cannot be told why not. @returns whether that is so */
+export function noteUnknown({ replica, lockFault }: FolderStatus): boolean {
+  if (lockFault === undefined) return false;
+  const text = `${replica}: whether a living process owns it cannot be told, its lock cannot be tried: ${lockFault}`;
+  note(plainLine(text));
+  return true;
+}
+
+function* readable(folder: FolderStatus, onDamage: () => void): Generator<Listed> {
+  const { path, replica } = folder;
   let damaged = 0;
+  if (noteUnknown(folder)) onDamage();
   try {
     yield* entriesOf(dirname(path), replica, () => {
       damaged += 1;

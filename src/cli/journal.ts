@@ -7,9 +7,14 @@ import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { Config } from '../config.ts';
 import { InvalidInputError } from '../errors.ts';
-import { type FolderStatus, journalStatus, verifyFolder } from '../journal/inspect.ts';
+import {
+  type FolderStatus,
+  journalStatus,
+  type Verdict,
+  verifyFolder,
+} from '../journal/inspect.ts';
 import { EXIT } from './exit-codes.ts';
-import { type EntryFilter, exportEntries, list } from './journal-entries.ts';
+import { type EntryFilter, exportEntries, list, noteUnknown } from './journal-entries.ts';
 import { type ConfigSource, duration, exitsAsDocumented, run, wholeNumber } from './run.ts';
 import { table } from './table.ts';
 import { note, plainLine, print, styled } from './terminal.ts';
@@ -25,19 +30,19 @@ const HELP: Readonly<Record<string, string>> = {
   ),
   list: help(
     ['list --type job --queue mail', 'list --refused', 'list --job-id 0190f3b2 --json'],
-    '0 told · 1 some cannot be read · 2 wrong arguments, or no such journal',
+    '0 told · 1 some cannot be read, or whose it is cannot be told · 2 wrong arguments, or no such journal',
   ),
   export: help(
     ['export --output journal.ndjson', 'export --queue mail | wc -l'],
-    '0 all is written · 1 all that can be read · 2 wrong arguments, or no such journal',
+    '0 all is written · 1 all that can be read, or whose it is cannot be told · 2 wrong arguments, or no such journal',
   ),
   verify: help(
     ['verify', 'verify --replica web-1 --json'],
-    '0 all are sound · 1 damage was found · 2 no such journal',
+    '0 all are sound · 1 damage was found, or not all can be checked · 2 no such journal',
   ),
   replay: help(
     ['replay', 'replay --refused --timeout 5m', 'replay --json'],
-    '0 all is in Redis, or there was nothing · 1 Redis refuses entries, or the time is over · 69 Redis did\nnot answer; everything is kept',
+    '0 all is in Redis, or there was nothing · 1 Redis refuses entries, the time is over, or a journal\ncould not be taken over · 69 Redis did not answer; everything is kept',
   ),
 };
 
@@ -94,7 +99,7 @@ export function register(program: Command, source: ConfigSource): void {
   add('replay', 'take over what no living process owns and write it to Redis')
     .option('--refused', 'also what Redis refused before')
     .option('--timeout <time>', 'wait no longer than', duration, duration(REPLAY_DEFAULT))
-    .option('--json', 'print JSON: written, left, refused, path, living')
+    .option('--json', 'print JSON: written, left, refused, path, living, unknown')
     .action((options: { refused?: boolean; timeout: number; json?: boolean }) =>
       run(source, async (c) => {
         // Only now: BullMQ takes longer to load than all that the others do.
@@ -128,7 +133,9 @@ function status(config: Config, { json }: { json?: boolean }): number {
   }
   if (folders.length === 0) note(`No journal in ${config.resilience.journal.dir}.`);
   else print(table([HEAD, ...folders.map(rowOf)]));
-  for (const { replica, unreadable, quarantined } of folders) {
+  for (const folder of folders) {
+    const { replica, unreadable, quarantined } = folder;
+    noteUnknown(folder);
     if (unreadable !== undefined) note(`${replica}: ${plainLine(unreadable)}`);
     if (quarantined.length > 0) {
       note(`${replica}: ${quarantined.length} damaged in quarantine, each with a report.json`);
@@ -169,20 +176,24 @@ function verify(config: Config, { replica, json }: { replica?: string; json?: bo
   const found = foldersOf(config, replica).map((folder) => ({
     replica: folder.replica,
     path: folder.path,
-    problems: verifyFolder(dir, folder.replica),
+    ...verifyFolder(dir, folder.replica),
   }));
   if (json) print(JSON.stringify(found, null, 2));
   else {
-    for (const { replica: name, problems } of found) {
-      const verdict =
-        problems.length === 0
-          ? styled('green', 'sound', process.stdout)
-          : styled('red', 'damaged', process.stdout);
-      print(
-        `${plainLine(name)}: ${verdict}${problems.map((text) => `\n  ${plainLine(text)}`).join('')}`,
-      );
+    for (const { replica: name, problems, unexamined } of found) {
+      const lines = [...problems, ...unexamined].map((text) => `\n  ${plainLine(text)}`);
+      print(`${plainLine(name)}: ${styledVerdict({ problems, unexamined })}${lines.join('')}`);
     }
     if (found.length === 0) note(`No journal in ${dir}.`);
   }
-  return found.some(({ problems }) => problems.length > 0) ? EXIT.jobFailed : EXIT.done;
+  const isSound = found.every(
+    ({ problems, unexamined }) => problems.length + unexamined.length === 0,
+  );
+  return isSound ? EXIT.done : EXIT.jobFailed;
+}
+
+function styledVerdict({ problems, unexamined }: Verdict): string {
+  if (problems.length > 0) return styled('red', 'damaged', process.stdout);
+  if (unexamined.length > 0) return styled('yellow', 'not all could be checked', process.stdout);
+  return styled('green', 'sound', process.stdout);
 }

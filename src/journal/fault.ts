@@ -74,6 +74,11 @@ export function isDamage(error: unknown): boolean {
   return code === SQLITE_CORRUPT || code === SQLITE_NOTADB || isShort;
 }
 
+/** The file, or one that belongs beside it, is not there and cannot be made, or is somebody else's. */
+export function cannotOpen(error: unknown): boolean {
+  return resultCode(error) === SQLITE_CANTOPEN;
+}
+
 export function isFull(error: unknown): boolean {
   if (error instanceof FaultError) return error.fault.type === 'full';
   return (

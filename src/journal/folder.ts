@@ -167,6 +167,23 @@ export function tryOwn(folder: Folder): Lock | undefined {
   );
 }
 
+/**
+ * Whether a living process has an existing folder. Only looks: works also where nothing can be written.
+ * @throws where the lock cannot be looked at
+ */
+export function isOwned(folder: Folder): boolean {
+  const db = new DatabaseSync(folder.lock, { readOnly: true });
+  try {
+    db.prepare('SELECT count(*) FROM sqlite_schema').get();
+    return false;
+  } catch (error) {
+    if (isBusy(error)) return true;
+    throw error;
+  } finally {
+    db.close();
+  }
+}
+
 /** Between two tries; the former owner is most likely a process that is just ending. */
 const OWN_RETRY_MS = 50;
 

@@ -5,20 +5,14 @@
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
+import type { DatabaseSync } from 'node:sqlite';
 import { JournalError } from '../errors.ts';
 import { systemClock } from '../time.ts';
 import { FORMAT_VERSION } from './database-file.ts';
 import { type Kept, type Row, unpack, unpackRefused } from './entry.ts';
-import {
-  examineDatabase,
-  isReadDamage,
-  LOOK_WAIT_MS,
-  readFormat,
-  whileReadable,
-} from './examine.ts';
+import { examineDatabase, isReadDamage, openToLook, readFormat, whileReadable } from './examine.ts';
 import { asFault } from './fault.ts';
-import { type Folder, folderOf, layout, replicaOf, tryOwn } from './folder.ts';
+import { type Folder, folderOf, isOwned, layout, replicaOf, tryOwn } from './folder.ts';
 import { openDatabase } from './rescue.ts';
 import { examineLog } from './wal.ts';
 
@@ -27,6 +21,8 @@ export interface FolderStatus {
   path: string;
   /** Whether a living process has the folder; `unknown` where its lock cannot be tried. */
   owner: 'living' | 'none' | 'unknown';
+  /** Why it cannot. */
+  lockFault: string | undefined;
   outcomes: number;
   jobs: number;
   refused: number;
@@ -63,13 +59,13 @@ export function* entriesOf(
 ): Generator<Listed> {
   const folder = folderOf(base, replica);
   const { database, path } = folder;
-  const format = formatProblem(folder);
-  if (format !== undefined) {
-    throw new JournalError(path, `is not read: ${format}`, 'Use that release.');
-  }
   let db: DatabaseSync | undefined;
   try {
-    db = new DatabaseSync(database, { readOnly: true, timeout: LOOK_WAIT_MS });
+    const format = formatProblem(folder);
+    if (format !== undefined) {
+      throw new JournalError(path, `is not read: ${format}`, 'Use that release.');
+    }
+    db = openToLook(database);
     for (const raw of db.prepare('SELECT * FROM entry ORDER BY position').iterate()) {
       const row = raw as unknown as Row;
       const entry = unpackRefused(row) ?? unpack(row);
@@ -77,6 +73,14 @@ export function* entriesOf(
       else yield entry;
     }
   } catch (error) {
+    if (error instanceof Error && 'errcode' in error && !isReadDamage(error)) {
+      throw new JournalError(
+        path,
+        `cannot be read: ${error.message}`,
+        'Try as the user who owns it, or with a copy of the whole folder on a disk that has room.',
+        error,
+      );
+    }
     if (!isReadDamage(error)) throw error;
     throw new JournalError(
       path,
@@ -114,21 +118,39 @@ export function putBackRefused(
   }
 }
 
-/** What is wrong with one replica's files; empty if nothing is. */
-export function verifyFolder(base: string, replica: string): string[] {
+export interface Verdict {
+  /** What is wrong with the files; empty if nothing is. */
+  problems: string[];
+  /** What could not be looked at, and why. */
+  unexamined: string[];
+}
+
+/** Judges one replica's files. */
+export function verifyFolder(base: string, replica: string): Verdict {
   const folder = folderOf(base, replica);
-  // While its owner lives, the log is in use: only what SQLite shows of it can be judged.
-  const log = ownerOf(folder) === 'none' ? examineLog(folder) : undefined;
-  const format = formatProblem(folder);
-  if (format !== undefined) return [format];
-  return [...(log?.type === 'damaged' ? [log.what] : []), ...examineDatabase(folder)];
+  const verdict: Verdict = { problems: [], unexamined: [] };
+  try {
+    const { owner, lockFault } = ownerOf(folder);
+    if (lockFault !== undefined) {
+      verdict.unexamined.push(`its lock cannot be tried (${lockFault}), nor its log be judged`);
+    }
+    // While its owner lives, the log is in use: only what SQLite shows of it can be judged.
+    const log = owner === 'none' ? examineLog(folder) : undefined;
+    const format = formatProblem(folder);
+    if (format !== undefined) return { ...verdict, problems: [format] };
+    if (log?.type === 'damaged') verdict.problems.push(log.what);
+    verdict.problems.push(...examineDatabase(folder));
+  } catch (error) {
+    verdict.unexamined.push(`it cannot be read (${reasonOf(error)})`);
+  }
+  return verdict;
 }
 
 function statusOf(folder: Folder): FolderStatus {
   const status: FolderStatus = {
     replica: replicaOf(basename(folder.path)),
     path: folder.path,
-    owner: ownerOf(folder),
+    ...ownerOf(folder),
     outcomes: 0,
     jobs: 0,
     refused: 0,
@@ -140,19 +162,21 @@ function statusOf(folder: Folder): FolderStatus {
   try {
     status.unreadable = formatProblem(folder) ?? count(folder, status);
   } catch (error) {
-    status.unreadable = asFault(error, folder.path).cause;
+    status.unreadable = reasonOf(error);
   }
   return status;
 }
 
-function ownerOf(folder: Folder): FolderStatus['owner'] {
+function ownerOf(folder: Folder): Pick<FolderStatus, 'owner' | 'lockFault'> {
   try {
-    const lock = tryOwn(folder);
-    lock?.release();
-    return lock === undefined ? 'living' : 'none';
-  } catch {
-    return 'unknown';
+    return { owner: isOwned(folder) ? 'living' : 'none', lockFault: undefined };
+  } catch (error) {
+    return { owner: 'unknown', lockFault: reasonOf(error) };
   }
+}
+
+function reasonOf(error: unknown): string {
+  return asFault(error, '').cause ?? String(error);
 }
 
 function formatProblem(folder: Folder): string | undefined {

@@ -1,14 +1,19 @@
 /** A journal whose disk was full when its process ended: the next one opens it, empties it and has room again. */
-import { readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import pino from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { createClient } from '../../src/create-client.ts';
 import { JournalFullError } from '../../src/errors.ts';
 import { layout } from '../../src/journal/folder.ts';
 import type { Journal, Kept } from '../../src/journal/journal.ts';
+import { runCommand } from '../support/command.ts';
+import { journalConfig } from '../support/config.ts';
 import { startChild } from '../support/journal-child-process.ts';
 import { jobNumber } from '../support/journal-entries.ts';
-import { type LogLine, logInto, openIn } from '../support/journal-folder.ts';
-import { canMount, mountSmall } from '../support/small-disk.ts';
+import { journalFolder, type LogLine, logInto, openIn } from '../support/journal-folder.ts';
+import { freePort, startRedis } from '../support/redis-server.ts';
+import { canMount, fillUp, mountSmall } from '../support/small-disk.ts';
 
 function smallDisk(): string {
   const disk = mountSmall('16m');
@@ -24,17 +29,28 @@ async function killedWhenFull(dir: string, replica = 'one'): Promise<string[]> {
   return child.lines.filter((line) => line.startsWith('job-'));
 }
 
-/** Takes all space that is left, as a log file would. */
-function fillUp(dir: string): string {
-  const filler = join(dir, 'filler');
-  for (const bytes of [65_536, 4_096]) {
+/** Enqueues with Redis away, until the disk is full or so many are kept; returns how many that is. */
+async function leaveJobs(
+  dir: string,
+  port: number,
+  name: string,
+  sizes: number[],
+  countMax = Number.POSITIVE_INFINITY,
+): Promise<number> {
+  const redis = `redis://127.0.0.1:${port}`;
+  const client = await createClient({ redis, journal: dir, name, log: pino({ level: 'silent' }) });
+  let count = 0;
+  for (const bytes of sizes) {
     try {
-      for (;;) writeFileSync(filler, Buffer.alloc(bytes), { flag: 'a' });
+      for (; count < countMax; count++) {
+        await client.enqueue('mail', 'send', { pad: 'x'.repeat(bytes) });
+      }
     } catch (error) {
-      expect(error).toMatchObject({ code: 'ENOSPC' });
+      expect(error).toBeInstanceOf(JournalFullError);
     }
   }
-  return filler;
+  await client.close();
+  return count;
 }
 
 async function allJobs(journal: Journal): Promise<Kept[]> {
@@ -105,5 +121,27 @@ describe.runIf(canMount)('a journal on a disk that is full at the start', () => 
     for (const { position } of jobs) await journal.settle([position]);
     expect(journal.stats().entries).toBe(0);
     expect(readdirSync(join(dir, 'one'))).toContain('reserve');
+  });
+
+  it('is replayed by the command line, each where it is', { timeout: 120_000 }, async () => {
+    const dir = smallDisk();
+    const port = await freePort();
+    let kept = await leaveJobs(dir, port, 'first', [100], 3);
+    kept += await leaveJobs(dir, port, 'one', [200_000, 20_000, 100]);
+    fillUp(dir);
+    const redis = await startRedis({ port });
+    const config = { ...journalConfig(dir, port), dataDir: await journalFolder() };
+    const run = (...args: string[]) => runCommand(['journal', ...args], config);
+    expect((await run('status')).stdout).toMatch(
+      new RegExp(`first +none +3 [\\s\\S]*one +none +${kept - 3} `),
+    );
+    const replayed = await run('replay', '--json');
+    expect(replayed, replayed.stderr).toMatchObject({
+      code: 0,
+      stderr: `Written to Redis: ${kept} entries.\n`,
+    });
+    expect(JSON.parse(replayed.stdout)).toMatchObject({ written: kept, left: 0, refused: 0 });
+    expect(await redis.command('LLEN', 'bull:mail:wait')).toBe(kept);
+    expect(statSync(layout(join(dir, 'one')).reserve).size).toBe(1024 * 1024);
   });
 });
