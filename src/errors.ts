@@ -83,12 +83,13 @@ export class HandlerFilesError extends HoldfastError {
 
 /** A job's payload is larger than MAX_JOB_BYTES; nothing was stored. */
 export class JobTooLargeError extends HoldfastError {
-  constructor(queue: string, bytes: number, bytesMax: number) {
+  /** `field` is where it stands in the input, e.g. `jobs[3].data`. */
+  constructor(queue: string, bytes: number, bytesMax: number, field = 'data') {
     super(
       'HOLDFAST_JOB_TOO_LARGE',
-      `The data of a job for queue "${queue}" has ${bytes} bytes; MAX_JOB_BYTES allows ${bytesMax}.`,
+      `${field === 'data' ? 'The data of a job' : field} for queue "${queue}" has ${bytes} bytes; MAX_JOB_BYTES allows ${bytesMax}.`,
       'Store the data elsewhere and enqueue a reference to it, or raise MAX_JOB_BYTES.',
-      { data: { queue, bytes, bytesMax } },
+      { data: { queue, field, bytes, bytesMax } },
     );
   }
 }
@@ -163,7 +164,7 @@ export class HandlerTimeoutError extends HoldfastError {
   }
 }
 
-/** Redis is away: what was asked cannot be done now and was not kept. */
+/** Redis is away: what was asked cannot be done now and was not kept, or its answer did not come, as it says. */
 export class RedisUnavailableError extends HoldfastError {
   /** `said` replaces the text where more is known, e.g. which Redis and the condition's remedy. */
   constructor(
@@ -179,6 +180,14 @@ export class RedisUnavailableError extends HoldfastError {
       said?.remedy ?? 'Try again when readiness is green; `holdfast doctor` tells what is wrong.',
       { data: { operation, condition, outageId }, cause },
     );
+  }
+
+  /** It was sent, and no answer came. */
+  static unanswered(operation: string, condition: string, outageId: string | undefined) {
+    return new RedisUnavailableError(operation, condition, outageId, undefined, {
+      what: `Redis is away (${condition}) and did not answer ${operation}: it may or may not have been done.`,
+      remedy: 'Look before you do it again, when readiness is green.',
+    });
   }
 }
 
@@ -247,6 +256,8 @@ export class IdempotencyKeyError extends HoldfastError {
   }
 }
 
+const CLOSED = 'is closed';
+
 /** The journal cannot be opened or written. */
 export class JournalError extends HoldfastError {
   readonly #what: string;
@@ -265,6 +276,15 @@ export class JournalError extends HoldfastError {
       { data: { path, ...namedIds(jobIds) }, cause },
     );
     this.#what = what;
+  }
+
+  /** The journal is closed, as its process stops. */
+  static closed(path: string): JournalError {
+    return new JournalError(path, CLOSED, 'Nothing more is kept while the service stops.');
+  }
+
+  get isClosed(): boolean {
+    return this.#what === CLOSED;
   }
 
   of(jobIds: readonly string[]): JournalError {
@@ -292,6 +312,30 @@ export class InvalidInputError extends HoldfastError {
       data: { field, ...details.data },
     });
     this.field = field;
+  }
+}
+
+/** A queue's data in Redis is broken: what was asked of it cannot be done until that is mended. */
+export class QueueSetAsideError extends HoldfastError {
+  constructor(queue: string, reason: string) {
+    super(
+      'HOLDFAST_QUEUE_SET_ASIDE',
+      `Queue "${queue}" is set aside, since its data in Redis is broken: ${reason}.`,
+      'Rename or delete what does not belong there: the queue comes back by itself.',
+      { data: { queue } },
+    );
+  }
+}
+
+/** The service has no such endpoint. */
+export class UnknownEndpointError extends HoldfastError {
+  constructor(method: string, path: string, endpoints: string) {
+    super(
+      'HOLDFAST_ENDPOINT_UNKNOWN',
+      `${method} ${path.slice(0, 200)} is not an endpoint.`,
+      `Endpoints: ${endpoints}.`,
+      { data: { method } },
+    );
   }
 }
 

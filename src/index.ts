@@ -3,7 +3,14 @@ export type { Config } from './config.ts';
 export { type ClientOptions, createClient } from './create-client.ts';
 export * from './errors.ts';
 export { loadConfig } from './load-config.ts';
-export type { Accepted, Client, FlowInput, JobView, Left } from './queue/client.ts';
+export type {
+  Accepted,
+  Client,
+  FlowInput,
+  JobView,
+  Left,
+  QueueFaceOptions,
+} from './queue/client.ts';
 export { defineQueue, type QueueDefinition } from './queue/queue-definition.ts';
 export { createService } from './service.ts';
 export type { Service, ServiceOptions } from './service-contract.ts';

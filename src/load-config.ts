@@ -43,6 +43,8 @@ export interface LoadOptions {
   isForService?: boolean;
   /** For who asks a service and is none: any one token will do then. */
   isCaller?: boolean;
+  /** Which of the environment and of `.env` counts; default all. */
+  reads?: (name: string, text: string) => boolean;
 }
 
 const HIDDEN = '***';
@@ -109,13 +111,18 @@ function collect(options: LoadOptions, cwd: string): Given {
   const given: Given = new Map();
   const dotenv: Record<string, string> = {};
   readDotenv({ path: join(cwd, '.env'), processEnv: dotenv, quiet: true });
-  const add = (from: Readonly<Record<string, string | undefined>>, source: ValueSource) => {
+  const add = (
+    from: Readonly<Record<string, string | undefined>>,
+    source: ValueSource,
+    counts: LoadOptions['reads'] = () => true,
+  ) => {
     for (const [name, text] of Object.entries(from)) {
-      if (text !== undefined && text !== '') given.set(name, { text, source });
+      if (text !== undefined && text !== '' && counts(name, text))
+        given.set(name, { text, source });
     }
   };
-  add(dotenv, '.env');
-  add(options.env ?? process.env, 'environment');
+  add(dotenv, '.env', options.reads);
+  add(options.env ?? process.env, 'environment', options.reads);
   add(options.overrides ?? {}, 'environment');
   return given;
 }

@@ -6,7 +6,7 @@ import type { Logger } from 'pino';
 import type { Part } from './part.ts';
 import { type Instant, systemClock } from './time.ts';
 
-/** A part is given up so long after its deadline, ms. */
+/** A part is given up so long after its deadline, or after its turn came if that is later, ms. */
 const OVERDUE_MS = 250;
 
 export class RunningParts {
@@ -37,8 +37,9 @@ export class RunningParts {
 
   async #stopPart(part: Part, deadline: Instant): Promise<void> {
     const { name } = part;
+    const giveUpAt = Math.max(deadline, systemClock.now()) + OVERDUE_MS;
     try {
-      if ((await within(part.stop(deadline), deadline + OVERDUE_MS)) !== 'overdue') return;
+      if ((await within(part.stop(deadline), giveUpAt)) !== 'overdue') return;
       this.#log.error({ event: 'part.overdue', part: name }, `${name} did not stop in time`);
     } catch (error) {
       this.#log.error({ event: 'part.failed', part: name, err: error }, `${name} failed to stop`);

@@ -80,7 +80,7 @@ export async function openServiceJournal(
     if (left === 0) return;
     log.warn(
       { event: 'journal.left', entries: left, path: journal.path },
-      `${left} outcomes are on disk and not in Redis; the next start with this folder writes them`,
+      `${left} entries (jobs, outcomes) are on disk and not in Redis; the next start with this folder writes them`,
     );
   });
   return journal;

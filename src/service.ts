@@ -185,6 +185,7 @@ class HoldfastService implements Service {
       target,
       prefix: config.redis.prefix,
       jobBytesMax: config.jobBytesMax,
+      answerMs: config.resilience.enqueueTimeoutMs,
       log,
       eventsMax: this.#embedded?.durable === false ? SLOW_STORE_EVENTS_MAX : undefined,
       onAccepted: (accepted) => metrics.accepted(accepted),

@@ -5,7 +5,9 @@ import { dirname } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { HoldfastError, InvalidInputError, JournalError } from '../errors.ts';
-import { entriesOf, type FolderStatus, type Listed } from '../journal/inspect.ts';
+import { systemCode } from '../journal/fault.ts';
+import { entriesOf, type FolderOwner, type Listed } from '../journal/inspect.ts';
+import { storedJob } from '../queue/job-store.ts';
 import { EXIT } from './exit-codes.ts';
 import { many } from './moments.ts';
 import { table } from './table.ts';
@@ -19,14 +21,15 @@ export interface EntryFilter {
   refused?: boolean;
 }
 
-type Found = Listed & { replica: string };
+/** `data` is a job's, for people and other programs; `args` has it as it was accepted. */
+type Found = Listed & { replica: string; data?: unknown };
 
 /**
  * Entries in order, one journal after the other; read as they are asked for. What cannot be read is told
  * on stderr, and costs nobody the rest.
  */
 function* matching(
-  folders: readonly FolderStatus[],
+  folders: readonly FolderOwner[],
   filter: EntryFilter,
   onDamage: () => void,
 ): Generator<Found> {
@@ -38,41 +41,57 @@ function* matching(
     for (const entry of readable(folder, onDamage)) {
       if (filter.queue !== undefined && entry.queue !== filter.queue) continue;
       if (filter.type !== undefined && entry.type !== filter.type) continue;
-      if (filter.jobId !== undefined && entry.jobId !== filter.jobId) continue;
+      if (filter.jobId !== undefined && !entry.jobId.startsWith(filter.jobId)) continue;
       if (filter.refused && entry.reason === undefined) continue;
-      yield { replica, ...entry };
+      yield { replica, ...entry, ...dataOf(entry) };
     }
   }
 }
 
+/** Nothing for an outcome, a flow, and what no job can be made of. */
+function dataOf(entry: Listed): { data?: unknown } {
+  if (entry.type !== 'job') return {};
+  try {
+    const { single } = storedJob(entry);
+    return single === undefined ? {} : { data: JSON.parse(single.job.data) };
+  } catch {
+    return {};
+  }
+}
+
 /** Says of a journal whose it is cannot be told why not. @returns whether that is so */
-export function noteUnknown({ replica, lockFault }: FolderStatus): boolean {
+export function noteUnknown({ replica, lockFault }: FolderOwner): boolean {
   if (lockFault === undefined) return false;
   const text = `${replica}: whether a living process owns it cannot be told, its lock cannot be tried: ${lockFault}`;
   note(plainLine(text));
   return true;
 }
 
-function* readable(folder: FolderStatus, onDamage: () => void): Generator<Listed> {
+function* readable(folder: FolderOwner, onDamage: () => void): Generator<Listed> {
   const { path, replica } = folder;
   let damaged = 0;
   if (noteUnknown(folder)) onDamage();
+  const tell = (text: string): void => {
+    note(plainLine(`${replica}: ${text}`));
+    onDamage();
+  };
   try {
-    yield* entriesOf(dirname(path), replica, () => {
-      damaged += 1;
+    yield* entriesOf(dirname(path), replica, (what) => {
+      if (what === 'row') damaged += 1;
+      else tell(what.message);
     });
   } catch (error) {
-    if (!(error instanceof JournalError)) throw error;
-    note(plainLine(`${replica}: ${error.message}`));
-    onDamage();
+    // Of SQLite and of the system, as for a folder of another user's.
+    if (!(error instanceof JournalError) && systemCode(error) === undefined) throw error;
+    tell((error as Error).message);
+  } finally {
+    // Also when no more is asked for.
+    if (damaged > 0) tell(`${many(damaged, 'damaged entry')} left out; verify tells more.`);
   }
-  if (damaged === 0) return;
-  note(plainLine(`${replica}: ${many(damaged, 'damaged entry')} left out; verify tells more.`));
-  onDamage();
 }
 
 export function list(
-  folders: readonly FolderStatus[],
+  folders: readonly FolderOwner[],
   options: EntryFilter & { limit: number; json?: boolean },
 ): number {
   const found: Found[] = [];
@@ -110,7 +129,7 @@ function rowOf(entry: Found): string[] {
 }
 
 export async function exportEntries(
-  folders: readonly FolderStatus[],
+  folders: readonly FolderOwner[],
   options: EntryFilter & { output?: string },
 ): Promise<number> {
   let count = 0;
@@ -126,10 +145,22 @@ export async function exportEntries(
         return line;
       }),
   );
-  if (options.output === undefined) await pipeline(lines, process.stdout, { end: false });
+  let isWhole = true;
+  if (options.output === undefined) isWhole = await writeOut(lines);
   else await writeWhole(options.output, lines);
-  note(`${many(count, 'entry')}.`);
+  if (isWhole) note(`${many(count, 'entry')}.`);
   return exit;
+}
+
+/** Whether the reader wanted all of it; one that has seen enough (`| head`) is no error. */
+async function writeOut(lines: Readable): Promise<boolean> {
+  try {
+    await pipeline(lines, process.stdout, { end: false });
+    return true;
+  } catch (error) {
+    if (systemCode(error) !== 'EPIPE') throw error;
+    return false;
+  }
 }
 
 /** All of it or nothing; entries hold job data, so that only the owner may read them. */

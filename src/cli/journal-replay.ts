@@ -3,28 +3,39 @@
  * would, and writes it to Redis. Until the last entry is there all of it stays on disk; interrupted,
  * it is taken over by the next. Never touches the journal of a living process.
  */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import pino from 'pino';
 import type { Config } from '../config.ts';
-import { JournalError, JournalFullError, NothingReachableError } from '../errors.ts';
+import {
+  type HoldfastError,
+  JournalError,
+  JournalFullError,
+  NothingReachableError,
+  RedisUnavailableError,
+} from '../errors.ts';
 import { freeBytes } from '../journal/file-system.ts';
-import { type FolderStatus, journalStatus, putBackRefused } from '../journal/inspect.ts';
+import { folderOf } from '../journal/folder.ts';
+import { type FolderOwner, giveLock, putBackRefused } from '../journal/inspect.ts';
 import { openJournal } from '../journal/journal.ts';
+import { type DamageReport, sizeOf } from '../journal/rescue.ts';
 import { underNewNumber } from '../queue/job-store.ts';
 import { ResilientTarget } from '../queue/resilient-target.ts';
+import { type ConditionName, conditions } from '../redis/condition-catalogue.ts';
 import { systemClock } from '../time.ts';
 import { EXIT } from './exit-codes.ts';
 import { redisOf } from './find-route.ts';
 import { noteUnknown } from './journal-entries.ts';
 import { many } from './moments.ts';
-import { note, print } from './terminal.ts';
-
-/** The name of this command's own place. */
-const OWN_PLACE = `replay-${process.pid}`;
+import { note, plainLine, print } from './terminal.ts';
 
 const LOOK_MS = 100;
 const STOP_MS = 1_500;
 
-/** What a journal of so many bytes may take on disk when it is copied, with its reserve and log. */
+/** The name of this command's own place. */
+const OWN_PLACE = `replay-${process.pid}`;
+
+/** What a copy of a journal may take on disk: as much again for the log, and the reserve. */
 const COPY_FACTOR = 2;
 const COPY_BYTES_MIN = 4 * 1024 * 1024;
 
@@ -34,35 +45,48 @@ interface ReplayOptions {
   json?: boolean;
 }
 
-/** What became of the entries. */
+interface Damage extends DamageReport {
+  replica: string;
+}
+
+/** What became of the entries of one place. */
 interface End {
   written: number;
   left: number;
   /** Redis refuses them; they are kept. */
   refused: number;
   /** Where what is kept is. */
-  path: string;
+  path: string | undefined;
 }
 
 export async function replay(
   config: Config,
-  folders: readonly FolderStatus[],
+  folders: readonly FolderOwner[],
   { refused, timeout, json }: ReplayOptions,
 ): Promise<number> {
   const { dir } = config.resilience.journal;
-  const living = namesOf(folders, 'living');
+  const named = (wanted: FolderOwner['owner']): string[] =>
+    folders.filter(({ owner }) => owner === wanted).map(({ replica }) => replica);
+  const living = named('living');
   for (const replica of living) {
     note(`${replica} has a living owner, which replays it itself; left alone.`);
   }
   const unknown = folders.filter(noteUnknown).map(({ replica }) => replica);
+  const orphans = named('none');
+  const troubles = new Troubles();
   const tell = (found: object): void => {
-    if (json) print(JSON.stringify({ ...found, living, unknown }, null, 2));
+    if (json) print(JSON.stringify({ ...found, living, unknown, ...troubles.told }, null, 2));
   };
-  const orphans = folders.filter(({ owner }) => owner === 'none');
-  if (refused) {
-    for (const { replica } of orphans) {
-      const count = putBackRefused(dir, replica, underNewNumber);
+  const places = placesFor(dir, orphans);
+  for (const replica of orphans) {
+    try {
+      giveLock(dir, replica);
+      if (!refused) continue;
+      const { count, damage } = putBackRefused(dir, replica, underNewNumber);
+      if (damage !== undefined) troubles.damage(whereItGoes(dir, places, replica, damage));
       if (count > 0) note(`${replica}: ${many(count, 'refused entry')} back in line.`);
+    } catch (error) {
+      troubles.fail(replica, asOfJournal(error));
     }
   }
   if (orphans.length === 0) {
@@ -70,30 +94,27 @@ export async function replay(
     tell({ written: 0, left: 0, refused: 0 });
     return unknown.length === 0 ? EXIT.done : EXIT.jobFailed;
   }
-  const giveUpAt = systemClock.now() + timeout;
-  const sum = { written: 0, left: 0, refused: 0 };
-  let kept: string | undefined;
   const redis = redisOf(config);
   if (redis === undefined) {
     throw new NothingReachableError([
       `REDIS_URL: not set; ${config.dataDir}/redis.json: no embedded Redis runs`,
     ]);
   }
-  const places = placesFor(dir, orphans);
+  const giveUpAt = systemClock.now() + timeout;
+  const sum: End = { written: 0, left: 0, refused: 0, path: undefined };
   for (const place of places) {
     let end: End;
     try {
-      end = await drain({ ...config, redis }, place, giveUpAt);
+      end = await drain({ ...config, redis }, place, giveUpAt, troubles);
     } catch (error) {
-      const isOfJournal = error instanceof JournalError || error instanceof JournalFullError;
-      if (!isOfJournal || places.length === 1) throw error;
-      note(error.message);
+      if (place === OWN_PLACE) throw error;
+      troubles.fail(place, asOfJournal(error));
       continue;
     }
     sum.written += end.written;
     sum.left += end.left;
     sum.refused += end.refused;
-    if (end.left + end.refused > 0) kept = end.path;
+    if (end.left + end.refused > 0) sum.path = end.path;
     if (end.left > 0) {
       note(`After ${timeout} ms not in Redis, kept in ${end.path}: ${many(end.left, 'entry')}.`);
       break;
@@ -102,55 +123,111 @@ export async function replay(
       note(`Redis refuses ${end.refused}, kept in ${end.path}: holdfast journal list --refused`);
     }
   }
-  tell({ ...sum, ...(kept === undefined ? {} : { path: kept }) });
+  tell(sum);
   if (sum.left === 0) note(`Written to Redis: ${many(sum.written, 'entry')}.`);
-  const isLeft = isAnyLeft(dir, orphans);
-  return kept === undefined && unknown.length === 0 && !isLeft ? EXIT.done : EXIT.jobFailed;
+  const isAll = sum.path === undefined && unknown.length === 0 && troubles.isNone;
+  return isAll ? EXIT.done : EXIT.jobFailed;
 }
 
-function namesOf(folders: readonly FolderStatus[], wanted: FolderStatus['owner']): string[] {
-  return folders.filter(({ owner }) => owner === wanted).map(({ replica }) => replica);
+/** Journals that were damaged, or could not be taken over. */
+class Troubles {
+  readonly #damaged: Damage[] = [];
+  readonly #failed = new Map<string, string>();
+
+  damage(damage: Damage): void {
+    this.#damaged.push(damage);
+    const { replica, reasons, rescued, quarantine } = damage;
+    note(
+      `${replica} was damaged (${reasons.join('; ')}): ${many(rescued, 'entry')} rescued, the rest is in ${quarantine}`,
+    );
+  }
+
+  fail(replica: string, { message }: Error): void {
+    if (this.#failed.get(replica) !== message) note(`${replica}: ${plainLine(message)}`);
+    this.#failed.set(replica, message);
+  }
+
+  get isNone(): boolean {
+    return this.#damaged.length === 0 && this.#failed.size === 0;
+  }
+
+  get told(): object {
+    const failed = [...this.#failed].map(([replica, message]) => ({ replica, message }));
+    return { damaged: this.#damaged, failed };
+  }
 }
 
-/** Whether one of them could not be taken over. Why was told then. */
-function isAnyLeft(dir: string, orphans: readonly FolderStatus[]): boolean {
-  const replicas = new Set(orphans.map(({ replica }) => replica));
-  return journalStatus(dir).some(
-    ({ replica, owner, jobs, outcomes, unreadable }) =>
-      replicas.has(replica) &&
-      owner === 'none' &&
-      (jobs + outcomes > 0 || unreadable !== undefined),
-  );
+/** @throws any other */
+function asOfJournal(error: unknown): Error {
+  if (error instanceof JournalError || error instanceof JournalFullError) return error;
+  throw error;
 }
 
 /**
  * By the names of replicas, where entries are until Redis has them: all in a folder of this command, so that the
  * replicas can start meanwhile; on a disk without room for that copy each where it is, one after the other.
  */
-function placesFor(dir: string, orphans: readonly FolderStatus[]): string[] {
-  const bytes = orphans.reduce((sum, folder) => sum + folder.bytes, 0);
-  const hasRoom = freeBytes(dir) >= COPY_FACTOR * bytes + COPY_BYTES_MIN;
-  return hasRoom ? [OWN_PLACE] : orphans.map(({ replica }) => replica);
+function placesFor(dir: string, orphans: readonly string[]): readonly string[] {
+  if (orphans.length === 0) return [];
+  let bytes = 0;
+  for (const replica of orphans) {
+    const { database, wal } = folderOf(dir, replica);
+    bytes += (sizeOf(database) ?? 0) + (sizeOf(wal) ?? 0);
+  }
+  return freeBytes(dir) >= COPY_FACTOR * bytes + COPY_BYTES_MIN ? [OWN_PLACE] : orphans;
+}
+
+/** An adoption moves what was damaged. */
+function whereItGoes(
+  dir: string,
+  places: readonly string[],
+  replica: string,
+  damage: DamageReport,
+): Damage {
+  const moved = { ...damage, quarantine: join(folderOf(dir, OWN_PLACE).path, 'quarantine') };
+  return { replica, ...(places.includes(OWN_PLACE) ? moved : damage) };
 }
 
 /**
  * Writes to Redis what is in one place, and in this command's own what nobody owns.
- * @throws NothingReachableError, JournalError, JournalFullError
+ * @throws JournalError, JournalFullError; RedisUnavailableError, NothingReachableError
  */
-async function drain(config: Config, place: string, giveUpAt: number): Promise<End> {
+async function drain(
+  config: Config,
+  place: string,
+  giveUpAt: number,
+  troubles: Troubles,
+): Promise<End> {
   // The entries live there until Redis has them.
   const journal = await openJournal({
     ...config.resilience.journal,
     mode: 'disk',
     replica: place,
     clock: systemClock,
-    log: { warn: () => {}, error: noteUnlessFull },
+    log: {
+      warn: () => {},
+      error: (fields, message) => {
+        const { replica, err, event, quarantine } = fields as LogFields;
+        if (replica !== undefined && err !== undefined) troubles.fail(replica, err);
+        else if (quarantine !== undefined) {
+          // Of an adopted one it is told below, with whose it is.
+          if (place !== OWN_PLACE) troubles.damage({ replica: place, ...reportIn(quarantine) });
+        }
+        // To this command, which appends nothing, it is nothing that it takes nothing.
+        else if (event !== 'journal.refuses') note(message);
+      },
+    },
   });
-  if (place === OWN_PLACE) await journal.adoptOrphans();
-  // Each where it is: there is no room for a second copy.
-  else journal.adoptOrphans = async () => [];
-  const before = journal.stats();
-  const count = before.entries + before.refused;
+  if (place === OWN_PLACE) {
+    for (const { replica, damage } of await journal.adoptOrphans()) {
+      if (damage !== undefined) troubles.damage({ replica, ...damage });
+    }
+  } else {
+    // Each where it is: there is no room for a second copy.
+    journal.adoptOrphans = async () => [];
+  }
+  const { entries, refused } = journal.stats();
+  const count = entries + refused;
   // Nobody waits here for a server that might lose its last moments.
   const resilience = { ...config.resilience, rollbackWindowMs: 0 };
   const target = new ResilientTarget({
@@ -161,22 +238,39 @@ async function drain(config: Config, place: string, giveUpAt: number): Promise<E
   try {
     await target.start();
     while (journal.stats().entries > 0 && systemClock.now() < giveUpAt) await pause();
-    const { entries: left, refused } = journal.stats();
+    const { entries: left, refused: kept } = journal.stats();
+    const { path } = journal;
     if (left > 0 && target.state().breaker !== 'closed') {
-      throw new NothingReachableError([
-        `Redis: ${target.state().condition ?? 'no answer'}; ${many(left, 'entry')} kept in ${journal.path}`,
-      ]);
+      throw awayError(
+        target.state().condition as ConditionName | undefined,
+        `${many(left, 'entry')} kept in ${path}`,
+      );
     }
-    return { written: count - left - refused, left, refused, path: journal.path ?? place };
+    return { written: count - left - kept, left, refused: kept, path };
   } finally {
     await target.stop(systemClock.now() + STOP_MS);
     await journal.close();
   }
 }
 
-/** That it takes nothing is nothing to this command, which appends nothing. */
-function noteUnlessFull(fields: object, message: string): void {
-  if ((fields as { event?: string }).event !== 'journal.refuses') note(message);
+/** Of the journal's lines. */
+interface LogFields {
+  event?: string;
+  replica?: string;
+  err?: Error;
+  quarantine?: string;
+}
+
+function reportIn(quarantine: string): DamageReport {
+  return JSON.parse(readFileSync(join(quarantine, 'report.json'), 'utf8')) as DamageReport;
+}
+
+function awayError(condition: ConditionName | undefined, kept: string): HoldfastError {
+  const { meaning, remedy } = conditions[condition ?? 'timeout'];
+  return new RedisUnavailableError('replaying', condition ?? 'timeout', undefined, undefined, {
+    what: `Redis is away (${condition ?? 'timeout'}): ${meaning}. ${kept}.`,
+    remedy: `${remedy} Then run holdfast journal replay again, or start a service with this folder.`,
+  });
 }
 
 function pause(): Promise<void> {

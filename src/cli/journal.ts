@@ -4,20 +4,22 @@
  * living one.
  */
 import { existsSync } from 'node:fs';
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Config } from '../config.ts';
-import { InvalidInputError } from '../errors.ts';
+import { ConfigError, InvalidInputError } from '../errors.ts';
 import {
+  type FolderOwner,
   type FolderStatus,
+  journalOwners,
   journalStatus,
-  type Verdict,
+  type Soundness,
   verifyFolder,
 } from '../journal/inspect.ts';
 import { EXIT } from './exit-codes.ts';
 import { type EntryFilter, exportEntries, list, noteUnknown } from './journal-entries.ts';
 import { type ConfigSource, duration, exitsAsDocumented, run, wholeNumber } from './run.ts';
 import { table } from './table.ts';
-import { note, plainLine, print, styled } from './terminal.ts';
+import { note, plainLine, print, type Style, styled } from './terminal.ts';
 
 const LIST_DEFAULT = 50;
 const REPLAY_DEFAULT = '60s';
@@ -26,7 +28,7 @@ const REPLAY_DEFAULT = '60s';
 const HELP: Readonly<Record<string, string>> = {
   status: help(
     ['status', 'status --json | jq \'.journals[] | select(.owner == "none") | .path\''],
-    '0 told',
+    '0 told · 1 some cannot be read',
   ),
   list: help(
     ['list --type job --queue mail', 'list --refused', 'list --job-id 0190f3b2 --json'],
@@ -38,11 +40,11 @@ const HELP: Readonly<Record<string, string>> = {
   ),
   verify: help(
     ['verify', 'verify --replica web-1 --json'],
-    '0 all are sound · 1 damage was found, or not all can be checked · 2 no such journal',
+    '0 all are sound · 1 damage was found, or one cannot be checked · 2 no such journal',
   ),
   replay: help(
     ['replay', 'replay --refused --timeout 5m', 'replay --json'],
-    '0 all is in Redis, or there was nothing · 1 Redis refuses entries, the time is over, or a journal\ncould not be taken over · 69 Redis did not answer; everything is kept',
+    '0 all is in Redis, or there was nothing · 1 Redis refuses entries, the time is over, a journal was damaged\nor cannot be taken over · 69 Redis did not answer; everything is kept',
   ),
 };
 
@@ -73,22 +75,22 @@ export function register(program: Command, source: ConfigSource): void {
       .option('--replica <name>', 'only the journal of this replica')
       .option('--queue <name>', 'only entries of this queue')
       .option('--type <type>', 'only `job` or `outcome`')
-      .option('--job-id <id>', 'only entries of this job')
+      .option('--job-id <id>', 'only entries of jobs whose id begins so')
       .option('--refused', 'only what Redis refuses for good');
 
   add('status', 'whose journals there are and what they hold')
     .option('--json', 'print JSON')
     .action((options: { json?: boolean }) => run(source, async (c) => status(c, options)));
   filtered(add('list', 'the entries, oldest first, without their data'))
-    .option('--limit <n>', 'show so many at most', wholeNumber, LIST_DEFAULT)
+    .option('--limit <n>', 'show so many at most', someNumber, LIST_DEFAULT)
     .option('--json', 'print JSON, with the data')
     .action((options: EntryFilter & { limit: number; json?: boolean }) =>
-      run(source, async (c) => list(foldersOf(c, options.replica), options)),
+      run(source, async (c) => list(foldersOf(c, journalOwners, options.replica), options)),
     );
   filtered(add('export', 'every entry with its data as NDJSON; to stdout or a file'))
     .option('--output <file>', 'write there, readable by its owner only')
     .action((options: EntryFilter & { output?: string }) =>
-      run(source, (c) => exportEntries(foldersOf(c, options.replica), options)),
+      run(source, (c) => exportEntries(foldersOf(c, journalOwners, options.replica), options)),
     );
   add('verify', 'check every file and entry; changes nothing')
     .option('--replica <name>', 'only the journal of this replica')
@@ -98,21 +100,48 @@ export function register(program: Command, source: ConfigSource): void {
     );
   add('replay', 'take over what no living process owns and write it to Redis')
     .option('--refused', 'also what Redis refused before')
-    .option('--timeout <time>', 'wait no longer than', duration, duration(REPLAY_DEFAULT))
-    .option('--json', 'print JSON: written, left, refused, path, living, unknown')
+    .addOption(
+      new Option('--timeout <time>', 'wait no longer than')
+        .argParser(duration)
+        .default(duration(REPLAY_DEFAULT), REPLAY_DEFAULT),
+    )
+    .option('--json', 'print JSON: written, left, refused, path, living, unknown, damaged, failed')
     .action((options: { refused?: boolean; timeout: number; json?: boolean }) =>
       run(source, async (c) => {
         // Only now: BullMQ takes longer to load than all that the others do.
         const { replay } = await import('./journal-replay.ts');
-        return replay(c, foldersOf(c), options);
+        return replay(c, foldersOf(c, journalOwners), options);
       }),
     );
 }
 
-/** The journals below the configured folder. @throws InvalidInputError if the named one is not there */
-function foldersOf(config: Config, replica?: string): FolderStatus[] {
+/** For commander's options. */
+function someNumber(text: string): number {
+  const number = wholeNumber(text);
+  if (number === 0) throw new InvalidArgumentError('Use a whole number from 1.');
+  return number;
+}
+
+/**
+ * The journals below the configured folder.
+ * @throws InvalidInputError if the named one is not there
+ * @throws ConfigError if the folder cannot be read
+ */
+function foldersOf<F extends FolderOwner>(
+  config: Config,
+  look: (dir: string) => F[],
+  replica?: string,
+): F[] {
   const { dir } = config.resilience.journal;
-  const all = existsSync(dir) ? journalStatus(dir) : [];
+  let all: F[];
+  try {
+    all = existsSync(dir) ? look(dir) : [];
+  } catch (error) {
+    const { code, syscall } = error as NodeJS.ErrnoException;
+    if (syscall === undefined) throw error;
+    const allowed = `name a folder that this user may read (${code})`;
+    throw new ConfigError([{ where: 'JOURNAL_DIR', value: dir, allowed }]);
+  }
   if (replica === undefined) return all;
   const named = all.filter((folder) => folder.replica === replica);
   if (named.length > 0) return named;
@@ -126,17 +155,20 @@ function foldersOf(config: Config, replica?: string): FolderStatus[] {
 }
 
 function status(config: Config, { json }: { json?: boolean }): number {
-  const folders = foldersOf(config);
+  const folders = foldersOf(config, journalStatus);
+  const exit = folders.some(({ unreadable }) => unreadable !== undefined)
+    ? EXIT.jobFailed
+    : EXIT.done;
   if (json) {
     print(JSON.stringify({ dir: config.resilience.journal.dir, journals: folders }, null, 2));
-    return EXIT.done;
+    return exit;
   }
   if (folders.length === 0) note(`No journal in ${config.resilience.journal.dir}.`);
   else print(table([HEAD, ...folders.map(rowOf)]));
   for (const folder of folders) {
     const { replica, unreadable, quarantined } = folder;
     noteUnknown(folder);
-    if (unreadable !== undefined) note(`${replica}: ${plainLine(unreadable)}`);
+    if (unreadable !== undefined) note(plainLine(`${replica} cannot be read: ${unreadable}`));
     if (quarantined.length > 0) {
       note(`${replica}: ${quarantined.length} damaged in quarantine, each with a report.json`);
     }
@@ -149,7 +181,7 @@ function status(config: Config, { json }: { json?: boolean }): number {
       'What has no owner is taken over by a service with this folder, or by: holdfast journal replay',
     );
   }
-  return EXIT.done;
+  return exit;
 }
 
 const HEAD = ['replica', 'owner', 'jobs', 'outcomes', 'refused', 'bytes', 'oldest'];
@@ -162,38 +194,41 @@ function rowOf({
   refused,
   bytes,
   oldestAt,
+  unreadable,
 }: FolderStatus): string[] {
   return [
     plainLine(replica),
     owner,
-    ...[jobs, outcomes, refused, bytes].map((n) => n.toLocaleString('en')),
+    // Unknown is not zero.
+    ...[jobs, outcomes, refused, bytes].map((n) =>
+      unreadable === undefined ? n.toLocaleString('en') : '–',
+    ),
     oldestAt === undefined ? '–' : new Date(oldestAt).toISOString(),
   ];
 }
 
+const VERDICTS: Readonly<Record<Soundness['verdict'], readonly [Style, string]>> = {
+  sound: ['green', 'sound'],
+  damaged: ['red', 'damaged'],
+  unknown: ['yellow', 'not checked'],
+};
+
 function verify(config: Config, { replica, json }: { replica?: string; json?: boolean }): number {
   const { dir } = config.resilience.journal;
-  const found = foldersOf(config, replica).map((folder) => ({
+  const found = foldersOf(config, journalOwners, replica).map((folder) => ({
     replica: folder.replica,
     path: folder.path,
     ...verifyFolder(dir, folder.replica),
   }));
   if (json) print(JSON.stringify(found, null, 2));
   else {
-    for (const { replica: name, problems, unexamined } of found) {
-      const lines = [...problems, ...unexamined].map((text) => `\n  ${plainLine(text)}`);
-      print(`${plainLine(name)}: ${styledVerdict({ problems, unexamined })}${lines.join('')}`);
+    for (const { replica: name, verdict, problems } of found) {
+      const word = styled(...VERDICTS[verdict], process.stdout);
+      print(
+        `${plainLine(name)}: ${word}${problems.map((text) => `\n  ${plainLine(text)}`).join('')}`,
+      );
     }
     if (found.length === 0) note(`No journal in ${dir}.`);
   }
-  const isSound = found.every(
-    ({ problems, unexamined }) => problems.length + unexamined.length === 0,
-  );
-  return isSound ? EXIT.done : EXIT.jobFailed;
-}
-
-function styledVerdict({ problems, unexamined }: Verdict): string {
-  if (problems.length > 0) return styled('red', 'damaged', process.stdout);
-  if (unexamined.length > 0) return styled('yellow', 'not all could be checked', process.stdout);
-  return styled('green', 'sound', process.stdout);
+  return found.some(({ verdict }) => verdict !== 'sound') ? EXIT.jobFailed : EXIT.done;
 }

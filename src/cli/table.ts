@@ -2,7 +2,7 @@
  * Rows as aligned columns without lines, as `ps` and `kubectl` print them: easy on the eye and on `awk`.
  * On a terminal the last column is cut at the right edge; into a pipe everything is written out.
  */
-import Table from 'cli-table3';
+import Table, { type TableConstructorOptions } from 'cli-table3';
 import { styled } from './terminal.ts';
 
 const LINES = [
@@ -25,23 +25,34 @@ const GAP = '  ';
 /** A last column narrower than this says nothing: the line may wrap instead. */
 const LAST_CHARS_MIN = 16;
 
+/** The library's time grows with the square of the rows that it is given. */
+const DRAWN_ROWS = 50;
+
 /** The first row is the head. Columns of numbers go right. */
 export function table(
   rows: readonly (readonly string[])[],
   stream: NodeJS.WriteStream = process.stdout,
 ): string {
   const [head = [], ...body] = rows;
-  const widths = head.map((_, i) => Math.max(...rows.map((row) => visible(row[i]!))));
-  const drawn = new Table({
+  const widths = head.map((_, i) =>
+    rows.reduce((widest, row) => Math.max(widest, visible(row[i]!)), 0),
+  );
+  const options = {
     chars: { ...Object.fromEntries(LINES.map((line) => [line, ''])), middle: GAP },
     style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [], compact: true },
     colAligns: head.map((_, i) => (body.length > 0 && isNumeric(body, i) ? 'right' : 'left')),
     colWidths: fitted(widths, stream),
     truncate: '…',
-  });
-  drawn.push([...head.map((cell) => styled('dim', cell, stream))], ...body.map((row) => [...row]));
-  return drawn
-    .toString()
+  } satisfies TableConstructorOptions;
+  const drawn = [head.map((cell) => styled('dim', cell, stream)), ...body.map((row) => [...row])];
+  const parts: string[] = [];
+  for (let from = 0; from < drawn.length; from += DRAWN_ROWS) {
+    const part = new Table(options);
+    part.push(...drawn.slice(from, from + DRAWN_ROWS));
+    parts.push(part.toString());
+  }
+  return parts
+    .join('\n')
     .split('\n')
     .map((line) => line.trimEnd())
     .join('\n');

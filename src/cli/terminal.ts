@@ -4,8 +4,9 @@
  * (`| head`) ends nothing.
  */
 import { styleText } from 'node:util';
+import { EXIT } from './exit-codes.ts';
 
-type Style = Parameters<typeof styleText>[0];
+export type Style = Parameters<typeof styleText>[0];
 
 const LINE_CHARS_MAX = 500;
 const COLUMNS = 80;
@@ -72,6 +73,12 @@ export function complain({ message, remedy }: { message: string; remedy: string 
   note(`${styled('red', 'error', stderr)} ${wrapped(text, ERROR_CHARS, stderr)}`);
 }
 
+/** What nobody can be given the result of ends at once. */
+function endUnwritten({ code }: NodeJS.ErrnoException): never {
+  complain({ message: `stdout cannot be written (${code}).`, remedy: '' });
+  process.exit(EXIT.usage);
+}
+
 let isGuarded = false;
 
 /**
@@ -82,6 +89,6 @@ export function outliveReader(): void {
   if (isGuarded) return;
   isGuarded = true;
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
+    if (error.code !== 'EPIPE') endUnwritten(error);
   });
 }

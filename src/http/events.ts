@@ -12,7 +12,7 @@ import type { JobView } from '../queue/client.ts';
 import type { HttpContext } from './context.ts';
 import { within } from './deadline.ts';
 import { findJob, type JobParams, READ_WITHIN_MS } from './jobs.ts';
-import { endStream, openStream } from './sse.ts';
+import { endStream, openStream, readerOf } from './sse.ts';
 
 /** Each stream costs a poll per interval and a socket; a page or a script needs a handful. */
 const STREAMS_MAX = 100;
@@ -59,12 +59,10 @@ export function registerEvents(
       }
       streams++;
       try {
+        const signal = readerOf(reply.raw, context.stopping);
         // Before the first byte, so that "no such job" and "Redis is away" are plain answers.
         const first = await findJob(context, queue, id);
         reply.hijack();
-        const client = new AbortController();
-        reply.raw.on('close', () => client.abort());
-        const signal = AbortSignal.any([context.stopping, client.signal]);
         await stream(reply.raw, { context, queue, id, first, streamMs, signal, timing });
       } finally {
         streams--;
@@ -79,7 +77,7 @@ interface Watch {
   id: string;
   first: JobView;
   streamMs: number;
-  /** The client left, or the server stops. */
+  /** Of `readerOf`. */
   signal: AbortSignal;
   timing: EventsTiming;
 }

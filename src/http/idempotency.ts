@@ -39,7 +39,7 @@ export class IdempotencyMemory {
   async once(
     queue: string,
     key: string,
-    body: readonly unknown[],
+    body: { isBatch: boolean; jobs: readonly unknown[] },
     add: () => Promise<Accepted[]>,
   ): Promise<Accepted[]> {
     this.#forget();
@@ -50,7 +50,7 @@ export class IdempotencyMemory {
       if (known.fingerprint !== fingerprint) throw new IdempotencyKeyError(queue);
       return known.answer;
     }
-    const remembered = { fingerprint, answer: add(), jobs: body.length, at: this.#now() };
+    const remembered = { fingerprint, answer: add(), jobs: body.jobs.length, at: this.#now() };
     this.#known.set(name, remembered);
     this.#jobs += remembered.jobs;
     try {

@@ -7,7 +7,9 @@ import { createHash } from 'node:crypto';
 import type { JobsOptions } from 'bullmq';
 import { z } from 'zod';
 import { InvalidInputError } from '../errors.ts';
+import { PRIORITY_MAX } from '../queue/job-options.ts';
 import { payloadBytes } from '../queue/payload.ts';
+import { isKeyOfQueue } from '../queue/queue-keys.ts';
 import { nearestName } from './queue-names.ts';
 
 export interface JobInput {
@@ -25,8 +27,6 @@ const IDEMPOTENCY_KEY_CHARS_MAX = 255;
 /** A year; beyond it a delay is a date in the wrong unit. */
 const DELAY_MS_MAX = 366 * 24 * 60 * 60 * 1000;
 const ATTEMPTS_MAX = 1000;
-/** BullMQ's own limit of priorities. */
-const PRIORITY_MAX = 2_097_152;
 
 const delayMs = z.int().min(0).max(DELAY_MS_MAX);
 const keep = z.union([
@@ -51,7 +51,10 @@ const jobId = z
     (id) => !id.includes(':'),
     'may not contain ":", which BullMQ uses between parts of a key',
   )
-  .refine((id) => !/[\p{Cc}\p{Cs}]/u.test(id), 'may not contain control characters');
+  .refine((id) => !/[\p{Cc}\p{Cs}]/u.test(id), 'may not contain control characters')
+  .refine((id) => !isKeyOfQueue(id), {
+    error: ({ input }) => `may not be "${input}", the name of a key that queues have in Redis`,
+  });
 
 const optionsSchema = z.strictObject({
   jobId: jobId.optional(),
@@ -152,7 +155,16 @@ export function readJob(queue: string, job: unknown, at: string, bytesMax: numbe
   const parsed = jobSchema.safeParse(job);
   if (!parsed.success) throw firstIssue(parsed.error, at);
   const { name, data, options } = parsed.data;
-  payloadBytes(queue, data, bytesMax, join(at, 'data'));
+  const bytes = payloadBytes(queue, data, bytesMax, join(at, 'data'));
+  const { sizeLimit } = options ?? {};
+  // BullMQ would refuse it without a word of where it stands; zero is no limit to it.
+  if (sizeLimit && bytes > sizeLimit) {
+    throw new InvalidInputError(
+      join(at, 'options.sizeLimit'),
+      `is less than the ${bytes} bytes of the job's data`,
+      'Raise it or send less.',
+    );
+  }
   const infinite = infiniteIn(data);
   if (infinite !== undefined) {
     const field = join(join(at, 'data'), infinite);
@@ -190,17 +202,28 @@ export function idOfIdempotencyKey(queue: string, key: string, index?: number): 
 
 /** One mistake at a time is what a caller can act on; the first in the order of the fields. */
 function firstIssue(error: z.ZodError, at: string): InvalidInputError {
-  const issue = error.issues[0]!;
+  const issue = ofMeantForm(error.issues[0]!);
   const path = join(at, pathOf(issue.path));
   if (issue.code === 'unrecognized_keys') return unknownField(issue.keys[0]!, path, issue.path);
   const deepest = issue.code === 'invalid_union' ? 'is none of the allowed forms' : issue.message;
   return new InvalidInputError(
     path,
     `is not valid: ${deepest.replace(/^Invalid input: /, '')}`,
-    issue.path[0] === 'options'
-      ? 'Options are those of BullMQ: numbers are whole, times are in milliseconds.'
-      : 'Send { "name"?: string, "data": …, "options"?: { … } }.',
+    issue.path.at(-1) === 'jobId'
+      ? 'Choose another id, or leave it out for a new one.'
+      : issue.path[0] === 'options'
+        ? 'Options are those of BullMQ: numbers are whole, times are in milliseconds.'
+        : 'Send { "name"?: string, "data": …, "options"?: { … } }.',
   );
+}
+
+/** Of a value with several forms: what is wrong in the one that it has, where it has one. */
+function ofMeantForm(issue: z.core.$ZodIssue): z.core.$ZodIssue {
+  if (issue.code !== 'invalid_union') return issue;
+  const isInside = ({ path, code }: z.core.$ZodIssue): boolean =>
+    path.length > 0 || code === 'unrecognized_keys';
+  const [first] = issue.errors.find((issues) => issues.every(isInside)) ?? [];
+  return first === undefined ? issue : { ...first, path: [...issue.path, ...first.path] };
 }
 
 function unknownField(key: string, at: string, path: readonly PropertyKey[]): InvalidInputError {
@@ -240,5 +263,6 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 
 function describe(value: unknown): string {
   if (value === null || value === undefined) return 'empty';
-  return Array.isArray(value) ? 'an array' : `a ${typeof value}`;
+  if (Array.isArray(value)) return 'an array';
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 }

@@ -3,7 +3,12 @@
  * journal, never "will be tried": what cannot be kept is refused with a reason.
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { InvalidInputError, JobNotFoundError, RedisUnavailableError } from '../errors.ts';
+import {
+  InvalidInputError,
+  JobNotFoundError,
+  OutcomeUnknownError,
+  RedisUnavailableError,
+} from '../errors.ts';
 import type { Accepted } from '../queue/client.ts';
 import { assertQueueName } from '../queue/queue-name.ts';
 import type { HttpContext } from './context.ts';
@@ -15,8 +20,11 @@ import { assertKnownQueue } from './queue-names.ts';
 /** A read that Redis has not answered by then is answered as "Redis is away". */
 export const READ_WITHIN_MS = 5000;
 
-/** Adding must not wait for what is only a look. */
-const KNOWN_WITHIN_MS = 1000;
+/** Adding must not wait for what is only a look: for this part of ENQUEUE_TIMEOUT at most. */
+const LOOK_SHARE = 1 / 4;
+const LOOK_MS_MAX = 1000;
+/** What an enqueue needs that Redis does not answer, ms: it has so long also after a look. */
+const ADD_MS_MIN = 200;
 
 export interface JobParams {
   queue: string;
@@ -40,8 +48,8 @@ export function registerJobs(app: FastifyInstance, context: HttpContext): void {
       const accepted =
         key === undefined
           ? await add(context, queue, jobs, isBatch)
-          : await answered.once(queue, key, jobs, () =>
-              addOnce(context, queue, withIds(queue, jobs, key, isBatch), isBatch),
+          : await answered.once(queue, key, { isBatch, jobs }, () =>
+              addOnce(context, queue, jobs, key, isBatch),
             );
       reply.code(202);
       if (isBatch) return { jobs: accepted };
@@ -80,9 +88,10 @@ function allowsUnknown({ unknown }: PostQuery): boolean {
   throw new InvalidInputError('?unknown', 'has a value that is not known', 'Use ?unknown=allow.');
 }
 
-function keyOf({ headers }: FastifyRequest): string | undefined {
-  const key = headers['idempotency-key'];
-  if (!Array.isArray(key)) return key;
+function keyOf({ raw }: FastifyRequest): string | undefined {
+  // In `headers` Node has joined them, with a comma.
+  const [key, ...others] = raw.headersDistinct['idempotency-key'] ?? [];
+  if (others.length === 0) return key;
   throw new InvalidInputError('Idempotency-Key', 'was sent twice', 'Send one.');
 }
 
@@ -97,25 +106,39 @@ function withIds(queue: string, jobs: JobInput[], key: string, isBatch: boolean)
   }));
 }
 
-/** Adds what is not known already: another replica, or an earlier life of this one, may have it. */
+/**
+ * Adds what is not known already: another replica, or an earlier life of this one, may have it. Takes no longer
+ * than ENQUEUE_TIMEOUT in all.
+ */
 async function addOnce(
   context: HttpContext,
   queue: string,
-  jobs: JobInput[],
+  given: JobInput[],
+  key: string,
   isBatch: boolean,
 ): Promise<Accepted[]> {
-  const [first] = jobs as [JobInput];
-  // A batch is kept in order: when the last is known, all are.
-  const known = await Promise.all(
-    (isBatch ? [first, jobs.at(-1)!] : [first]).map((job) =>
-      whereKept(context, queue, job.options.jobId!),
-    ),
-  );
-  const stored = known.at(-1);
-  if (stored !== undefined && known[0] !== undefined) {
-    return jobs.map((job) => ({ id: job.options.jobId!, stored }));
+  const { enqueueTimeoutMs } = context.config.resilience;
+  const by = performance.now() + enqueueTimeoutMs;
+  const jobs = withIds(queue, given, key, isBatch);
+  // An id of its own says nothing of the jobs beside it: then each is kept from coming twice by its id alone.
+  if (!isBatch || given.every(({ options }) => options.jobId === undefined)) {
+    const lookMs = Math.min(LOOK_MS_MAX, enqueueTimeoutMs * LOOK_SHARE);
+    // A batch is kept in order: when the first and the last are known, all are.
+    const known = await Promise.all(
+      [...new Set([jobs[0]!, jobs.at(-1)!])].map(({ options }) =>
+        whereKept(context, queue, options.jobId!, lookMs),
+      ),
+    );
+    const stored = known.at(-1);
+    if (stored !== undefined && known[0] !== undefined) {
+      return jobs.map(({ options }) => ({ id: options.jobId!, stored }));
+    }
   }
-  return add(context, queue, jobs, isBatch);
+  const restMs = Math.max(ADD_MS_MIN, by - performance.now());
+  return within(add(context, queue, jobs, isBatch), restMs, () => {
+    const ids = jobs.map(({ options }) => options.jobId!);
+    return new OutcomeUnknownError('Redis and the journal', ids);
+  });
 }
 
 /** Undefined also when nobody can say now: then the id keeps Redis from taking it twice. */
@@ -123,9 +146,10 @@ async function whereKept(
   { client }: HttpContext,
   queue: string,
   id: string,
+  timeoutMs: number,
 ): Promise<Accepted['stored'] | undefined> {
   try {
-    const job = await within(client.job(queue, id), KNOWN_WITHIN_MS, 'looking for the job');
+    const job = await within(client.job(queue, id), timeoutMs, 'looking for the job');
     // What Redis refused may be sent again: what stood in its way may be gone.
     if (job === undefined || job.state === 'refused') return undefined;
     return job.stored;

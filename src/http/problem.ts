@@ -3,12 +3,7 @@
  * with it, what to do, and our stable error code. What we did not foresee leaves as a plain 500:
  * no message, stack or path of an unforeseen error is ever shown to a caller.
  */
-import {
-  AccessDeniedError,
-  DocumentUnavailableError,
-  HoldfastError,
-  InvalidInputError,
-} from '../errors.ts';
+import { AccessDeniedError, DocumentUnavailableError, HoldfastError } from '../errors.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json; charset=utf-8';
 
@@ -54,6 +49,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   HOLDFAST_QUEUE_NAME_INVALID: { status: 400, title: 'Invalid queue name' },
   HOLDFAST_JOB_DATA_INVALID: { status: 400, title: 'Invalid job data' },
   HOLDFAST_JOB_NAME_UNKNOWN: { status: 400, title: 'Unknown job name' },
+  HOLDFAST_ENDPOINT_UNKNOWN: { status: 404, title: 'Not found' },
   HOLDFAST_QUEUE_UNKNOWN: { status: 404, title: 'Unknown queue' },
   HOLDFAST_JOB_NOT_FOUND: { status: 404, title: 'No such job' },
   HOLDFAST_OUTAGE_NOT_FOUND: { status: 404, title: 'No such outage' },
@@ -63,6 +59,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   HOLDFAST_SERVICE_BUSY: { status: 503, title: 'Not now', retryAfter: true },
   HOLDFAST_CLIENT_CLOSED: { status: 503, title: 'Stopping', retryAfter: true },
   HOLDFAST_REDIS_UNAVAILABLE: { status: 503, title: 'Redis is away', retryAfter: true },
+  HOLDFAST_QUEUE_SET_ASIDE: { status: 503, title: 'Queue set aside', retryAfter: true },
   HOLDFAST_JOURNAL_UNUSABLE: { status: 503, title: 'Journal unusable', retryAfter: true },
   HOLDFAST_OUTCOME_UNKNOWN: { status: 504, title: 'Outcome unknown', retryAfter: true },
   HOLDFAST_JOURNAL_FULL: { status: 507, title: 'Journal full' },
@@ -177,7 +174,7 @@ function ofHoldfast(error: HoldfastError, kind: Kind, path: string): ProblemAnsw
   if (kind.retryAfter) headers['retry-after'] = String(RETRY_AFTER_SECONDS);
   if (kind.status === 429) headers['retry-after'] = String(error.data.retryAfterSeconds);
   if (kind.status === 401) headers['www-authenticate'] = 'Bearer realm="holdfast"';
-  const field = error instanceof InvalidInputError && error.field !== '' ? error.field : undefined;
+  const { field } = error.data;
   return {
     problem: {
       ...withoutPaths(error.data),
@@ -188,7 +185,7 @@ function ofHoldfast(error: HoldfastError, kind: Kind, path: string): ProblemAnsw
       code: error.code,
       remedy: error.remedy,
       instance: path,
-      ...(field === undefined ? {} : { field }),
+      ...(typeof field === 'string' && field !== '' ? { field } : {}),
     },
     headers,
     isOurs: false,

@@ -1,18 +1,19 @@
 /**
  * The service's HTTP server: probes, jobs API, documents and event streams, behind one door that
- * checks who asks. It never waits for Redis to start, and its stop is bounded: streams end, idle
- * connections close, and what is still open at the deadline is cut.
+ * checks who asks. It never waits for Redis to start, and its stop is bounded: streams end, what is
+ * under way is answered, and what is still open at the deadline is cut.
  */
 import { once } from 'node:events';
-import type { AddressInfo, Socket } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
-import { AccessDeniedError, InvalidInputError, ServiceBusyError } from '../errors.ts';
+import { AccessDeniedError, ServiceBusyError, UnknownEndpointError } from '../errors.ts';
 import type { Part } from '../part.ts';
 import type { Client } from '../queue/client.ts';
 import { accessRules, isTls } from './access.ts';
 import { BOARD_PATH, registerBoard } from './board.ts';
+import { Connections } from './connections.ts';
 import type { Consumption, HttpContext, Keeping } from './context.ts';
 import { registerDocument } from './document.ts';
 import { type EventsTiming, registerEvents } from './events.ts';
@@ -42,7 +43,7 @@ const CONNECTION_IDLE_MS = 90_000;
 const KEEP_ALIVE_MS = 65_000;
 /** From routing to answer; enqueues and reads have shorter deadlines of their own. */
 const HANDLER_MS_MAX = 20_000;
-/** Sockets at a time; beyond it new ones wait in the kernel's queue or are refused. */
+/** Sockets at a time; beyond it a new one takes the place of one that is silent. */
 const CONNECTIONS_MAX = 1000;
 /** A batch of small jobs, where MAX_JOB_BYTES alone would be too tight. */
 const BODY_BYTES_MIN = 8 * 1024 * 1024;
@@ -51,8 +52,6 @@ const BODY_PER_JOB_BYTES = 2;
 /** Queue names and job ids in a path, percent-encoded; the rooms check the real limits. */
 const PARAM_CHARS_MAX = 2048;
 const ADDRESS = { host: 'HTTP_HOST', port: 'HTTP_PORT', open: ' with HTTP_TOKEN' };
-/** Kept for connections to close by themselves before the deadline cuts them. */
-const CUT_BEFORE_MS = 100;
 
 export interface HttpServerOptions {
   config: Config;
@@ -123,11 +122,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   };
   const routes: { method: string; path: string }[] = [];
   const app = build(context, options.events, routes);
-  const sockets = new Set<Socket>();
-  app.server.on('connection', (socket) => {
-    sockets.add(socket);
-    socket.once('close', () => sockets.delete(socket));
-  });
+  const connections = new Connections(app.server, CONNECTIONS_MAX);
   let address: string | undefined;
   let stopped: Promise<void> | undefined;
 
@@ -155,7 +150,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     },
     stop(deadline) {
       stopping.abort();
-      stopped ??= close(app, sockets, deadline).finally(() => {
+      stopped ??= close(app, connections, deadline).finally(() => {
         address = undefined;
       });
       return stopped;
@@ -210,7 +205,6 @@ function build(
       socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
     },
   });
-  app.server.maxConnections = CONNECTIONS_MAX;
   app.addHook('onRoute', ({ method, url }) => {
     for (const one of [method].flat()) routes.push({ method: one, path: url });
   });
@@ -238,18 +232,8 @@ function build(
     if (problem.status === 413) await swallow(request.raw);
     return reply.code(problem.status).headers(headers).type(PROBLEM_TYPE).send(problem);
   });
-  app.setNotFoundHandler((request, reply) => {
-    const path = request.url.split('?', 1)[0]!;
-    const error = new InvalidInputError(
-      '',
-      `${request.method} ${path.slice(0, 200)} is not an endpoint`,
-      `Endpoints: ${endpoints()}.`,
-    );
-    const { problem } = toProblem(error, path, bodyOf(request));
-    return reply
-      .code(404)
-      .type(PROBLEM_TYPE)
-      .send({ ...problem, status: 404, title: 'Not found' });
+  app.setNotFoundHandler(async (request) => {
+    throw noEndpoint(request);
   });
 
   // After the plugins above, which must know of every route.
@@ -284,12 +268,20 @@ function guard(app: FastifyInstance, { access, stopping }: HttpContext, limits: 
       if (wantsForm(request)) return sendToForm(reply);
       throw error;
     }
-    if (!stopping.aborted) return;
-    reply.header('connection', 'close');
-    if (need !== 'probe') {
+    // Before its body is looked at, which would be refused for what it is.
+    if (request.is404) throw noEndpoint(request);
+    if (stopping.aborted && need !== 'probe') {
       throw new ServiceBusyError('This replica is stopping.', 'Try again: another one answers.');
     }
   });
+  // Also of what was asked before the stop.
+  app.addHook('onSend', async (_request, reply) => {
+    if (stopping.aborted) reply.header('connection', 'close');
+  });
+}
+
+function noEndpoint({ method, url }: FastifyRequest): UnknownEndpointError {
+  return new UnknownEndpointError(method, url.split('?', 1)[0]!, endpoints());
 }
 
 /**
@@ -317,20 +309,16 @@ function needOfRequest({ method, routeOptions }: FastifyRequest): Need {
 /** Graceful until shortly before `deadline`, then every connection is cut. */
 async function close(
   app: FastifyInstance,
-  sockets: ReadonlySet<Socket>,
+  connections: Connections,
   deadline: number,
 ): Promise<void> {
-  // Node counts a connection as idle only after its first request; one that never sent a byte
-  // (a browser opens such ahead of time) would hold the stop up until the deadline.
-  for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
-  const cutAfterMs = Math.max(0, deadline - performance.now() - CUT_BEFORE_MS);
-  const cut = setTimeout(() => app.server.closeAllConnections(), cutAfterMs);
+  const endDrain = connections.drain(deadline);
   try {
     const isListening = app.server.listening;
     const closed = isListening ? once(app.server, 'close') : undefined;
     await app.close();
     await closed;
   } finally {
-    clearTimeout(cut);
+    endDrain();
   }
 }

@@ -12,7 +12,18 @@ export interface EventStream {
   beat(heartbeatMs: number): Promise<void>;
 }
 
-/** Begins the answer. `signal`: the client left, or the server stops. */
+/**
+ * Aborts when the reader has left, or the server stops. To be asked for before anything is waited for: who left
+ * meanwhile is not told of a second time.
+ */
+export function readerOf(raw: ServerResponse, stopping: AbortSignal): AbortSignal {
+  const reader = new AbortController();
+  if (raw.destroyed) reader.abort();
+  else raw.once('close', () => reader.abort());
+  return AbortSignal.any([stopping, reader.signal]);
+}
+
+/** Begins the answer. `signal`: of `readerOf`. */
 export function openStream(raw: ServerResponse, signal: AbortSignal): EventStream {
   raw.writeHead(200, {
     'content-type': 'text/event-stream; charset=utf-8',
@@ -25,6 +36,8 @@ export function openStream(raw: ServerResponse, signal: AbortSignal): EventStrea
   let said = '';
   let spokeAt = performance.now();
   const write = async (text: string): Promise<void> => {
+    // What is written to nobody is never drained.
+    signal.throwIfAborted();
     spokeAt = performance.now();
     if (!raw.write(text)) await once(raw, 'drain', { signal });
   };

@@ -9,7 +9,7 @@ import { describeCondition } from '../redis/condition-catalogue.ts';
 import type { HttpContext } from './context.ts';
 import { OutageTimeline } from './outage-timeline.ts';
 import { QueueSampler } from './queue-sampler.ts';
-import { endStream, openStream } from './sse.ts';
+import { endStream, openStream, readerOf } from './sse.ts';
 import { summaryOf } from './status-summary.ts';
 
 /** A page per person on call and a few screens. */
@@ -47,9 +47,7 @@ export function registerStatus(app: FastifyInstance, context: HttpContext): void
     streams++;
     reply.hijack();
     const { raw } = reply;
-    const client = new AbortController();
-    raw.on('close', () => client.abort());
-    const signal = AbortSignal.any([context.stopping, client.signal]);
+    const signal = readerOf(raw, context.stopping);
     try {
       const events = openStream(raw, signal);
       const end = performance.now() + STREAM_MS_MAX;

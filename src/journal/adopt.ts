@@ -3,16 +3,16 @@
  * throughout, its entries are on disk here before they go there, and each carries its origin: an
  * adoption that is cut short is done again by whoever comes next, and adds nothing twice.
  */
-import { existsSync, readdirSync, renameSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { markAdoption, unmarkAdoption } from './adoption-mark.ts';
 import type { Database } from './database.ts';
 import type { Position, Row } from './entry.ts';
 import { asFault, type Fault } from './fault.ts';
+import { journalFolders } from './find.ts';
 import {
   type Folder,
   type Lock,
-  layout,
   makePrivateFolder,
   removeOwned,
   replicaOf,
@@ -43,14 +43,18 @@ export interface Adoption {
 /** Entries that one transaction takes over. */
 const ADOPT_BATCH = 500;
 
+/**
+ * A folder without a lock came out of a backup, or somebody removed the lock of a living replica: that finds it within a
+ * minute and puts it back. A folder that has not changed for so long is nobody's, ms.
+ */
+const LOCKLESS_MS = 120_000;
+
 /** @param at ms since the epoch, for the report of a damaged orphan */
 export function adoptOrphans(ours: Folder, database: Database, at: number): Adoption {
   const base = dirname(ours.path);
   const adoption: Adoption = { adopted: [], failed: [] };
-  for (const child of readdirSync(base, { withFileTypes: true })) {
-    const folder = layout(join(base, child.name));
-    const isOrphan = child.isDirectory() && folder.path !== ours.path && existsSync(folder.lock);
-    if (!isOrphan) continue;
+  for (const folder of journalFolders(base, ours)) {
+    if (!existsSync(folder.lock) && at - changedAt(folder) < LOCKLESS_MS) continue;
     const replica = replicaOf(basename(folder.path));
     try {
       const lock = tryOwn(folder);
@@ -64,6 +68,11 @@ export function adoptOrphans(ours: Folder, database: Database, at: number): Adop
     }
   }
   return adoption;
+}
+
+/** When something was made or removed in it, or it was put there, ms since the epoch; Infinity if it is gone. */
+function changedAt({ path }: Folder): number {
+  return statSync(path, { throwIfNoEntry: false })?.ctimeMs ?? Number.POSITIVE_INFINITY;
 }
 
 function adoptOne(

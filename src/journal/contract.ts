@@ -109,9 +109,14 @@ export interface Journal {
    * The accepted job of this id if it is here, a refused one only if there is no other. Reads through the entries in the
    * journal's thread, in pages between which others are served. Measured: 100,000 entries of 700 bytes
    * take 48 ms, of 4 KB 270 ms.
+   * @param isPassed entries at these places are passed over
    * @throws JournalError if it is not done within 5 s
    */
-  find(queue: string, jobId: string): Promise<FoundJob | undefined>;
+  find(
+    queue: string,
+    jobId: string,
+    isPassed?: (position: Position) => boolean,
+  ): Promise<FoundJob | undefined>;
   /** Removes entries that Redis has. Unknown positions are fine. */
   settle(positions: readonly Position[]): Promise<void>;
   /** Notes on disk how far jobs are on their way to Redis. Those that linger are no longer counted as `left`. */

@@ -27,7 +27,6 @@ import {
 import { toError } from './fault.ts';
 import { folderOf } from './folder.ts';
 import { GroupCommit } from './group-commit.ts';
-import { closedError } from './memory-journal.ts';
 import { COMMIT_ENTRIES_MAX } from './pending.ts';
 import { Removals } from './removals.ts';
 import type { DamageReport } from './rescue.ts';
@@ -202,7 +201,11 @@ class DiskJournal implements Journal {
     }
   }
 
-  async find(queue: string, jobId: string): Promise<FoundJob | undefined> {
+  async find(
+    queue: string,
+    jobId: string,
+    isPassed: (position: Position) => boolean = () => false,
+  ): Promise<FoundJob | undefined> {
     this.#assertOpen();
     const giveUpAt = this.#clock.now() + FIND_MS;
     let after: Position = Number.MIN_SAFE_INTEGER;
@@ -211,7 +214,7 @@ class DiskJournal implements Journal {
       this.#assertOpen();
       const query = { queue, jobId, after, limit: FIND_ENTRIES };
       const { entry, next } = await this.#link.ask('find', [query]);
-      if (entry !== undefined && this.#removals.has(entry.position)) {
+      if (entry && (this.#removals.has(entry.position) || isPassed(entry.position))) {
         after = entry.position;
         continue;
       }
@@ -308,7 +311,7 @@ class DiskJournal implements Journal {
   }
 
   #assertOpen(): void {
-    if (this.#closing !== undefined) throw closedError(this.path);
+    if (this.#closing !== undefined) throw JournalError.closed(this.path);
   }
 }
 

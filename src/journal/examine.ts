@@ -28,7 +28,7 @@ export function refuseNewerFormat(folder: Folder): void {
 }
 
 /** The format of a database, or undefined where it is damaged or not agreed on by both witnesses. */
-export function readFormat(file: string): number | undefined {
+export function readFormat(file: string | URL): number | undefined {
   return whileReadable(file, (db) => {
     const version = Number(db.prepare('PRAGMA user_version').get()?.user_version);
     const witness = db.prepare("SELECT value FROM meta WHERE key = 'format'").get()?.value;
@@ -71,13 +71,14 @@ export function examineDatabase(folder: Folder): string[] {
  * Opens a database to read it. SQLite wants an index beside it, also of a log that is not there: where none can be made,
  * on a disk that is read-only or full, a database without a log is read as one that nobody changes.
  */
-export function openToLook(file: string): DatabaseSync {
+export function openToLook(file: string | URL): DatabaseSync {
   const db = new DatabaseSync(file, { readOnly: true, timeout: LOOK_WAIT_MS });
   try {
     db.prepare('PRAGMA schema_version').get();
     return db;
   } catch (error) {
     db.close();
+    if (file instanceof URL) throw error;
     const hasLog = (statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0;
     if (hasLog || !(cannotOpen(error) || isFull(error))) throw error;
     const url = pathToFileURL(file);
@@ -88,7 +89,7 @@ export function openToLook(file: string): DatabaseSync {
 
 /** What `use` returns, or undefined if it met damage. */
 export function whileReadable<T>(
-  file: string,
+  file: string | URL,
   use: (db: DatabaseSync) => T,
   readOnly = true,
 ): T | undefined {

@@ -2,27 +2,36 @@
  * Looks at journals from outside, for people: which folders there are, whose they are, what is in
  * them, whether they are sound; and puts refused entries back. Needs no journal to be closed; meant
  * for a process of its own, as a living journal tells about itself with `stats`.
+ *
+ * What tells of damage must outlive the look: SQLite drops the end of a damaged log when it opens a database
+ * that nobody has open. So such a log is looked at before, and where it is damaged only a copy is opened.
  */
 import { existsSync, readdirSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
+import { pathToFileURL } from 'node:url';
 import { JournalError } from '../errors.ts';
 import { systemClock } from '../time.ts';
 import { FORMAT_VERSION } from './database-file.ts';
 import { type Kept, type Row, unpack, unpackRefused } from './entry.ts';
 import { examineDatabase, isReadDamage, openToLook, readFormat, whileReadable } from './examine.ts';
-import { asFault } from './fault.ts';
-import { type Folder, folderOf, isOwned, layout, replicaOf, tryOwn } from './folder.ts';
-import { openDatabase } from './rescue.ts';
+import { asFault, toError } from './fault.ts';
+import { journalFolders } from './find.ts';
+import { type Folder, folderOf, isOwned, replicaOf, tryOwn } from './folder.ts';
+import { type DamageReport, openDatabase, sizeOf } from './rescue.ts';
+import { RescuedCopy } from './rescued-copy.ts';
 import { examineLog } from './wal.ts';
 
-export interface FolderStatus {
+export interface FolderOwner {
   replica: string;
   path: string;
   /** Whether a living process has the folder; `unknown` where its lock cannot be tried. */
   owner: 'living' | 'none' | 'unknown';
   /** Why it cannot. */
   lockFault: string | undefined;
+}
+
+export interface FolderStatus extends FolderOwner {
   outcomes: number;
   jobs: number;
   refused: number;
@@ -38,49 +47,69 @@ export interface FolderStatus {
 /** An entry as a person sees it; `reason` is set if Redis refused it. */
 export type Listed = Kept & { reason?: string; refusedAt?: number };
 
-/** All replicas' folders below `base`, by name. */
+/** All replicas' folders below `base`, by name, with what is in them. */
 export function journalStatus(base: string): FolderStatus[] {
-  return readdirSync(base, { withFileTypes: true })
-    .filter((child) => child.isDirectory() && existsSync(layout(join(base, child.name)).lock))
-    .map((child) => statusOf(layout(join(base, child.name))))
-    .sort((a, b) => (a.replica < b.replica ? -1 : 1));
+  return journalFolders(base).map(statusOf).sort(byReplica);
+}
+
+/** As `journalStatus`, without a look at what is in them. */
+export function journalOwners(base: string): FolderOwner[] {
+  return journalFolders(base).map(headOf).sort(byReplica);
+}
+
+function byReplica(a: FolderOwner, b: FolderOwner): number {
+  return a.replica < b.replica ? -1 : 1;
 }
 
 /**
  * Entries of one replica in order, refused ones among them; rows that are damaged do not come. Read
- * as they are asked for, so that a large journal need not fit into memory.
- * @param onDamaged hears of every row that is left out
+ * as they are asked for, so that a large journal need not fit into memory. Where the log is damaged, those
+ * come that a service would rescue.
+ * @param onDamaged hears of every row that is left out, and, before the first entry, of a damaged log
  * @throws JournalError if the database cannot be read, at the place from which on it cannot
  */
 export function* entriesOf(
   base: string,
   replica: string,
-  onDamaged: () => void = () => {},
+  onDamaged: (what: 'row' | JournalError) => void = () => {},
 ): Generator<Listed> {
   const folder = folderOf(base, replica);
   const { database, path } = folder;
+  const state = stateOf(folder);
+  if (state.type === 'absent') return;
+  if (state.type === 'newer') {
+    throw new JournalError(path, `is not read: ${state.what}`, 'Use that release.');
+  }
+  if (state.type === 'readable') {
+    yield* entriesIn(database, path, onDamaged);
+    return;
+  }
+  onDamaged(
+    new JournalError(
+      path,
+      `is damaged: ${state.what}`,
+      'What a service, or holdfast journal replay, will rescue is shown.',
+    ),
+  );
+  using copy = new RescuedCopy(folder);
+  yield* entriesIn(copy.folder.database, path, onDamaged);
+}
+
+function* entriesIn(
+  file: string,
+  path: string,
+  onDamaged: (what: 'row') => void,
+): Generator<Listed> {
   let db: DatabaseSync | undefined;
   try {
-    const format = formatProblem(folder);
-    if (format !== undefined) {
-      throw new JournalError(path, `is not read: ${format}`, 'Use that release.');
-    }
-    db = openToLook(database);
+    db = openToLook(file);
     for (const raw of db.prepare('SELECT * FROM entry ORDER BY position').iterate()) {
       const row = raw as unknown as Row;
       const entry = unpackRefused(row) ?? unpack(row);
-      if (entry === undefined) onDamaged();
+      if (entry === undefined) onDamaged('row');
       else yield entry;
     }
   } catch (error) {
-    if (error instanceof Error && 'errcode' in error && !isReadDamage(error)) {
-      throw new JournalError(
-        path,
-        `cannot be read: ${error.message}`,
-        'Try as the user who owns it, or with a copy of the whole folder on a disk that has room.',
-        error,
-      );
-    }
     if (!isReadDamage(error)) throw error;
     throw new JournalError(
       path,
@@ -93,64 +122,115 @@ export function* entriesOf(
   }
 }
 
+/** What became of refused entries: how many are back in line, and the damage that was met and put aside. */
+export interface PutBack {
+  count: number;
+  damage: DamageReport | undefined;
+}
+
 /**
- * Puts what Redis refused back in line, in a journal without an owner.
+ * Puts what Redis refused back in line, in a journal without an owner; nothing if a living process has it by now.
  * @param renewed what the jobs among it carry from then on
- * @returns how many; 0 also if a living process has the journal by now
+ * @throws JournalError if it cannot be opened, e.g. one that a later release wrote
  */
 export function putBackRefused(
   base: string,
   replica: string,
   renewed: (args: string) => string,
-): number {
+): PutBack {
   const folder = folderOf(base, replica);
-  const lock = tryOwn(folder);
-  if (lock === undefined) return 0;
   try {
-    const { database } = openDatabase(folder, systemClock.wall());
+    const lock = tryOwn(folder);
+    if (lock === undefined) return { count: 0, damage: undefined };
     try {
-      return database.putBackRefused(renewed);
+      const { database, damage } = openDatabase(folder, systemClock.wall());
+      try {
+        return { count: database.putBackRefused(renewed), damage };
+      } finally {
+        database.close();
+      }
     } finally {
-      database.close();
+      lock.release();
     }
-  } finally {
-    lock.release();
-  }
-}
-
-export interface Verdict {
-  /** What is wrong with the files; empty if nothing is. */
-  problems: string[];
-  /** What could not be looked at, and why. */
-  unexamined: string[];
-}
-
-/** Judges one replica's files. */
-export function verifyFolder(base: string, replica: string): Verdict {
-  const folder = folderOf(base, replica);
-  const verdict: Verdict = { problems: [], unexamined: [] };
-  try {
-    const { owner, lockFault } = ownerOf(folder);
-    if (lockFault !== undefined) {
-      verdict.unexamined.push(`its lock cannot be tried (${lockFault}), nor its log be judged`);
-    }
-    // While its owner lives, the log is in use: only what SQLite shows of it can be judged.
-    const log = owner === 'none' ? examineLog(folder) : undefined;
-    const format = formatProblem(folder);
-    if (format !== undefined) return { ...verdict, problems: [format] };
-    if (log?.type === 'damaged') verdict.problems.push(log.what);
-    verdict.problems.push(...examineDatabase(folder));
   } catch (error) {
-    verdict.unexamined.push(`it cannot be read (${reasonOf(error)})`);
+    throw toError(asFault(error, folder.path));
   }
-  return verdict;
+}
+
+/** Gives a folder that came out of a backup the lock that it lacks, so that it can be taken over at once. */
+export function giveLock(base: string, replica: string): void {
+  const folder = folderOf(base, replica);
+  if (!existsSync(folder.lock)) tryOwn(folder)?.release();
+}
+
+export interface Soundness {
+  /** `unknown`: this release, or this user, cannot tell. */
+  verdict: 'sound' | 'damaged' | 'unknown';
+  /** What is wrong, or why that is not known; empty if it is sound. */
+  problems: string[];
+}
+
+/** Whether one replica's files are what was written. */
+export function verifyFolder(base: string, replica: string): Soundness {
+  const folder = folderOf(base, replica);
+  try {
+    const state = stateOf(folder);
+    if (state.type === 'newer') return { verdict: 'unknown', problems: [state.what] };
+    if (state.type === 'damaged') return { verdict: 'damaged', problems: [state.what] };
+    const problems = state.type === 'absent' ? [] : examineDatabase(folder);
+    if (problems.length > 0) return { verdict: 'damaged', problems };
+    const { lockFault } = ownerOf(folder);
+    if (lockFault === undefined) return { verdict: 'sound', problems };
+    return {
+      verdict: 'unknown',
+      problems: [`its lock cannot be tried, nor its log be judged: ${lockFault}`],
+    };
+  } catch (error) {
+    return { verdict: 'unknown', problems: [`it cannot be read: ${String(error)}`] };
+  }
+}
+
+/** What can be done with a folder's files. */
+type State =
+  | { type: 'readable' }
+  /** There is nothing yet: its process died before it made a database. */
+  | { type: 'absent' }
+  /** A later release wrote it. */
+  | { type: 'newer'; what: string }
+  /** It must not be opened where it lies. What is in the pages of a readable one is not looked at. */
+  | { type: 'damaged'; what: string };
+
+function stateOf(folder: Folder): State {
+  const what = damageBesides(folder);
+  if (what === undefined) {
+    if (sizeOf(folder.database) === undefined) return { type: 'absent' };
+    const newer = newerFormat(folder.database);
+    return newer === undefined ? { type: 'readable' } : { type: 'newer', what: newer };
+  }
+  const asItLies = pathToFileURL(folder.database);
+  asItLies.searchParams.set('immutable', '1');
+  const newer = sizeOf(folder.database) ? newerFormat(asItLies) : undefined;
+  return newer === undefined ? { type: 'damaged', what } : { type: 'newer', what: newer };
+}
+
+/** What is wrong with the files that SQLite would change or remove when it opens the database. */
+function damageBesides(folder: Folder): string | undefined {
+  if (!sizeOf(folder.database) && sizeOf(folder.wal)) return 'the database is empty or gone';
+  // While its owner lives, the log is in use: only what SQLite shows of it can be judged.
+  if (ownerOf(folder).owner !== 'none') return undefined;
+  const log = examineLog(folder);
+  if (log.type === 'sound') return undefined;
+  // Somebody may have opened it meanwhile.
+  return ownerOf(folder).owner === 'none' ? log.what : undefined;
+}
+
+function headOf(folder: Folder): FolderOwner {
+  return { replica: replicaOf(basename(folder.path)), path: folder.path, ...ownerOf(folder) };
 }
 
 function statusOf(folder: Folder): FolderStatus {
   const status: FolderStatus = {
-    replica: replicaOf(basename(folder.path)),
-    path: folder.path,
-    ...ownerOf(folder),
+    ...headOf(folder),
     outcomes: 0,
     jobs: 0,
     refused: 0,
@@ -160,27 +240,30 @@ function statusOf(folder: Folder): FolderStatus {
     unreadable: undefined,
   };
   try {
-    status.unreadable = formatProblem(folder) ?? count(folder, status);
+    const state = stateOf(folder);
+    if (state.type === 'readable') status.unreadable = count(folder, status);
+    else if (state.type === 'newer') status.unreadable = state.what;
+    else if (state.type === 'damaged') {
+      status.unreadable = `${state.what}; holdfast journal list shows what can be rescued`;
+    }
   } catch (error) {
-    status.unreadable = reasonOf(error);
+    status.unreadable = String(error);
   }
   return status;
 }
 
-function ownerOf(folder: Folder): Pick<FolderStatus, 'owner' | 'lockFault'> {
+function ownerOf(folder: Folder): Pick<FolderOwner, 'owner' | 'lockFault'> {
+  // Out of a backup. A look does not make one.
+  if (!existsSync(folder.lock)) return { owner: 'none', lockFault: undefined };
   try {
     return { owner: isOwned(folder) ? 'living' : 'none', lockFault: undefined };
   } catch (error) {
-    return { owner: 'unknown', lockFault: reasonOf(error) };
+    return { owner: 'unknown', lockFault: String(error) };
   }
 }
 
-function reasonOf(error: unknown): string {
-  return asFault(error, '').cause ?? String(error);
-}
-
-function formatProblem(folder: Folder): string | undefined {
-  const format = readFormat(folder.database);
+function newerFormat(file: string | URL): string | undefined {
+  const format = readFormat(file);
   return format !== undefined && format > FORMAT_VERSION
     ? `format ${format} is of a later release; this one knows formats up to ${FORMAT_VERSION}`
     : undefined;

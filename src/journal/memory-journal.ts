@@ -97,10 +97,15 @@ export class MemoryJournal implements Journal {
     }
   }
 
-  async find(queue: string, jobId: string): Promise<FoundJob | undefined> {
+  async find(
+    queue: string,
+    jobId: string,
+    isPassed: (position: Position) => boolean = () => false,
+  ): Promise<FoundJob | undefined> {
     this.#assertOpen();
     for (const entry of [...this.#entries.values(), ...this.#refused.values()]) {
       if (entry.type !== 'job' || entry.queue !== queue || entry.jobId !== jobId) continue;
+      if (isPassed(entry.position)) continue;
       return { ...entry };
     }
     return undefined;
@@ -172,10 +177,6 @@ export class MemoryJournal implements Journal {
   }
 
   #assertOpen(): void {
-    if (this.#isClosed) throw closedError(PATH);
+    if (this.#isClosed) throw JournalError.closed(PATH);
   }
-}
-
-export function closedError(path: string): JournalError {
-  return new JournalError(path, 'is closed', 'Nothing more is kept while the service stops.');
 }

@@ -83,8 +83,8 @@ function examine(folder: Folder, log: LogVerdict): string[] {
   return examineDatabase(folder);
 }
 
-/** Undefined if the file is not there. */
-function sizeOf(file: string): number | undefined {
+/** Of a file, bytes; undefined if it is not there. */
+export function sizeOf(file: string): number | undefined {
   return statSync(file, { throwIfNoEntry: false })?.size;
 }
 

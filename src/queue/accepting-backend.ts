@@ -7,6 +7,7 @@ import type { JobJson, ParentKeyOpts } from 'bullmq';
 import type { AddWork } from './add-series.ts';
 import { flowWork, jobWork } from './add-work.ts';
 import type { BackendOptions } from './backend-options.ts';
+import { saidClosed } from './caller-errors.ts';
 import type { Arrival, Intake } from './intake.ts';
 import { newJobId } from './job-id.ts';
 import { checkJob } from './job-options.ts';
@@ -26,22 +27,32 @@ export function receiptsOf(add: () => Promise<unknown>): Promise<Receipt[]> {
   return receipts.run(given, add).then(() => given);
 }
 
+/** What keeps jobs for the backend. */
+export interface Keeping {
+  intake: Intake;
+  /** Through the journal even in calm weather. */
+  isStrict: boolean;
+  /** A job that the journal has and Redis does not. */
+  journaled(queue: string, jobId: string): Promise<unknown>;
+}
+
+/** BullMQ's answer to `isFinished`, with the result or the reason if that was asked for. */
+type Finished = number | [number, string];
+
+const MISSING = -1;
+
 export class AcceptingBackend extends ResilientBackend {
   readonly #core: TargetCore;
+  readonly #keeping: Keeping;
   readonly #intake: Intake;
   readonly #isStrict: boolean;
 
-  constructor(
-    core: TargetCore,
-    name: string,
-    options: BackendOptions,
-    intake: Intake,
-    isStrict: boolean,
-  ) {
+  constructor(core: TargetCore, name: string, options: BackendOptions, keeping: Keeping) {
     super(core, name, options, 'producer');
     this.#core = core;
-    this.#intake = intake;
-    this.#isStrict = isStrict;
+    this.#keeping = keeping;
+    this.#intake = keeping.intake;
+    this.#isStrict = keeping.isStrict;
   }
 
   /** A job is accepted before Redis has ever answered. */
@@ -56,7 +67,7 @@ export class AcceptingBackend extends ResilientBackend {
     const given = receipts.getStore();
     // What comes through `enqueue` was checked there.
     if (!given) checkJob(job);
-    const receipt = await this.#intake.accept(this.#arrival(job, jobId, parent));
+    const receipt = await this.#intake.accept(this.#arrival(job, jobId, parent)).catch(saidClosed);
     given?.push(receipt);
     return receipt.id;
   }
@@ -66,17 +77,17 @@ export class AcceptingBackend extends ResilientBackend {
   ): Promise<string[]> {
     const given = receipts.getStore();
     if (!given) for (const { job } of entries) checkJob(job);
-    const accepted = await this.#intake.acceptAll(
-      entries.map(({ job, jobId, parentKeyOpts }) =>
-        this.#arrival(job, jobId, parentKeyOpts ?? {}),
-      ),
+    const arrivals = entries.map(({ job, jobId, parentKeyOpts }) =>
+      this.#arrival(job, jobId, parentKeyOpts ?? {}),
     );
+    const accepted = await this.#intake.acceptAll(arrivals).catch(saidClosed);
     given?.push(...accepted);
     return accepted.map(({ id }) => id);
   }
 
   override async addFlow(entries: FlowEntries): Promise<[Error | null, string | number][]> {
     const given = receipts.getStore();
+    if (!given) for (const { jobData } of entries) checkJob(jobData);
     const root = entries[0]!;
     const work = await flowWork(this.#core, entries);
     const receipt = await this.#intake.accept({
@@ -88,6 +99,20 @@ export class AcceptingBackend extends ResilientBackend {
     });
     given?.push(receipt);
     return entries.map(({ jobId }, i) => [null, i === 0 ? receipt.id : jobId]);
+  }
+
+  /**
+   * BullMQ's `waitUntilFinished` asks this where nobody can catch an error, and waits for an event after it. So
+   * it is asked as often as need be, and a job that is only in the journal is not finished yet.
+   */
+  override async isFinished(jobId: string, returnValue?: boolean): Promise<Finished> {
+    const notFinished: Finished = returnValue ? [0, ''] : 0;
+    const ask = () => this.patiently(() => super.isFinished(jobId, returnValue));
+    const found = (await ask()) ?? notFinished;
+    if ([found].flat()[0] !== MISSING) return found;
+    if (await this.#keeping.journaled(this.name, jobId).catch(() => true)) return notFinished;
+    // It may have come to Redis between the two questions.
+    return (await ask()) ?? notFinished;
   }
 
   #arrival(job: JobJson, wanted: string | undefined, parent: ParentKeyOpts): Arrival {

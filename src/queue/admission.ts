@@ -1,10 +1,11 @@
 /**
  * Who may go on, and when: everybody waits here while the breaker is not closed; those who take work
- * also wait for the fleet's barrier and for their share of the slow start. Nobody polls while an
- * outage lasts.
+ * also wait for the fleet's barrier, for their share of the slow start, and until a queue that is set aside was
+ * taken back. Nobody polls while an outage lasts.
  */
 import { allowedConcurrency } from '../breaker/slow-start.ts';
 import type { Clock, Instant } from '../time.ts';
+import { untilOver } from './asides.ts';
 import type { Generation } from './generation.ts';
 import type { QueueLedger } from './ledger.ts';
 
@@ -71,6 +72,10 @@ export class Admission {
       const generation = await this.admitted(signal);
       if (!generation) return undefined;
       if (this.mayTake(ledger)) return generation;
+      if (ledger.aside) {
+        await untilOver(ledger.aside, signal);
+        continue;
+      }
       if (
         ledger.barrierUntil > this.#clock.now() &&
         !(await this.#barrierStands(ledger, generation))
@@ -86,6 +91,7 @@ export class Admission {
   mayFetchWithSettle(ledger: QueueLedger): boolean {
     return (
       ledger.slotsMax === undefined &&
+      ledger.aside === undefined &&
       ledger.barrierUntil <= this.#clock.now() &&
       this.#generation !== undefined
     );
@@ -93,6 +99,7 @@ export class Admission {
 
   /** Jobs that one queue may run here at the same time now; shows the slow start. */
   allowed(ledger: QueueLedger): number {
+    if (ledger.aside) return 0;
     const elapsed = this.#clock.now() - this.#admittedAt;
     if (!this.#ramping || elapsed >= this.#slowStartMs) {
       this.#ramping = false;
@@ -102,6 +109,7 @@ export class Admission {
   }
 
   mayTake(ledger: QueueLedger): boolean {
+    if (ledger.aside) return false;
     if (!this.#generation || ledger.barrierUntil > this.#clock.now()) return false;
     if (ledger.slotsMax !== undefined && ledger.held.size >= ledger.slotsMax) return false;
     return !this.#ramping || ledger.concurrency === 0 || ledger.held.size < this.allowed(ledger);

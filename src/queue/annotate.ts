@@ -3,10 +3,10 @@
  * it up while Redis is away. What cannot be written now is kept, and written before the outcome.
  */
 import { keyCount } from './fenced-scripts.ts';
+import type { Generation } from './generation.ts';
 import type { HeldJob, QueueLedger } from './ledger.ts';
-import { hasNotes, note } from './notes.ts';
+import { countLine, hasNotes, note, noteUnanswered } from './notes.ts';
 import type { Sender } from './sender.ts';
-import type { TargetCore } from './target-core.ts';
 
 /** The job in flight here that the script annotates. */
 export function annotatedJob(
@@ -21,21 +21,25 @@ export function annotatedJob(
   return ledger.held.get(id);
 }
 
+/** Without a generation the note is kept. */
 export async function annotate(
-  core: TargetCore,
+  generation: Generation | undefined,
   sender: Sender,
   job: HeldJob,
   script: string,
   args: readonly unknown[],
 ): Promise<unknown> {
   if (job.isGone) return 0;
-  const generation = core.generation();
   // Behind what was kept before: those who write that write this as well.
-  const outcome =
-    generation && !hasNotes(job)
-      ? await sender.attempt(generation, () => sender.run(script, args, generation))
-      : undefined;
-  if (outcome) return outcome.reply;
-  note(job, script, args);
+  const isSent = generation !== undefined && !hasNotes(job);
+  const outcome = isSent
+    ? await sender.attempt(generation, () => sender.run(script, args, generation))
+    : undefined;
+  if (outcome) {
+    if (script === 'addLog') countLine(job, args, outcome.reply);
+    return outcome.reply;
+  }
+  if (isSent && script === 'addLog') noteUnanswered(job, args);
+  else note(job, script, args);
   return script === 'addLog' ? (job.notes?.logs.length ?? 0) : 0;
 }

@@ -19,6 +19,7 @@ import type { Islands } from './island.ts';
 import type { Leases } from './leases.ts';
 import type { HeldJob, QueueLedger } from './ledger.ts';
 import type { Ledgers } from './ledgers.ts';
+import { onlyReads } from './policy.ts';
 import type { QueueCare } from './queue-care.ts';
 import type { Settlements } from './settlements.ts';
 import { readMarkers } from './taker.ts';
@@ -44,15 +45,13 @@ export interface BackendCoreParts {
   quietAfterMs: number | undefined;
 }
 
-/** A producer gets its answer within this time while Redis is away, ms. */
-const ANSWER_MS = 2000;
 /** Between giving a command up and its time being over at the server, ms. */
 const FENCE_SLACK_MS = 500;
 
 export class BackendCore implements TargetCore {
   readonly clock: Clock;
   readonly processId: string;
-  readonly answerMs = ANSWER_MS;
+  readonly answerMs: number;
   readonly idleRead: IdleRead;
   readonly #parts: BackendCoreParts;
 
@@ -60,6 +59,7 @@ export class BackendCore implements TargetCore {
     this.#parts = parts;
     this.clock = parts.clock;
     this.processId = parts.processId;
+    this.answerMs = parts.config.resilience.enqueueTimeoutMs;
     this.idleRead = new IdleRead({
       clock: parts.clock,
       quietAfterMs: parts.quietAfterMs,
@@ -148,6 +148,13 @@ export class BackendCore implements TargetCore {
     return new RedisUnavailableError(operation, condition ?? 'reset', outageId);
   }
 
+  unanswered(operation: string): RedisUnavailableError {
+    const { condition = 'reset', outageId } = this.#parts.detector.state;
+    return onlyReads(operation)
+      ? this.unavailable(operation)
+      : RedisUnavailableError.unanswered(operation, condition, outageId);
+  }
+
   blockingClient(generation: Generation, owner: object): Promise<Redis | Cluster> {
     return this.#parts.blocking.of(generation, owner);
   }
@@ -158,8 +165,8 @@ export class BackendCore implements TargetCore {
 
   // Jobs and outcomes --------------------------------------------------------------------------------
 
-  takeFromJournal(ledger: QueueLedger, token: string): Promise<unknown> {
-    return this.#parts.islands.take(ledger, token);
+  takeFromJournal(ledger: QueueLedger, token: string, worker?: string): Promise<unknown> {
+    return this.#parts.islands.take(ledger, token, worker);
   }
 
   workInJournal(ledger: QueueLedger, signal: AbortSignal): Promise<void> | undefined {
@@ -190,7 +197,7 @@ export class BackendCore implements TargetCore {
 
   async verdictOn(ledger: QueueLedger, job: HeldJob): Promise<Verdict | 'unknown'> {
     const generation = this.generation();
-    if (!generation) return 'unknown';
+    if (!generation || ledger.aside) return 'unknown';
     try {
       return await this.#parts.care.verdictOn(ledger, job, generation);
     } catch (error) {

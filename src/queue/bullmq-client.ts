@@ -6,8 +6,6 @@
  */
 import {
   type BackendFactory,
-  ErrorCode,
-  type FlowJob,
   FlowProducer,
   type JobsOptions,
   Queue,
@@ -15,15 +13,16 @@ import {
   type Telemetry,
 } from 'bullmq';
 import type { Logger } from 'pino';
-import { ClientClosedError, HoldfastError, InvalidInputError } from '../errors.ts';
+import { ClientClosedError, InvalidInputError, RedisUnavailableError } from '../errors.ts';
 import { systemClock } from '../time.ts';
 import { type AcceptingBackend, receiptsOf } from './accepting-backend.ts';
+import { translate } from './caller-errors.ts';
 import { checkList, checkShape } from './caller-input.ts';
-import type { Accepted, Client, FlowInput, JobView, Left } from './client.ts';
+import type { Accepted, Client, FlowInput, JobView, Left, QueueFaceOptions } from './client.ts';
+import { flowJob } from './flow-job.ts';
 import { newJobId } from './job-id.ts';
-import { JobLookup } from './job-lookup.ts';
+import { JobLookup, jobOf } from './job-lookup.ts';
 import { checkOptions } from './job-options.ts';
-import { viewOf, withChildren } from './job-view.ts';
 import { newJob } from './new-job.ts';
 import { type OpenQueue, OpenQueues, type OwnQueue } from './open-queues.ts';
 import { payloadBytes } from './payload.ts';
@@ -31,20 +30,29 @@ import { checkedData, type QueueDefinition } from './queue-definition.ts';
 import { assertQueueName } from './queue-name.ts';
 import type { ResilientBackend } from './resilient-backend.ts';
 import type { RedisTarget } from './target.ts';
+import { within } from './timely-append.ts';
 
-/** Jobs of one flow: BullMQ writes them in one transaction, during which Redis serves nobody else. */
-const FLOW_JOBS_MAX = 1000;
 /** Closing waits this long for Redis at most, ms. */
 const CLOSE_MS = 1000;
+const ANSWER_MS = 2000;
+const JOB_FIELDS = ['name', 'data', 'options'];
 
 export interface BullmqClientOptions {
   target: Pick<
     RedisTarget,
-    'producerFactory' | 'readerFactory' | 'connection' | 'journal' | 'state' | 'localRun'
+    | 'producerFactory'
+    | 'readerFactory'
+    | 'connection'
+    | 'journal'
+    | 'journaled'
+    | 'state'
+    | 'localRun'
   >;
   /** BullMQ's key prefix. */
   prefix: string;
   jobBytesMax: number;
+  /** A question is answered within this time, ms. Default 2,000, as ENQUEUE_TIMEOUT. */
+  answerMs?: number;
   log: Logger;
   /** Entries of a queue's event stream that are kept; a slow embedded store wants few. */
   eventsMax?: number | undefined;
@@ -71,7 +79,10 @@ class BullmqClient implements Client {
   constructor(options: BullmqClientOptions) {
     this.#options = options;
     const { target, log } = options;
-    this.#queues = new OpenQueues((name) => this.#newQueue(name, target.producerFactory), log);
+    this.#queues = new OpenQueues(
+      (name, defaults) => this.#newQueue(name, target.producerFactory, defaults),
+      log,
+    );
     this.#readers = new OpenQueues((name) => this.#newQueue(name, target.readerFactory), log);
     this.#lookup = new JobLookup(target, (queue, id) => this.#jobInRedis(queue, id));
   }
@@ -149,9 +160,9 @@ class BullmqClient implements Client {
   ): Promise<Accepted[]> {
     checkList(jobs, 'jobs');
     const entries = jobs.map((job, i) => {
-      checkShape(job, `jobs[${i}]`, 'Give { name, data, options }.');
-      const { name, data, options } = job;
       const at = `jobs[${i}].`;
+      checkShape(job, `jobs[${i}]`, 'Give { name, data, options }.', at, JOB_FIELDS);
+      const { name, data, options } = job;
       const opts = this.#checked(queue, name, options, at);
       this.#checkData(queue, data, at);
       return { name, data, opts };
@@ -160,16 +171,25 @@ class BullmqClient implements Client {
   }
 
   async flow(flow: FlowInput): Promise<Accepted> {
-    const tree = this.#flowJob(flow);
+    const { prefix } = this.#options;
+    const tree = flowJob(flow, prefix, (node, at) => {
+      const opts = this.#checked(node.queue, node.name, node.options, at);
+      this.#checkData(node.queue, node.data, at);
+      return opts;
+    });
     const receipts = await receiptsOf(() => this.#flowProducer().add(tree).catch(translate));
     this.#tell(receipts);
     return receipts[0]!;
   }
 
-  queue(name: string): Queue {
+  queue(name: string, options: QueueFaceOptions = {}): Queue {
     assertQueueName(name);
+    const remedy = "Give { defaultJobOptions }, or none: all else is the client's.";
+    checkShape(options, 'options', remedy, 'options.', ['defaultJobOptions']);
+    const { defaultJobOptions: defaults } = options;
+    if (defaults !== undefined) checkOptions(defaults, 'options.defaultJobOptions');
     if (this.#isClosed) throw new ClientClosedError('opening a queue');
-    return this.#queues.keep(name) as unknown as Queue;
+    return this.#queues.keep(name, defaults) as unknown as Queue;
   }
 
   async job(queue: string, id: string): Promise<JobView | undefined> {
@@ -182,7 +202,7 @@ class BullmqClient implements Client {
       );
     }
     if (this.#isClosed) throw new ClientClosedError('looking for a job');
-    return await this.#lookup.find(queue, id);
+    return await this.#inTime('looking for a job', this.#lookup.find(queue, id));
   }
 
   async #jobInRedis(queue: string, id: string): Promise<JobView | undefined> {
@@ -197,7 +217,8 @@ class BullmqClient implements Client {
   async counts(queue: string): Promise<Record<string, number>> {
     assertQueueName(queue);
     if (this.#isClosed) throw new ClientClosedError('counting jobs');
-    return await this.#reading(queue, (q) => q.getJobCounts());
+    const counting = this.#reading(queue, (q) => q.getJobCounts());
+    return await this.#inTime('counting jobs', counting);
   }
 
   async close(): Promise<Left> {
@@ -217,6 +238,19 @@ class BullmqClient implements Client {
     const { journal } = this.#options.target;
     const { jobs, refused } = journal.stats();
     return { jobs, refused, path: journal.path };
+  }
+
+  /** A question has its time as an enqueue has. */
+  async #inTime<T>(operation: string, answer: Promise<T>): Promise<T> {
+    const { answerMs = ANSWER_MS } = this.#options;
+    const found = await within(
+      systemClock,
+      answer.then((value) => ({ value })),
+      answerMs,
+    );
+    if (found) return found.value;
+    const { condition = 'slow', outageId } = this.#options.target.state();
+    throw new RedisUnavailableError(operation, condition, outageId);
   }
 
   /** BullMQ's options of a job that may be added. `at` is where the job stands in the input. */
@@ -240,41 +274,6 @@ class BullmqClient implements Client {
     payloadBytes(queue, data, this.#options.jobBytesMax, `${at}data`);
   }
 
-  #flowJob(root: FlowInput): FlowJob {
-    let jobs = 0;
-    const build = (node: FlowInput, at: string): FlowJob => {
-      jobs += 1;
-      if (jobs > FLOW_JOBS_MAX) {
-        throw new InvalidInputError(
-          'flow',
-          `has more than ${FLOW_JOBS_MAX} jobs`,
-          'Split it into several flows.',
-        );
-      }
-      checkShape(
-        node,
-        at.slice(0, -1) || 'flow',
-        'Give { queue, name, data, options, children }.',
-        at,
-      );
-      const { queue, name, data, options, children } = node;
-      if (children !== undefined) checkList(children, `${at}children`);
-      const opts = this.#checked(queue, name, options, at);
-      this.#checkData(queue, data, at);
-      return {
-        queueName: queue,
-        name,
-        data,
-        opts,
-        prefix: this.#options.prefix,
-        ...(children === undefined
-          ? {}
-          : { children: children.map((child, i) => build(child, `${at}children[${i}].`)) }),
-      };
-    };
-    return build(root, '');
-  }
-
   #with<T>(name: string, call: (queue: OwnQueue) => Promise<T>): Promise<T> {
     return this.#queues.use(name, call).catch(translate);
   }
@@ -284,13 +283,18 @@ class BullmqClient implements Client {
     return await open.use(name, call).catch(translate);
   }
 
-  #newQueue(name: string, factory: BackendFactory<RedisQueueBackend>): OwnQueue {
+  #newQueue(
+    name: string,
+    factory: BackendFactory<RedisQueueBackend>,
+    defaults?: JobsOptions,
+  ): OwnQueue {
     const { target, prefix, telemetry, eventsMax } = this.#options;
     return new Queue(
       name,
       {
         connection: target.connection,
         prefix,
+        ...(defaults ? { defaultJobOptions: defaults } : {}),
         skipMetasUpdate: factory === target.readerFactory,
         ...(telemetry ? { telemetry } : {}),
         ...(eventsMax ? { streams: { events: { maxLen: eventsMax } } } : {}),
@@ -316,44 +320,4 @@ class BullmqClient implements Client {
 
 function backendOf({ queue }: OpenQueue): AcceptingBackend {
   return queue.backend as unknown as AcceptingBackend;
-}
-
-async function jobOf(queue: OwnQueue, id: string): Promise<JobView | undefined> {
-  // The state first: read after the hash, it would show a finished job without its result.
-  let state = await queue.getJobState(id);
-  if (state === 'unknown') return undefined;
-  const job = await queue.getJob(id);
-  if (job === undefined) return undefined;
-  if (job.finishedOn !== undefined && state === 'active') {
-    // It ended between the two questions.
-    state = await queue.getJobState(id);
-    if (state === 'unknown') return undefined;
-  }
-  const view = viewOf(queue.name, job, state);
-  if (state !== 'waiting-children') return view;
-  return withChildren(view, await job.getDependenciesCount());
-}
-
-/** BullMQ throws a bare Error for options that do not fit together, and a number for a parent that is gone. */
-function translate(error: unknown): never {
-  if ((error as { code?: unknown }).code === ErrorCode.ParentJobNotExist) {
-    throw new InvalidInputError(
-      'options.parent',
-      'names a job that is not in Redis',
-      'Add the parent first, or both at once with flow().',
-      { cause: error },
-    );
-  }
-  const isBare =
-    error instanceof Error &&
-    !(error instanceof HoldfastError) &&
-    error.constructor === Error &&
-    !('code' in error);
-  if (!isBare) throw error;
-  throw new InvalidInputError(
-    'options',
-    `are refused by BullMQ: ${error.message}`,
-    'Correct them and add the job again.',
-    { cause: error },
-  );
 }

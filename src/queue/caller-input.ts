@@ -7,8 +7,18 @@ import { InvalidInputError } from '../errors.ts';
 /** Names of BullMQ's that would be overlooked here. */
 const OTHER_NAMES: Readonly<Record<string, string>> = { opts: 'options', queueName: 'queue' };
 
-/** Where no compiler looked. `of` is what a field of it begins with. */
-export function checkShape(value: unknown, at: string, remedy: string, of = `${at}.`): void {
+/**
+ * Where no compiler looked.
+ * @param of what a field of it begins with
+ * @param fields all that it may have; absent: it may have more
+ */
+export function checkShape(
+  value: unknown,
+  at: string,
+  remedy: string,
+  of = `${at}.`,
+  fields?: readonly string[],
+): void {
   if (typeof value !== 'object' || value === null) {
     throw new InvalidInputError(at, 'is not an object', remedy);
   }
@@ -17,6 +27,10 @@ export function checkShape(value: unknown, at: string, remedy: string, of = `${a
       const what = `is called "${ours}" here`;
       throw new InvalidInputError(`${of}${theirs}`, what, 'Give it that name.');
     }
+  }
+  const other = fields && Object.keys(value).find((name) => !fields.includes(name));
+  if (other !== undefined) {
+    throw new InvalidInputError(`${of}${other}`, 'is not known here', remedy);
   }
 }
 

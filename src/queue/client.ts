@@ -2,7 +2,7 @@
  * The producer's side: what adds jobs and asks for their state. Handlers, HTTP and the command line
  * all enqueue through this one interface.
  */
-import type { JobsOptions, Queue } from 'bullmq';
+import type { JobsOptions, Queue, QueueOptions } from 'bullmq';
 import type { QueueDefinition } from './queue-definition.ts';
 
 /** Where an accepted job is kept. */
@@ -27,6 +27,7 @@ export interface JobView {
   /** Who has it: `journal` while it is on its way to Redis, or was refused there. */
   stored: Stored;
   progress: unknown;
+  /** Null where there is none. */
   result: unknown;
   /** Why the job failed, or why Redis refused it. */
   failedReason: string | undefined;
@@ -55,14 +56,25 @@ export interface Client {
   ): Promise<Accepted[]>;
   /** Adds a parent with its children, all or none; resolves with the parent's id. */
   flow(flow: FlowInput): Promise<Accepted>;
-  /** BullMQ's own Queue, whose `add` and `addBulk` are kept as `enqueue` keeps. Owned by the client. */
-  queue(name: string): Queue;
+  /**
+   * BullMQ's own Queue, whose `add` and `addBulk` are kept as `enqueue` keeps. Owned by the client, whose
+   * connection and prefix it has.
+   * @throws QueueNameError, InvalidInputError, ClientClosedError
+   */
+  queue(name: string, options?: QueueFaceOptions): Queue;
+  /** @throws RedisUnavailableError, JournalError, InvalidInputError */
   job(queue: string, id: string): Promise<JobView | undefined>;
-  /** Waiting, active, delayed, completed, failed … of a queue. */
+  /** Waiting, active, delayed, completed, failed … of a queue. @throws RedisUnavailableError */
   counts(queue: string): Promise<Record<string, number>>;
-  /** Waits for nothing that Redis owes; tells what the journal still holds, and where. */
+  /**
+   * While Redis is there, it is given what the journal has, for as long as an enqueue may take; tells what is left
+   * then, and where.
+   */
   close(): Promise<Left>;
 }
+
+/** Of BullMQ's QueueOptions, what is not the client's. */
+export type QueueFaceOptions = Pick<QueueOptions, 'defaultJobOptions'>;
 
 /** What a closed client left in its journal for the next one with the same folder. */
 export interface Left {

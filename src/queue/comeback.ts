@@ -13,6 +13,7 @@ import { destroyClient, type ProbePassed, probe } from '../redis/probe.ts';
 import type { Clock, Instant } from '../time.ts';
 import type { Admission } from './admission.ts';
 import type { Adoption } from './adoption.ts';
+import { Asides, type Missed, NOTHING_MISSED } from './asides.ts';
 import { agreeOnOutage } from './fleet-outage.ts';
 import { Generation } from './generation.ts';
 import { ALIVE_MS } from './heartbeat.ts';
@@ -71,10 +72,24 @@ export class Comeback {
   #lastAliveAt = 0;
   /** When the server of `#identity` was last heard, monotonic. */
   #heardAt: Instant = 0;
-  #recovery: { change: IdentityChange; report: RecoveryReport; answeredAt: number } | undefined;
+  #recovery:
+    | { change: IdentityChange; report: RecoveryReport; answeredAt: number; hasTakenBack: boolean }
+    | undefined;
+  readonly #asides: Asides;
 
   constructor(deps: ComebackDeps) {
     this.#deps = deps;
+    const { clock, log, ledgers } = deps;
+    this.#asides = new Asides({
+      clock,
+      log,
+      ledgers: () => ledgers.all(),
+      takeBack: (ledger, of) =>
+        this.#takeBack(ledger, of).catch((error: unknown) => {
+          if (deps.later().core.isOutage(error, of) || !ledger.aside) return;
+          this.#asides.put(ledger, NOTHING_MISSED, error);
+        }),
+    });
   }
 
   /** The connections of now, admitted or in recovery; they may have ended. */
@@ -130,42 +145,67 @@ export class Comeback {
     // Recovery has no other deadline: a server that falls silent in the middle of it is seen by this.
     watch.begin(generation);
     await adoption.inRecovery();
-    await later().islands.bring(generation);
-    const change = compareIdentity(
-      this.#identity,
-      passed.identity,
-      passed.answeredAt - this.#heardAt,
-    );
-    const all = [...ledgers.all()];
-    const report = await recover(
-      {
-        generation,
-        identity: passed.identity,
-        change,
-        ledgers: all,
-        aliveFrom: this.#lastAliveAt > 0 ? this.#lastAliveAt - ALIVE_MS : generation.serverNow(),
-      },
-      this.#recoveryDeps(),
-    );
+    const { identity, answeredAt } = passed;
+    const change = compareIdentity(this.#identity, identity, answeredAt - this.#heardAt);
+    const aliveFrom = this.#lastAliveAt > 0 ? this.#lastAliveAt - ALIVE_MS : generation.serverNow();
+    const missed = { change, aliveFrom };
+    const broken = await this.#asides.look([...ledgers.all()], generation, missed);
+    await later().islands.bring(generation, (ledger) => broken.has(ledger));
+    const all = [...ledgers.all()].filter((ledger) => !broken.has(ledger));
+    const input = { generation, identity, ledgers: all, ...missed };
+    const report = await recover(input, this.#recoveryDeps(missed, broken));
     if (!generation.alive) throw watch.takeReason();
-    this.#identity = passed.identity;
+    this.#identity = identity;
+    const back = all.filter((ledger) => ledger.aside && !broken.has(ledger));
+    for (const ledger of back) this.#asides.back(ledger);
     care.isReady(all, generation);
     onMembers(Math.max(1, report.members));
-    this.#recovery = { change, report, answeredAt: passed.answeredAt };
+    this.#recovery = { change, report, answeredAt, hasTakenBack: back.length > 0 };
+  }
+
+  /**
+   * One queue that was set aside, as all are taken back, while all others work.
+   * @throws what Redis says
+   */
+  async #takeBack(ledger: QueueLedger, generation: Generation): Promise<void> {
+    const { care, later } = this.#deps;
+    const { islands, producing } = later();
+    const broken = await this.#asides.look([ledger], generation, NOTHING_MISSED);
+    if (broken.size > 0) return;
+    await islands.bringOf(ledger, generation);
+    const input = { generation, identity: this.#identity!, ledgers: [ledger], ...NOTHING_MISSED };
+    await recover(input, this.#recoveryDeps(NOTHING_MISSED, broken));
+    if (broken.size > 0 || !generation.alive) return;
+    // Nobody comes between these.
+    this.#asides.back(ledger);
+    care.isReady([ledger], generation);
+    islands.admitted();
+    this.#restLeases();
+    await producing.takenBack(ledger, generation);
+    await this.#afterwardsOf(ledger, generation);
+  }
+
+  /** Locks are renewed again, but for queues that are set aside. */
+  #restLeases(): void {
+    const { ledgers, leases } = this.#deps;
+    for (const { aside } of ledgers.all()) if (aside) return;
+    leases.rest();
   }
 
   /** The breaker closed: everybody may go on. */
   admit(): void {
-    const { leases, admission, adoption, later } = this.#deps;
+    const { admission, adoption, later } = this.#deps;
     const { islands, producing } = later();
     const generation = this.#generation!;
     this.#admitted = generation;
-    leases.rest();
+    this.#restLeases();
     this.#tellEnd();
     admission.admit(generation);
     islands.admitted();
-    void producing.admitted(generation, this.#recovery!.change === 'same');
+    const { change, hasTakenBack } = this.#recovery!;
+    void producing.admitted(generation, change === 'same' && !hasTakenBack);
     adoption.admitted();
+    this.#asides.watch(generation);
     void this.#afterwards(generation);
   }
 
@@ -192,15 +232,19 @@ export class Comeback {
 
   /** What nobody needs to wait for: notes of running jobs, and outcomes that came in meanwhile. */
   async #afterwards(generation: Generation): Promise<void> {
-    const { ledgers, care } = this.#deps;
-    const deps = this.#recoveryDeps();
-    for (const ledger of ledgers.all()) {
-      void this.#unlessOutage(generation, () => care.watchUndone(ledger, generation, deps));
-      await this.#unlessOutage(generation, async () => {
-        for (const job of ledger.held.values()) await writeNotes(generation, ledger, job, deps);
-        await care.drain(ledger, generation, deps);
-      });
+    for (const ledger of this.#deps.ledgers.all()) {
+      if (!ledger.aside) await this.#afterwardsOf(ledger, generation);
     }
+  }
+
+  async #afterwardsOf(ledger: QueueLedger, generation: Generation): Promise<void> {
+    const { care } = this.#deps;
+    const deps = this.#recoveryDeps();
+    void this.#unlessOutage(generation, () => care.watchUndone(ledger, generation, deps));
+    await this.#unlessOutage(generation, async () => {
+      for (const job of ledger.held.values()) await writeNotes(generation, ledger, job, deps);
+      await care.drain(ledger, generation, deps);
+    });
   }
 
   /** Writes outcomes that came in after the recovery: nobody else would. */
@@ -227,6 +271,7 @@ export class Comeback {
 
   /** The breaker opened: what was sent gets its end, unless `isKept` for settles. */
   end(isKept: boolean): void {
+    this.#asides.rest();
     const generation = this.#generation;
     if (!generation?.alive) return;
     // In a recovery that is struck nobody has seen more of the fleet than before it.
@@ -244,7 +289,8 @@ export class Comeback {
     if (this.#passed) destroyClient(this.#passed.client);
   }
 
-  #recoveryDeps(): RecoveryDeps {
+  /** Queues that a recovery sets aside go to `broken`; where none is retaken there is nothing to set aside. */
+  #recoveryDeps(missed: Missed = NOTHING_MISSED, broken = new Set<QueueLedger>()): RecoveryDeps {
     const { clock, pauseMaxMs, care, settlements, later } = this.#deps;
     const { core } = later();
     return {
@@ -259,6 +305,10 @@ export class Comeback {
       isOutage: (error, generation) => core.isOutage(error, generation),
       settled: (ledger, outcomes) => settlements.settled(ledger, outcomes),
       refused: (ledger, outcome, reason) => settlements.refused(ledger, outcome, reason),
+      setAside: (ledger, error) => {
+        broken.add(ledger);
+        this.#asides.put(ledger, missed, error);
+      },
       lockLost: (ledger, job, verdict) => core.lockLost(ledger, job, verdict),
       outcomeDropped: (ledger, job, verdict) => core.outcomeDropped(ledger, job, verdict),
     };

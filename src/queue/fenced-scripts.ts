@@ -13,8 +13,10 @@ import { CLAIM, CLAIM_KEY_COUNT, numberedAndClaimed } from './lua/claim.ts';
 import { FENCE_PRELUDE, NUMBERED_PRELUDE } from './lua/fence.ts';
 import { HEARTBEAT } from './lua/heartbeat.ts';
 import { ISLAND_CLAIM, ISLAND_CLAIM_KEY_COUNT } from './lua/island-claim.ts';
+import { KEY_TYPES } from './lua/key-types.ts';
 import { RETAKE, RETAKE_KEY_COUNT } from './lua/retake.ts';
 import { together } from './lua/together.ts';
+import { BULLMQ_KEYS } from './queue-keys.ts';
 import { Script } from './script-command.ts';
 
 interface BullScript {
@@ -131,6 +133,7 @@ const all: ReadonlyMap<string, Script> = new Map([
     ];
   }),
   ['retake', new Script(RETAKE, RETAKE_KEY_COUNT)],
+  ['key-types', new Script(KEY_TYPES, Object.keys(BULLMQ_KEYS).length)],
   ['claim', new Script(CLAIM, CLAIM_KEY_COUNT)],
   ['together', new Script(together(NUMBERED_PRELUDE, TOGETHER), 1)],
   // As many keys as there are queues: the number of keys comes with each call.

@@ -95,6 +95,12 @@ export class Generation {
     return await (this.client.isCluster ? this.#untilEnd(reply) : reply);
   }
 
+  /** Elements of a list, both ends included. */
+  async range(key: string, from: number, to: number): Promise<string[]> {
+    const reply = this.client.lrange(key, from, to);
+    return await (this.client.isCluster ? this.#untilEnd(reply) : reply);
+  }
+
   setClockOffset(offset: number): void {
     this.#clockOffset = offset;
   }

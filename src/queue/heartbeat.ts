@@ -77,7 +77,10 @@ export class Heartbeat {
 
   /** Queues without a fresh sign of life; if all have one, the queue whose is the oldest. */
   #due(now: Instant): QueueLedger[] {
-    const ledgers = [...this.#deps.ledgers()].filter(({ epoch }) => epoch !== undefined);
+    // Of a queue that is set aside the epoch may be gone: that is no news.
+    const ledgers = [...this.#deps.ledgers()].filter(
+      ({ epoch, aside }) => epoch !== undefined && !aside,
+    );
     const beatenAt = (ledger: QueueLedger) =>
       this.#beaten.get(ledger)?.at ?? Number.NEGATIVE_INFINITY;
     const due = ledgers.filter((ledger) => now - beatenAt(ledger) >= FRESH_MS);

@@ -114,6 +114,11 @@ export class Intake {
     return await this.#held.hold(arrivals, by);
   }
 
+  /** Nothing is held, or waits for Redis. */
+  get isIdle(): boolean {
+    return this.#held.isEmpty && [...this.#series.values()].every((each) => !each.hasUnanswered);
+  }
+
   #way({ ledger, isStrict }: Arrival): Way {
     if (isStrict) return 'keep';
     const generation = this.#deps.generation();
@@ -141,6 +146,12 @@ export class Intake {
   async recovered(generation: Generation): Promise<void> {
     const used = [...this.#series.values()].filter(({ isUsed }) => isUsed);
     await Promise.all(used.map((series) => series.settle(generation)));
+    this.changed();
+  }
+
+  /** As `recovered`, for one queue. */
+  async takenBack(ledger: QueueLedger, generation: Generation): Promise<void> {
+    await this.#series.get(ledger)?.settle(generation);
     this.changed();
   }
 

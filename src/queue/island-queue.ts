@@ -37,8 +37,16 @@ export interface Taken {
   isSent: boolean;
   /** Kept while another attempt may come. */
   fields: IslandFields | undefined;
+  /** What its runs here wrote into its hash beside these; see {@link HeldJob.hash}. */
+  hash: IslandFields;
   /** Where the journal has what the attempt before made of it, while the next one runs. */
   before: Position | undefined;
+}
+
+/** Who takes a job: the lock's token, and the Worker's name. */
+export interface TakenBy {
+  token: string;
+  worker: string | undefined;
 }
 
 /** An attempt that is to be made. */

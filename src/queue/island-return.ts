@@ -12,7 +12,7 @@ import type { AddWork } from './add-series.ts';
 import { addCall } from './add-work.ts';
 import { type Call, togetherArgs } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
-import { mayHaveRunHere, runPlace } from './island-job.ts';
+import { type IslandFields, mayHaveRunHere, runPlace } from './island-job.ts';
 import { type StoredJob, storedJob } from './job-store.ts';
 import type { HeldJob, Outcome, QueueLedger } from './ledger.ts';
 import { BEGIN_KEYS } from './lua/begin.ts';
@@ -31,16 +31,23 @@ const BATCH = 64;
 
 /**
  * The entries at these places whose runs are known here; of others nothing is known but that they began.
+ * @returns the places of those whose queues are left out
  * @throws what Redis says, for an outage only
  */
 export async function bring(
   deps: IslandReturnDeps,
   generation: Generation,
   positions: readonly Position[],
-): Promise<void> {
+  isLeftOut: (ledger: QueueLedger) => boolean,
+): Promise<Set<Position>> {
+  const leftOut = new Set<Position>();
   let batch: Promise<void>[] = [];
   for await (const entry of deps.journal.read(positions)) {
     if (entry.type !== 'job' || !mayHaveRunHere(entry)) continue;
+    if (isLeftOut(deps.ledger(entry.prefix, entry.queue))) {
+      leftOut.add(entry.position);
+      continue;
+    }
     const one = bringOne(deps, generation, entry);
     // Its failure is met when the batch is awaited; reading on may fail before that.
     one.catch(() => undefined);
@@ -50,6 +57,7 @@ export async function bring(
     batch = [];
   }
   await Promise.all(batch);
+  return leftOut;
 }
 
 async function bringOne(
@@ -108,8 +116,13 @@ function beginCalls(ledger: QueueLedger, accepted: StoredJob, held: HeldJob): Ca
         held.attemptsStarted,
         held.attemptsMade,
         held.lockMs,
-        held.processedOn ?? 0,
+        ...Object.entries(fieldsOf(held)).flat(),
       ],
     },
   ];
+}
+
+/** What its hash has of its run here, and of those before it. */
+function fieldsOf({ processedOn, hash }: HeldJob): IslandFields {
+  return { ...hash, ...(processedOn === undefined ? {} : { processedOn: String(processedOn) }) };
 }

@@ -15,7 +15,7 @@ import type { Clock } from '../time.ts';
 import type { Generation } from './generation.ts';
 import { IslandEnds } from './island-ends.ts';
 import { endsJob, noteFields, retryOf } from './island-job.ts';
-import { IslandQueue, type Ready, type Retry, type Taken } from './island-queue.ts';
+import { IslandQueue, type Ready, type Retry, type Taken, type TakenBy } from './island-queue.ts';
 import { bring } from './island-return.ts';
 import { IslandRules } from './island-rules.ts';
 import { type HeldJob, heldFromReply, type QueueLedger } from './ledger.ts';
@@ -117,24 +117,27 @@ export class Islands {
     return this.#queues.get(ledger)?.work(signal);
   }
 
-  /** The next job in the form of BullMQ's reply, in flight here; undefined if there is none. */
-  take(ledger: QueueLedger, token: string): Promise<unknown> {
+  /**
+   * The next job in the form of BullMQ's reply, in flight here; undefined if there is none.
+   * @param worker the name of who takes it
+   */
+  take(ledger: QueueLedger, token: string, worker?: string): Promise<unknown> {
     const queue = this.#queues.get(ledger);
     if (!queue) return Promise.resolve(undefined);
-    const taken = queue.turn.then(() => this.#take(queue, token));
+    const taken = queue.turn.then(() => this.#take(queue, { token, worker }));
     queue.turn = taken;
     return taken;
   }
 
-  async #take(queue: IslandQueue, token: string): Promise<unknown> {
+  async #take(queue: IslandQueue, by: TakenBy): Promise<unknown> {
     try {
       if (!queue.hasWork) return undefined;
       const retry = queue.dueRetry();
-      if (retry) return this.#again(retry, token);
+      if (retry) return this.#again(retry, by);
       await queue.read();
       while (queue.mayRun) {
         const ready = queue.ready();
-        const reply = ready && (await this.#first(queue, ready, token));
+        const reply = ready && (await this.#first(queue, ready, by));
         if (reply || !ready) return reply;
       }
       return undefined;
@@ -148,7 +151,7 @@ export class Islands {
     }
   }
 
-  async #first(queue: IslandQueue, { entry, fields }: Ready, token: string): Promise<unknown> {
+  async #first(queue: IslandQueue, { entry, fields }: Ready, by: TakenBy): Promise<unknown> {
     const { ledger } = queue;
     const { position, jobId } = entry;
     if (this.has(position)) return undefined;
@@ -161,6 +164,7 @@ export class Islands {
       held: undefined,
       isSent: false,
       fields,
+      hash: {},
       before: undefined,
     };
     // From here on the replay leaves it alone: nothing was awaited since it was looked at.
@@ -175,10 +179,10 @@ export class Islands {
       this.#taken.delete(position);
       return undefined;
     }
-    return this.#begin(taken, token, { attemptsStarted: 1, attemptsMade: 0 });
+    return this.#begin(taken, by, { attemptsStarted: 1, attemptsMade: 0 });
   }
 
-  #again({ taken, before, attemptsMade }: Retry, token: string): unknown {
+  #again({ taken, before, attemptsMade }: Retry, by: TakenBy): unknown {
     const { ledger, jobId } = taken;
     const outcome = ledger.unsettled.get(jobId);
     if (outcome?.job !== before || taken.isSent) return undefined;
@@ -187,21 +191,23 @@ export class Islands {
     taken.before = outcome.position;
     Object.assign(taken.fields!, noteFields(before.notes));
     const attemptsStarted = before.attemptsStarted + 1;
-    const reply = this.#begin(taken, token, { attemptsStarted, attemptsMade });
+    const reply = this.#begin(taken, by, { attemptsStarted, attemptsMade });
     taken.held!.notes = before.notes;
     return reply;
   }
 
   #begin(
     taken: Taken,
-    token: string,
+    { token, worker }: TakenBy,
     counts: { attemptsStarted: number; attemptsMade: number },
   ): unknown {
     const { clock } = this.#deps;
     const { ledger, jobId } = taken;
     const processedOn = clock.wall();
+    if (worker !== undefined) taken.hash.pb = worker;
     const raw = {
       ...taken.fields!,
+      ...taken.hash,
       processedOn: String(processedOn),
       ats: String(counts.attemptsStarted),
       atm: String(counts.attemptsMade),
@@ -209,6 +215,7 @@ export class Islands {
     const reply = [Object.entries(raw).flat(), jobId, 0, 0];
     const held = heldFromReply(reply, token, ledger.lockMs, clock.now())!;
     held.processedOn = processedOn;
+    held.hash = { ...taken.hash };
     taken.held = held;
     this.#byRun.set(held, taken);
     ledger.held.set(jobId, held);
@@ -230,7 +237,7 @@ export class Islands {
       if (written !== undefined && endsJob(settlement.command)) this.#isOver(taken, written);
       return;
     }
-    Object.assign(taken.fields!, retry.fields);
+    Object.assign(taken.hash, retry.fields);
     const { attemptsMade, delayMs } = retry;
     const dueAt = this.#deps.clock.now() + delayMs;
     this.#queues.get(taken.ledger)!.repeat({ taken, before: job, attemptsMade, dueAt });
@@ -263,27 +270,41 @@ export class Islands {
   // Redis is back ------------------------------------------------------------------------------------
 
   /**
-   * Adds what began here to Redis, active under our lock. Nothing begins any more until `rest`.
+   * Adds what began here to Redis, active under our lock, but for queues that are left out. Nothing begins any
+   * more until `rest`.
    * @throws what Redis says, for an outage only
    */
-  async bring(generation: Generation): Promise<void> {
+  async bring(generation: Generation, isLeftOut: (ledger: QueueLedger) => boolean): Promise<void> {
     this.#isBringing = true;
     await Promise.all([...this.#queues.values()].map(({ turn }) => turn));
     for (const queue of this.#queues.values()) queue.clear();
     for (const taken of this.#taken.values()) taken.isSent = true;
-    await this.bringFound(generation);
-    await bring(this.#deps, generation, [...this.#taken.keys()]);
+    await this.bringFound(generation, isLeftOut);
+    await bring(this.#deps, generation, [...this.#taken.keys()], isLeftOut);
+  }
+
+  /**
+   * As `bring`, of a queue that was left out by the last one.
+   * @throws what Redis says, for an outage; JournalError
+   */
+  async bringOf(ledger: QueueLedger, generation: Generation): Promise<void> {
+    const isLeftOut = (other: QueueLedger): boolean => other !== ledger;
+    await this.bringFound(generation, isLeftOut);
+    await bring(this.#deps, generation, [...this.#taken.keys()], isLeftOut);
   }
 
   /**
    * As `bring`, of what an earlier life or a dead replica ran, also while Redis is there.
    * @throws what Redis says, for an outage; JournalError
    */
-  async bringFound(generation: Generation): Promise<void> {
+  async bringFound(
+    generation: Generation,
+    isLeftOut = (ledger: QueueLedger): boolean => ledger.aside !== undefined,
+  ): Promise<void> {
     await this.ends.oweBegun(generation);
     const retries = [...this.#foundRetries];
-    await bring(this.#deps, generation, retries);
-    for (const position of retries) this.#foundRetries.delete(position);
+    const left = await bring(this.#deps, generation, retries, isLeftOut);
+    for (const position of retries) if (!left.has(position)) this.#foundRetries.delete(position);
   }
 
   /** Recovery failed: Redis is away as before. */
@@ -292,15 +313,17 @@ export class Islands {
     for (const queue of this.#queues.values()) queue.wake();
   }
 
-  /** Redis has what ran here; the replay and recovery do the rest. */
+  /** Redis has what ran here, but for queues that are set aside; the replay and recovery do the rest. */
   admitted(): void {
     this.#isBringing = false;
-    for (const taken of this.#taken.values()) {
+    for (const [position, taken] of this.#taken) {
+      if (taken.ledger.aside) continue;
+      this.#taken.delete(position);
       this.#forgetBefore(taken);
       // From here on it is a job like any other, whose lock can be lost.
       delete taken.held?.processedOn;
+      delete taken.held?.hash;
     }
-    this.#taken.clear();
     this.#unwritten = 0;
     void this.#rules.look();
   }

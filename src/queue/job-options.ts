@@ -2,11 +2,12 @@
  * Which options a job may have. What Redis or BullMQ's scripts would refuse is refused before the job is
  * kept: in an outage nobody else can say no, and a job that was accepted must run.
  */
-import type { JobJson, JobsOptions } from 'bullmq';
+import { type JobJson, type JobsOptions, PRIORITY_LIMIT } from 'bullmq';
 import { InvalidInputError } from '../errors.ts';
+import { isKeyOfQueue } from './queue-keys.ts';
 
 /** BullMQ's own limit of priorities. */
-const PRIORITY_MAX = 2_097_152;
+export const PRIORITY_MAX = PRIORITY_LIMIT;
 /** Levels of objects in options; BullMQ's own have two. */
 const DEPTH_MAX = 20;
 const CORRECT = 'Correct it or leave it out.';
@@ -48,7 +49,10 @@ export function checkOptions(options: unknown, at: string): asserts options is J
     refuse(field, `is not a whole number from ${min} to ${max}`, CORRECT);
   };
   whole('priority', priority, 0, PRIORITY_MAX);
-  whole('delay', delay, 0, Number.MAX_SAFE_INTEGER);
+  // Not whole where it was computed: BullMQ takes such a delay.
+  if (delay !== undefined && !(Number.isFinite(delay) && delay >= 0)) {
+    refuse('delay', 'is not a number of milliseconds from 0', CORRECT);
+  }
   whole('attempts', attempts, 0, Number.MAX_SAFE_INTEGER);
   for (const [field, remedy] of Object.entries(ELSEWHERE)) {
     if (field in options) refuse(field, 'is not an option of a job', remedy);
@@ -83,7 +87,7 @@ function checkStorable(options: JobsOptions, at: string): void {
 /** What is wrong with an option of this name, as the end of a sentence. */
 function mistakeIn(field: string, value: unknown): string | undefined {
   if (NUMBERS.has(field)) return Number.isFinite(Number(value)) ? undefined : 'is not a number';
-  if (field === 'jobId') return isWellFormed(value) ? undefined : 'is no valid Unicode text';
+  if (field === 'jobId') return mistakeInId(`${value}`);
   if (field === 'deduplication') {
     const { id, ttl } = value as { id?: unknown; ttl?: unknown };
     if (!isText(id) && typeof id !== 'number') return 'has no id';
@@ -130,6 +134,9 @@ function isText(value: unknown): boolean {
   return typeof value === 'string' && value !== '';
 }
 
-function isWellFormed(value: unknown): boolean {
-  return typeof value !== 'string' || value.isWellFormed();
+/** What is wrong with an id that a caller gives, as the end of a sentence. */
+function mistakeInId(id: string): string | undefined {
+  if (!id.isWellFormed()) return 'is no valid Unicode text';
+  if (isKeyOfQueue(id)) return `is "${id}", the name of a key that queues have in Redis`;
+  return undefined;
 }

@@ -12,7 +12,7 @@ export function journaledView(entry: FoundJob): JobView {
     state: entry.reason === undefined ? 'journaled' : 'refused',
     stored: 'journal',
     progress: 0,
-    result: undefined,
+    result: null,
     failedReason: entry.reason,
     attemptsMade: 0,
     createdAt: entry.at,

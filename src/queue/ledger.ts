@@ -6,6 +6,7 @@
  * Data only: it decides nothing and does no I/O.
  */
 import type { Instant } from '../time.ts';
+import type { Aside } from './asides.ts';
 
 /** A job that this process took and whose handler runs, or has run. */
 export interface HeldJob {
@@ -30,6 +31,8 @@ export interface HeldJob {
   owner?: object | undefined;
   /** What must be written before the outcome; made when there is something to keep. */
   notes: Notes | undefined;
+  /** Log lines that Redis has of the job, as its answers told; undefined where that is not known. */
+  logLines?: number | undefined;
   /** Notes on their way to Redis. */
   writing: Promise<void> | undefined;
   /** The dataset lost the job: there is nothing to write any more. */
@@ -44,6 +47,8 @@ export interface HeldJob {
   isLost: boolean;
   /** When it began here, ms since the epoch; only of a job that runs from the journal. */
   processedOn?: number;
+  /** With it: what else its hash is to have in Redis, such as why its earlier attempts failed. */
+  hash?: Record<string, string>;
   /** A run here that had lost the job before we took it anew, and may not have ended yet. */
   earlier: HeldJob | undefined;
 }
@@ -54,6 +59,8 @@ export interface Notes {
   data: unknown[] | undefined;
   logs: unknown[][];
   logsDropped: number;
+  /** The first `count` lines may be in Redis, behind the first `from` that it has of the job. */
+  unanswered?: { from: number; count: number } | undefined;
 }
 
 /** A script that settles a job, with arguments that can be sent again. */
@@ -112,6 +119,8 @@ export class QueueLedger {
   epoch: string | undefined;
   /** The generation in which the epoch is set: commands need not wait for it. */
   readyIn: object | undefined;
+  /** Its data in Redis is broken: for the queue the outage goes on here. See `Asides`. */
+  aside: Aside | undefined;
   /** Monotonic instant until which the fleet's barrier keeps us from taking work. */
   barrierUntil: Instant = 0;
   lockMs = 30_000;
@@ -150,7 +159,7 @@ export class QueueLedger {
   /** Nothing is owed to the queue, and nobody here works with it. */
   get isIdle(): boolean {
     const { users, concurrency, settling, slotsMax, onLeaseLost } = this;
-    if (users > 0 || concurrency > 0 || settling > 0) return false;
+    if (users > 0 || concurrency > 0 || settling > 0 || this.aside) return false;
     if (slotsMax !== undefined || onLeaseLost !== 'continue') return false;
     const owing = [this.held, this.unsettled, this.doubtful, this.owed, this.undone];
     return owing.every(({ size }) => size === 0) && this.#windowHead === this.#window.length;
@@ -313,6 +322,7 @@ export function heldFromReply(
     isScheduled,
     owner,
     notes: undefined,
+    logLines: attemptsStarted === 1 ? 0 : undefined,
     writing: undefined,
     isGone: false,
     schedulerUpdate: undefined,

@@ -39,6 +39,10 @@ export class Lingering {
     return this.#batches.length === 0;
   }
 
+  has(position: Position): boolean {
+    return this.#batches.some(({ positions }) => positions.includes(position));
+  }
+
   /** Redis has these since now. `isRun`: their mark says that they ran from the journal, and has to stay. */
   add(positions: Position[], isRun: boolean): void {
     if (positions.length === 0) return;

@@ -30,8 +30,8 @@ function underWay(job: HeldJob, state: string, attemptsMade: number): LocalRun {
   return {
     state,
     progress: progress === undefined ? 0 : parsed(progress),
-    result: undefined,
-    failedReason: undefined,
+    result: null,
+    failedReason: job.hash?.failedReason,
     attemptsMade,
     startedAt: job.processedOn,
     finishedAt: undefined,
@@ -45,13 +45,14 @@ function ended({ job, command, args }: Outcome): LocalRun {
     if (!retry) return underWay(job, 'waiting', job.attemptsMade);
     const state = command === 'moveToDelayed' ? 'delayed' : 'waiting';
     const { attemptsMade, fields } = retry;
-    return { ...underWay(job, state, attemptsMade), failedReason: fields.failedReason };
+    const view = underWay(job, state, attemptsMade);
+    return { ...view, failedReason: fields.failedReason ?? view.failedReason };
   }
   const [finishedAt, , value, state] = args.slice(keyCount(command) + 1);
   const isCompleted = state === 'completed';
   return {
     ...underWay(job, String(state), attempted),
-    result: isCompleted ? parsed(value) : undefined,
+    result: isCompleted ? parsed(value) : null,
     failedReason: isCompleted ? undefined : String(value),
     finishedAt: Number(finishedAt),
   };

@@ -19,7 +19,7 @@ export class LockKeeper {
 
   /** Renews with `extend`, which resolves with the ids that it could not renew; those that are lost. */
   async renew(jobIds: readonly string[], extend: () => Promise<unknown[]>): Promise<string[]> {
-    const { held } = this.#ledger;
+    const { held, unsettled } = this.#ledger;
     const now = this.#core.clock.now();
     for (const id of jobIds) {
       const job = held.get(id);
@@ -27,14 +27,19 @@ export class LockKeeper {
     }
     const generation = this.#core.generation();
     if (!generation) return [];
-    const outcome = await this.#sender.attempt(generation, extend);
+    const { aside } = this.#ledger;
+    // As well as it goes in a queue that is set aside: that a key is broken, or the epoch gone, is known.
+    const outcome = aside
+      ? { reply: await extend().catch(() => jobIds) }
+      : await this.#sender.attempt(generation, extend);
     if (!outcome) return [];
     const failed = new Set(outcome.reply.map(String));
     const lost: string[] = [];
     for (const id of jobIds) {
       const job = held.get(id);
       if (!failed.has(id)) {
-        if (job) job.lockedAt = now;
+        const locked = job ?? unsettled.get(id)?.job;
+        if (locked) locked.lockedAt = now;
       } else if (!job || (await this.#isLost(job))) lost.push(id);
     }
     return lost;

@@ -3,7 +3,8 @@
  * a host's clock has gone back, and it knows one run per job id, so that the end of an older run ends the
  * renewal of a newer one. Here the monotonic clock counts, and every run that is in flight.
  *
- * In calm weather BullMQ has renewed each lock before it is due here, and nothing is sent.
+ * In calm weather BullMQ has renewed each lock before it is due here, and nothing is sent. In a queue that is
+ * set aside also the locks of what has ended here are kept, until Redis can be told.
  */
 import { pack } from 'msgpackr';
 import type { Clock, Instant } from '../time.ts';
@@ -53,8 +54,8 @@ export class LockRenewal {
     if (!this.#core.generation()) return;
     const now = this.#clock.now();
     for (const ledger of this.#ledgers()) {
-      if (ledger.held.size === 0 || this.#underWay.has(ledger)) continue;
-      const due = [...ledger.held.values()].filter((job) => isDue(job, now));
+      if (this.#underWay.has(ledger)) continue;
+      const due = lockedIn(ledger).filter((job) => isDue(job, now));
       if (due.length > 0) void this.#renew(ledger, due);
     }
   }
@@ -80,6 +81,12 @@ export class LockRenewal {
       this.#underWay.delete(ledger);
     }
   }
+}
+
+/** The jobs whose locks are ours to keep. */
+function lockedIn({ held, unsettled, aside }: QueueLedger): HeldJob[] {
+  if (!aside) return held.size === 0 ? [] : [...held.values()];
+  return [...held.values(), ...[...unsettled.values()].map(({ job }) => job)];
 }
 
 /** A job without a run is nobody's to keep, and one that runs from the journal has no lock yet. */

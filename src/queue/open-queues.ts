@@ -2,7 +2,7 @@
  * BullMQ's Queue objects that a client has open, by name: bounded, the least recently used goes first, and
  * never one that is in use.
  */
-import type { Queue, RedisQueueBackend } from 'bullmq';
+import type { JobsOptions, Queue, RedisQueueBackend } from 'bullmq';
 import type { Logger } from 'pino';
 
 /** More than this many names in use is a producer that makes them up. */
@@ -17,14 +17,14 @@ export interface OpenQueue {
 }
 
 export class OpenQueues {
-  readonly #make: (name: string) => OwnQueue;
+  readonly #make: (name: string, defaults?: JobsOptions) => OwnQueue;
   readonly #log: Logger;
   /** Least recently used first. */
   readonly #open = new Map<string, OpenQueue>();
   /** The last of them, which need not be moved. */
   #latest: OpenQueue | undefined;
 
-  constructor(make: (name: string) => OwnQueue, log: Logger) {
+  constructor(make: (name: string, defaults?: JobsOptions) => OwnQueue, log: Logger) {
     this.#make = make;
     this.#log = log;
   }
@@ -33,9 +33,14 @@ export class OpenQueues {
     return this.#open.has(name);
   }
 
-  /** For whoever may call it at any time: it is never closed to make room. */
-  keep(name: string): OwnQueue {
-    const open = this.#of(name);
+  /**
+   * For whoever may call it at any time: it is never closed to make room.
+   * @param defaults options of its jobs that do not say otherwise; other defaults are another queue object
+   */
+  keep(name: string, defaults?: JobsOptions): OwnQueue {
+    const open = defaults
+      ? this.#of(`${name}\0${JSON.stringify(defaults)}`, () => this.#make(name, defaults))
+      : this.#of(name);
     open.calls = Number.POSITIVE_INFINITY;
     return open.queue;
   }
@@ -63,32 +68,32 @@ export class OpenQueues {
     return queues;
   }
 
-  #of(name: string): OpenQueue {
-    const known = this.#open.get(name);
+  #of(key: string, make: () => OwnQueue = () => this.#make(key)): OpenQueue {
+    const known = this.#open.get(key);
     if (known) {
       if (this.#latest === known) return known;
       // Last in the order of the map: most recently used.
-      this.#open.delete(name);
-      this.#open.set(name, known);
+      this.#open.delete(key);
+      this.#open.set(key, known);
       this.#latest = known;
       return known;
     }
     this.#makeRoom();
-    const queue = this.#make(name);
+    const queue = make();
     // A failed call rejects; what is only emitted concerns the connection, which the target tells.
-    queue.on('error', (error) => this.#tell(name, error));
+    queue.on('error', (error) => this.#tell(queue.name, error));
     const open = { queue, calls: 0 };
-    this.#open.set(name, open);
+    this.#open.set(key, open);
     this.#latest = open;
     return open;
   }
 
   #makeRoom(): void {
     if (this.#open.size < QUEUES_MAX) return;
-    for (const [name, { queue, calls }] of this.#open) {
+    for (const [key, { queue, calls }] of this.#open) {
       if (calls > 0) continue;
-      this.#open.delete(name);
-      queue.close().catch((error: Error) => this.#tell(name, error));
+      this.#open.delete(key);
+      queue.close().catch((error: Error) => this.#tell(queue.name, error));
       return;
     }
   }

@@ -13,7 +13,7 @@ interface Payload {
   args: readonly unknown[];
   job: Pick<
     HeldJob,
-    'attemptsMade' | 'lockMs' | 'name' | 'notes' | 'schedulerUpdate' | 'processedOn'
+    'attemptsMade' | 'lockMs' | 'name' | 'notes' | 'schedulerUpdate' | 'processedOn' | 'hash'
   >;
 }
 
@@ -33,7 +33,7 @@ export function toEntry(
       name: job.name,
       notes: job.notes,
       schedulerUpdate: job.schedulerUpdate,
-      ...(job.processedOn === undefined ? {} : { processedOn: job.processedOn }),
+      ...ranHere(job),
     },
   };
   return {
@@ -48,6 +48,12 @@ export function toEntry(
     args: JSON.stringify(payload, binaryAsText),
     at,
   };
+}
+
+/** Of a job that ran from the journal. */
+function ranHere({ processedOn, hash }: HeldJob): Pick<HeldJob, 'processedOn' | 'hash'> {
+  if (processedOn === undefined) return {};
+  return hash === undefined ? { processedOn } : { processedOn, hash };
 }
 
 export function fromEntry(entry: Kept<OutcomeEntry>): Outcome {

@@ -29,7 +29,7 @@ export function payloadBytes(
  */
 export function jsonBytes(queue: string, text: string, bytesMax: number, field: string): number {
   const bytes = Buffer.byteLength(text);
-  if (bytes > bytesMax) throw new JobTooLargeError(queue, bytes, bytesMax);
+  if (bytes > bytesMax) throw new JobTooLargeError(queue, bytes, bytesMax, field);
   if (depthOf(text) > DATA_DEPTH_MAX) throw tooDeep(field);
   return bytes;
 }

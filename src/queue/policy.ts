@@ -3,7 +3,7 @@
  * place that says so; `ResilientBackend` carries it out.
  */
 
-import { keyCount } from './fenced-scripts.ts';
+import { isFenced, keyCount } from './fenced-scripts.ts';
 
 export type Kind =
   /** Takes work: waits without polling until admitted, never throws an outage into the main loop. */
@@ -45,6 +45,11 @@ const byScript: Readonly<Record<string, Kind>> = {
 
 export function kindOf(script: string): Kind {
   return byScript[script] ?? 'ask';
+}
+
+/** Whether an operation of BullMQ's backend, a script or not, changes nothing. */
+export function onlyReads(operation: string): boolean {
+  return !isFenced(operation) || /^(get|has|is)[A-Z]/.test(operation);
 }
 
 /**

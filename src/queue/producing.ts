@@ -3,8 +3,9 @@
  */
 import type { BackendFactory, RedisQueueBackend } from 'bullmq';
 import type { Logger } from 'pino';
+import { QueueSetAsideError } from '../errors.ts';
 import type { Position } from '../journal/entry.ts';
-import type { Journal } from '../journal/journal.ts';
+import type { FoundJob, Journal } from '../journal/journal.ts';
 import { AcceptingBackend } from './accepting-backend.ts';
 import { storedWork, workOf } from './add-work.ts';
 
@@ -42,6 +43,9 @@ export interface ProducingOptions {
   onReplayed(jobs: number): void;
 }
 
+/** Between two looks whether all is settled, ms. */
+const SETTLED_LOOK_MS = 5;
+
 export class Producing {
   readonly #options: ProducingOptions;
   readonly #intake: Intake;
@@ -63,6 +67,8 @@ export class Producing {
       isOutage: (error: unknown, generation: Generation) => core.isOutage(error, generation),
       compareClocks,
       onTrouble: (ledger: QueueLedger | undefined, error: unknown) => {
+        // Told when it was set aside.
+        if (error instanceof QueueSetAsideError) return;
         log.error(
           { event: 'enqueue.delayed', queue: ledger?.queue, err: error },
           'accepted jobs could not be written to Redis; they stay in the journal and are tried again',
@@ -141,8 +147,11 @@ export class Producing {
         core,
         name,
         { ...options, prefix: options.prefix ?? prefix },
-        this.#intake,
-        durability === 'strict',
+        {
+          intake: this.#intake,
+          isStrict: durability === 'strict',
+          journaled: (queue, jobId) => this.journaled(queue, jobId),
+        },
       )) as unknown as BackendFactory<RedisQueueBackend>;
   }
 
@@ -155,9 +164,21 @@ export class Producing {
     for (const replay of this.#replays) replay.recovered(generation);
   }
 
+  /** A queue that was set aside is one like the others. */
+  async takenBack(ledger: QueueLedger, generation: Generation): Promise<void> {
+    for (const replay of this.#replays) replay.adopted();
+    await this.#intake.takenBack(ledger, generation);
+  }
+
   /** The breaker moved: whoever is held may know more now. */
   changed(): void {
     this.#intake.changed();
+  }
+
+  /** A job that the journal has and Redis does not, as far as this process knows. */
+  journaled(queue: string, jobId: string): Promise<FoundJob | undefined> {
+    const isInRedis = (position: Position) => this.#replays.some((each) => each.lingers(position));
+    return this.#options.journal.find(queue, jobId, isInRedis);
   }
 
   /** Nothing behind this entry was written to a socket by the replay. */
@@ -168,6 +189,16 @@ export class Producing {
   /** The breaker opened. */
   interrupted(): void {
     for (const replay of this.#replays) replay.interrupted();
+  }
+
+  /** Resolves when Redis has all that was accepted, or is away, or after `limitMs`. */
+  async settled(limitMs: number): Promise<void> {
+    const { core, isConnecting } = this.#options;
+    const by = core.clock.now() + limitMs;
+    const isSettled = () => this.#intake.isIdle && this.#replays.every(({ isClear }) => isClear);
+    while ((core.generation() || isConnecting()) && !isSettled() && core.clock.now() < by) {
+      await new Promise<void>((resolve) => core.clock.after(SETTLED_LOOK_MS, resolve));
+    }
   }
 
   /** Nobody uses the queue: true if nothing is owed to it, and it is forgotten. */

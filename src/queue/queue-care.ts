@@ -2,6 +2,7 @@
  * What is asked of Redis about one queue while the breaker is closed: to begin an epoch in a queue that
  * is new here, whose a job is, and to take outcomes that came in after a recovery.
  */
+import { QueueSetAsideError } from '../errors.ts';
 import type { Clock } from '../time.ts';
 import { fenceArgs, isFenced } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
@@ -86,9 +87,13 @@ export class QueueCare {
     generation.setClockOffset(serverMs - (before + this.#deps.clock.now()) / 2);
   }
 
-  /** Resolves when the queue's epoch is set in this generation; see `QueueLedger.readyIn`. */
+  /**
+   * Resolves when the queue's epoch is set in this generation; see `QueueLedger.readyIn`.
+   * @throws QueueSetAsideError, or what Redis says
+   */
   async ready(ledger: QueueLedger, generation: Generation): Promise<void> {
     if (ledger.readyIn === generation) return;
+    if (ledger.aside) throw new QueueSetAsideError(ledger.queue, ledger.aside.reason);
     let beginning = this.#beginning.get(ledger);
     if (beginning?.generation !== generation) {
       beginning = { generation, done: this.#beginEpoch(ledger, generation) };
@@ -101,9 +106,11 @@ export class QueueCare {
     }
   }
 
-  /** Recovery has begun the epochs of these queues. */
+  /** Recovery has begun the epochs of these queues, but for those that are set aside. */
   isReady(ledgers: Iterable<QueueLedger>, generation: Generation): void {
-    for (const ledger of ledgers) if (ledger.epoch !== undefined) ledger.readyIn = generation;
+    for (const ledger of ledgers) {
+      if (ledger.epoch !== undefined && !ledger.aside) ledger.readyIn = generation;
+    }
   }
 
   async #beginEpoch(ledger: QueueLedger, generation: Generation): Promise<void> {
@@ -138,6 +145,8 @@ export class QueueCare {
   }
 
   async #drain(ledger: QueueLedger, generation: Generation, deps: RecoveryDeps): Promise<void> {
+    // The recovery that takes it back writes them.
+    if (ledger.aside) return;
     for (const job of ledger.owed) {
       await writeNotes(generation, ledger, job, deps);
       ledger.owed.delete(job);

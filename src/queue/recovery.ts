@@ -12,10 +12,12 @@
  *
  * Nothing here decides when to try; an error of the connection ends it, and the next passed probe
  * begins again. Every step may be repeated: retaking is idempotent, and a replay is checked against
- * the job's state first.
+ * the job's state first. What Redis says of one queue's data is no such error: that queue is set aside, and
+ * taken back by a later recovery, which is told what the queue has missed.
  */
 import type { IdentityChange, ServerIdentity } from '../redis/identity.ts';
 import type { Clock } from '../time.ts';
+import { isOfData, type Missed, missedBoth } from './asides.ts';
 import type { Generation } from './generation.ts';
 import type { HeldJob, Outcome, QueueLedger } from './ledger.ts';
 import { hasNotes } from './notes.ts';
@@ -61,11 +63,13 @@ export interface RecoveryDeps {
   settled(ledger: QueueLedger, outcomes: readonly Outcome[]): Promise<void>;
   /** Redis refuses this outcome for good: kept apart and reported. */
   refused(ledger: QueueLedger, outcome: Outcome, reason: string): Promise<void>;
+  /** Redis refuses what is asked about the queue, whose data is broken. */
+  setAside(ledger: QueueLedger, error: unknown): void;
   lockLost(ledger: QueueLedger, job: HeldJob, verdict: Verdict): void;
   outcomeDropped(ledger: QueueLedger, job: HeldJob, verdict: Verdict): void;
 }
 
-export interface RecoveryInput {
+export interface RecoveryInput extends Missed {
   generation: Generation;
   identity: ServerIdentity;
   change: IdentityChange;
@@ -103,32 +107,45 @@ export async function recover(input: RecoveryInput, deps: RecoveryDeps): Promise
     members: 0,
   };
   const began = deps.clock.wall();
-  const toReplay: { ledger: QueueLedger; outcomes: Outcome[] }[] = [];
-  const toHeal: { ledger: QueueLedger; outcomes: Outcome[] }[] = [];
+  const retaken: Retaken[] = [];
   for (const ledger of input.ledgers) {
-    const found = await retakeQueue(input, ledger, deps, report);
-    await limitRate(input.generation, ledger, deps.clock.now());
-    toReplay.push({ ledger, outcomes: found.unsettled });
-    toHeal.push({ ledger, outcomes: found.reverted });
+    const { change, aliveFrom } = missedBoth(ledger, input);
+    const own = { ...input, change, aliveFrom };
+    try {
+      const found = await retakeQueue(own, ledger, deps, report);
+      await limitRate(input.generation, ledger, deps.clock.now());
+      retaken.push({ ledger, change, ...found });
+    } catch (error) {
+      if (!isOfData(error)) throw error;
+      deps.setAside(ledger, error);
+    }
   }
   const early: Early[] = [];
-  for (const { ledger, outcomes } of toReplay) {
-    report.replayed += await replay(input.generation, ledger, outcomes, deps, report, early);
+  for (const { ledger, unsettled } of retaken) {
+    report.replayed += await replay(input.generation, ledger, unsettled, deps, report, early);
   }
-  for (const { ledger, outcomes } of toHeal) {
-    report.healed += await replay(input.generation, ledger, outcomes, deps, report, early);
+  for (const { ledger, reverted } of retaken) {
+    report.healed += await replay(input.generation, ledger, reverted, deps, report, early);
   }
   report.healed += await replayParents(input.generation, early, deps, report);
-  if (input.change !== 'same') {
-    for (const ledger of input.ledgers) await keepSchedules(input.generation, ledger, deps, report);
+  for (const { ledger, change } of retaken) {
+    if (change !== 'same') await keepSchedules(input.generation, ledger, deps, report);
   }
-  for (const ledger of input.ledgers) {
+  for (const { ledger, change } of retaken) {
     // Not before all is done, else a recovery cut off here would leave the next one without what is to
     // be healed. What was healed is remembered anew, with the time of its healing.
-    if (isAnother(input.change)) ledger.forgetBefore(began);
+    if (isAnother(change)) ledger.forgetBefore(began);
     else ledger.renewWindow(deps.clock.wall());
   }
   return report;
+}
+
+/** A queue that was retaken, with the outcomes that it does not have. */
+interface Retaken {
+  ledger: QueueLedger;
+  change: IdentityChange;
+  unsettled: Outcome[];
+  reverted: Outcome[];
 }
 
 /** Whether the server may have lost its last moments. */
@@ -141,7 +158,7 @@ async function retakeQueue(
   ledger: QueueLedger,
   deps: RecoveryDeps,
   report: RecoveryReport,
-): Promise<{ unsettled: Outcome[]; reverted: Outcome[] }> {
+): Promise<Pick<Retaken, 'unsettled' | 'reverted'>> {
   const { clock, processId } = deps;
   const now = clock.now();
   handBackUnstarted(ledger, now);

@@ -69,8 +69,12 @@ export class PageSender {
     return this.#hasSent;
   }
 
-  /** What of a page is to be sent, ready to go. */
-  async stepsOf(page: readonly Kept<JobEntry>[], generation: Generation): Promise<Step[]> {
+  /** What of a page is to be sent, ready to go. Queues that are set aside come to `leftOut`, with what it has. */
+  async stepsOf(
+    page: readonly Kept<JobEntry>[],
+    generation: Generation,
+    leftOut: Set<QueueLedger>,
+  ): Promise<Step[]> {
     const steps: Step[] = [];
     this.#touched = Math.max(this.#touched, page.at(-1)!.position);
     const ended = await this.#deps.ended?.(page);
@@ -78,6 +82,8 @@ export class PageSender {
       if (this.#deps.isRunning(entry.position)) continue;
       const step = await this.#stepOf(entry, ended?.get(entry.position));
       if (!step) continue;
+      if (step.ledger.aside) leftOut.add(step.ledger);
+      if (leftOut.has(step.ledger)) continue;
       if (step.ledger.readyIn !== generation) await this.#deps.ready(step.ledger, generation);
       steps.push(step);
     }

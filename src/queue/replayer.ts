@@ -62,6 +62,11 @@ export class Replayer {
   /** What Redis has and the rollback window still keeps on disk. */
   readonly #lingering: Lingering;
   #replayed = 0;
+  /**
+   * Queues that were set aside when entries of theirs were passed over: the next of them wait as well, until
+   * all are looked at again.
+   */
+  readonly #leftOut = new Set<QueueLedger>();
   /** The dataset may have lost what workers ran. */
   #isRewound = false;
   #lastPlace = 0;
@@ -88,6 +93,11 @@ export class Replayer {
   /** All but the last moments is in Redis: whoever waits a little may find it clear. */
   get isAtEnd(): boolean {
     return this.#isAtEnd;
+  }
+
+  /** Redis has this entry; the journal keeps it for the rollback window alone. */
+  lingers(position: Position): boolean {
+    return this.#lingering.has(position);
   }
 
   /** Nothing behind this entry was written to a socket by this replay. */
@@ -130,7 +140,7 @@ export class Replayer {
     };
   }
 
-  /** Entries of another replica came: all is looked at again. */
+  /** Entries of another replica came, or a queue was taken back: all is looked at again. */
   adopted(): void {
     this.rewind();
     this.#wakeUp();
@@ -247,12 +257,13 @@ export class Replayer {
    */
   async #replayAll(generation: Generation, last: Map<string, number>): Promise<boolean> {
     let underWay: Promise<void> = Promise.resolve();
+    if (this.#through === Number.MIN_SAFE_INTEGER) this.#leftOut.clear();
     try {
       for await (const page of this.#pages()) {
         await this.#held?.promise;
         if (!generation.alive || this.#isStopped) return false;
         const rewinds = this.#rewinds;
-        const steps = await this.#sender.stepsOf(page, generation);
+        const steps = await this.#sender.stepsOf(page, generation, this.#leftOut);
         await underWay;
         if (page.length < this.#pageEntries) this.#setAtEnd(true);
         underWay = this.#replayPage(page, steps, rewinds, generation, last);

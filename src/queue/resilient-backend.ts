@@ -14,11 +14,13 @@ import {
   RedisQueueBackend,
   type StreamReadRaw,
 } from 'bullmq';
+import { ClientClosedError, RedisUnavailableError } from '../errors.ts';
 import { annotate, annotatedJob } from './annotate.ts';
+import { untilOver } from './asides.ts';
 import type { BackendOptions, BackendRole } from './backend-options.ts';
 import { callerSignal } from './caller.ts';
 import { directMethods } from './direct-methods.ts';
-import { keyCount } from './fenced-scripts.ts';
+import { isFenced, keyCount } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
 import type { Marker } from './idle-read.ts';
 import { aliasKey } from './job-alias.ts';
@@ -203,6 +205,7 @@ export class ResilientBackend extends RedisQueueBackend {
         : undefined;
     for (;;) {
       const generation = await this.#admittedOrThrow(name);
+      if (!this.#wantsAnswer && isFenced(name) && (await this.#wasAside())) continue;
       // It may have acted before the outage: recovery has looked where the job is.
       if (parent && !this.#ledger.held.has(parent.id)) return 0;
       const outcome = await this.#sender.attempt(generation, () => this.#sender.run(name, args));
@@ -210,7 +213,7 @@ export class ResilientBackend extends RedisQueueBackend {
         if (parent && outcome.reply === 0) this.#ledger.held.delete(parent.id);
         return outcome.reply;
       }
-      if (this.#wantsAnswer) throw this.#core.unavailable(name);
+      if (this.#wantsAnswer) throw this.#core.unanswered(name);
     }
   }
 
@@ -230,27 +233,55 @@ export class ResilientBackend extends RedisQueueBackend {
     }
   }
 
+  /** As long as it takes, through any outage; undefined when the backend closes first. */
+  protected async patiently<T>(ask: () => Promise<T>): Promise<T | undefined> {
+    while (await this.#core.admitted(this.#open.signal)) {
+      try {
+        return await ask();
+      } catch (error) {
+        if (!(error instanceof RedisUnavailableError)) throw error;
+      }
+    }
+    return undefined;
+  }
+
   /** Sent once: it may have acted when an outage takes its reply. */
   async #once<T>(operation: string, work: () => Promise<T>): Promise<T> {
     const generation = this.#core.generation() ?? (await this.#admittedOrThrow(operation));
     try {
       return await work();
     } catch (error) {
-      throw this.#core.isOutage(error, generation) ? this.#core.unavailable(operation) : error;
+      throw this.#core.isOutage(error, generation) ? this.#core.unanswered(operation) : error;
     }
   }
 
   async #admittedOrThrow(operation: string): Promise<Generation> {
     const present = this.#core.generation();
     if (present) return present;
-    const ends = [this.#open.signal];
+    const { ends, caller } = this.#ends();
     if (this.#wantsAnswer) ends.push(AbortSignal.timeout(this.#core.answerMs));
-    const caller = this.#role === 'worker' ? callerSignal() : undefined;
-    if (caller) ends.push(caller);
     const admitted = await this.#core.admitted(AbortSignal.any(ends));
     if (admitted) return admitted;
     caller?.throwIfAborted();
+    if (this.#wantsAnswer && this.#open.signal.aborted) throw new ClientClosedError(operation);
     throw this.#core.unavailable(operation);
+  }
+
+  /** What ends the waiting of whoever asks. */
+  #ends(): { ends: AbortSignal[]; caller: AbortSignal | undefined } {
+    const caller = this.#role === 'worker' ? callerSignal() : undefined;
+    return { ends: caller ? [this.#open.signal, caller] : [this.#open.signal], caller };
+  }
+
+  /** Waits for a queue that is set aside; false if it is not. */
+  async #wasAside(): Promise<boolean> {
+    const { aside } = this.#ledger;
+    if (!aside) return false;
+    const { ends, caller } = this.#ends();
+    await untilOver(aside, AbortSignal.any(ends));
+    caller?.throwIfAborted();
+    if (this.#open.signal.aborted) throw this.#core.unavailable('a closed backend');
+    return true;
   }
 
   override async addJobs(
@@ -288,7 +319,7 @@ export class ResilientBackend extends RedisQueueBackend {
     // What had ended must not run again; the next check looks anew.
     if (!this.#core.generation() || !(await this.#core.hasAdopted())) return [];
     const generation = this.#core.generation();
-    if (!generation) return [];
+    if (!generation || this.#ledger.aside) return [];
     const ours = [...args];
     ours[3] = this.#ledger.key('stalled-check');
     const outcome = await this.#sender.attempt(generation, () => this.#sender.run(name, ours));
@@ -300,7 +331,8 @@ export class ResilientBackend extends RedisQueueBackend {
   async #annotate(name: string, args: readonly unknown[]): Promise<unknown> {
     const job = annotatedJob(this.#ledger, name, args);
     if (!job) return await this.#ask(name, args);
-    return await annotate(this.#core, this.#sender, job, name, args);
+    const generation = this.#ledger.aside ? undefined : this.#core.generation();
+    return await annotate(generation, this.#sender, job, name, args);
   }
 
   /**
@@ -334,7 +366,7 @@ export class ResilientBackend extends RedisQueueBackend {
       const generation = await this.#admittedOrThrow(operation);
       const outcome = await this.#sender.attempt(generation, work);
       if (outcome) return outcome.reply;
-      if (this.#wantsAnswer) throw this.#core.unavailable(operation);
+      if (this.#wantsAnswer) throw this.#core.unanswered(operation);
     }
   }
 

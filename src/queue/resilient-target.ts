@@ -74,6 +74,11 @@ export class ResilientTarget implements RedisTarget {
     this.#parts.warnings.start();
   }
 
+  /** Resolves when Redis has all that was accepted, or is away, or after `limitMs`. */
+  settled(limitMs: number): Promise<void> {
+    return this.#parts.producing.settled(limitMs);
+  }
+
   async stop(deadline: number): Promise<void> {
     this.#parts.warnings.stop();
     this.#parts.locks.stop();
@@ -162,8 +167,16 @@ export class ResilientTarget implements RedisTarget {
     return this.#parts.clock.now() - this.#ledger(queue).lastTakeAnswered;
   }
 
+  setAside(queue: string): string | undefined {
+    return this.#ledger(queue).aside?.reason;
+  }
+
   allowedConcurrency(queue: string): number {
     return this.generation() ? this.#parts.admission.allowed(this.#ledger(queue)) : 0;
+  }
+
+  journaled(queue: string, jobId: string): Promise<FoundJob | undefined> {
+    return this.#parts.producing.journaled(queue, jobId);
   }
 
   async localRun({ queue, jobId, position }: FoundJob): Promise<LocalRun | undefined> {

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { defaultRepeatStrategy, type JobSchedulerTemplateOptions } from 'bullmq';
 import { z } from 'zod';
 import { ConfigError, type ConfigProblem } from '../errors.ts';
+import { PRIORITY_MAX } from './job-options.ts';
 import { payloadBytes } from './payload.ts';
 import { queueNameMistake } from './queue-name.ts';
 
@@ -67,7 +68,7 @@ const optionsSchema = z.strictObject({
       }),
     ])
     .optional(),
-  priority: z.int().min(0).max(2_097_152).optional(),
+  priority: z.int().min(0).max(PRIORITY_MAX).optional(),
   lifo: z.boolean().optional(),
   removeOnComplete: keep.optional(),
   removeOnFail: keep.optional(),

@@ -6,6 +6,7 @@ import type { RedisQueueBackend } from 'bullmq';
 import { fenceArgs, isFenced, queueScript, type Transaction } from './fenced-scripts.ts';
 import type { Generation } from './generation.ts';
 import type { QueueLedger } from './ledger.ts';
+import { kindOf } from './policy.ts';
 import { onServerClock } from './server-clock.ts';
 import type { TargetCore } from './target-core.ts';
 
@@ -31,8 +32,11 @@ export class Sender {
   ): Promise<unknown> {
     if (!generation) return Promise.reject(this.#core.unavailable(script));
     const timely = onServerClock(script, args, generation);
-    // A script that only reads needs no epoch, and begins none.
-    if (this.#ledger.readyIn === generation || !isFenced(script)) {
+    const { readyIn, aside } = this.#ledger;
+    // A script that only reads needs no epoch, and begins none. The locks of what runs here are kept with the
+    // epoch of before also while the queue is set aside.
+    const isFree = !isFenced(script) || (aside !== undefined && kindOf(script) === 'keep');
+    if (readyIn === generation || isFree) {
       return this.#core.send(generation, this.#ledger, script, timely);
     }
     return this.#core

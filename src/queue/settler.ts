@@ -43,7 +43,9 @@ export class Settler {
     this.#ledger.settling += 1;
     try {
       if (job.isGone) return this.#gone(job, script, args);
-      const generation = this.#core.generation() ?? this.#core.settlingGeneration();
+      const generation = this.#ledger.aside
+        ? undefined
+        : (this.#core.generation() ?? this.#core.settlingGeneration());
       if (!generation) return await this.#journal(job, script, args);
       if (hasNotes(job) && !(await this.#notesFirst(job))) {
         return await this.#journal(job, script, args);

@@ -134,8 +134,8 @@ export class Taker {
     const generation = this.#core.generation();
     if (generation && !this.#core.mayTake(ledger)) return undefined;
     const packed = args[keyCount(script) + 2] as Buffer;
-    const token = String((unpack(packed) as { token: string }).token);
-    if (!generation) return await this.#core.takeFromJournal(ledger, token);
+    const { token, name } = unpack(packed) as { token: string; name?: string };
+    if (!generation) return await this.#core.takeFromJournal(ledger, token, name);
     ledger.doubt(token);
     const outcome = await this.#sender.attempt(generation, () =>
       this.#sender.run(script, args, generation),

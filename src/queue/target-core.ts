@@ -64,10 +64,16 @@ export interface TargetCore {
   ): Promise<unknown>;
   /** True when the error is an outage; the breaker has been told. */
   isOutage(error: unknown, generation: Generation): boolean;
+  /** For what was not sent. */
   unavailable(operation: string): RedisUnavailableError;
+  /** For what was sent and got no answer: it may have acted. */
+  unanswered(operation: string): RedisUnavailableError;
 
-  /** Takes a job that runs from the journal while Redis is away; undefined if there is none. */
-  takeFromJournal(ledger: QueueLedger, token: string): Promise<unknown>;
+  /**
+   * Takes a job that runs from the journal while Redis is away; undefined if there is none.
+   * @param worker the name of who takes it
+   */
+  takeFromJournal(ledger: QueueLedger, token: string, worker?: string): Promise<unknown>;
   /** Resolves when one may be taken, or `signal` aborts; undefined where none ever may. */
   workInJournal(ledger: QueueLedger, signal: AbortSignal): Promise<void> | undefined;
 

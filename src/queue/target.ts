@@ -40,7 +40,7 @@ export interface RedisTarget {
   /** As `backendFactory`, for a Queue that only asks: the queue leaves no trace here or in Redis. */
   readonly readerFactory: BackendFactory<RedisQueueBackend>;
   /** Where accepted jobs wait for Redis. */
-  readonly journal: Pick<Journal, 'find' | 'stats' | 'path'>;
+  readonly journal: Pick<Journal, 'stats' | 'path'>;
   /** BullMQ's `connection` option; an opaque value that only `backendFactory` reads. */
   readonly connection: ConnectionOptions;
   state(): TargetState;
@@ -62,8 +62,12 @@ export interface RedisTarget {
    * limit lasts. The wedge detector asks.
    */
   sinceTakeAnsweredMs(queue: string): number;
+  /** Why nobody takes jobs of the queue here, whose data in Redis is broken. */
+  setAside(queue: string): string | undefined;
   /** Jobs that the queue may run here at the same time now: shows the slow start. */
   allowedConcurrency(queue: string): number;
+  /** An accepted job that Redis does not have, as far as this process knows. @throws JournalError */
+  journaled(queue: string, jobId: string): Promise<FoundJob | undefined>;
   /** How a job stands that runs, or ran, from the journal here, while Redis does not have it. */
   localRun(entry: FoundJob): Promise<LocalRun | undefined>;
   /** An operator opens the breaker by hand, and may say why; it stays open until `release`. */

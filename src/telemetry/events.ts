@@ -96,6 +96,16 @@ export const events: Readonly<Record<string, EventEntry>> = {
     says: 'what dead replicas left in their journals cannot be taken over now; tried again',
     fields: [],
   },
+  'queue.set_aside': {
+    level: 'error',
+    says: 'a key of the queue is broken (`key`, if it is known): its jobs wait, the other queues go on',
+    fields: ['queue', 'key', 'reason'],
+  },
+  'queue.taken_back': {
+    level: 'info',
+    says: 'the data of such a queue is whole again: it goes on',
+    fields: ['queue'],
+  },
   'enqueue.redone': {
     level: 'warn',
     says: 'Redis had lost jobs that it had acknowledged; they were added again',
@@ -277,7 +287,7 @@ export const events: Readonly<Record<string, EventEntry>> = {
   },
   'journal.left': {
     level: 'warn',
-    says: 'outcomes that the next start will write',
+    says: 'jobs and outcomes that the next start will write',
     fields: ['entries', 'path'],
   },
   'job.completed': { level: 'info', says: 'a result is recorded', fields: JOB },

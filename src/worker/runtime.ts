@@ -24,7 +24,12 @@ export interface WorkerRuntimeOptions {
   hooks?: Hooks;
   config: Config;
   target: Pick<RedisTarget, 'backendFactory' | 'connection' | 'state' | 'onChange'> &
-    Partial<Pick<RedisTarget, 'onLock' | 'setLeasePolicy' | 'setIsland' | 'sinceTakeAnsweredMs'>>;
+    Partial<
+      Pick<
+        RedisTarget,
+        'onLock' | 'setLeasePolicy' | 'setIsland' | 'sinceTakeAnsweredMs' | 'setAside'
+      >
+    >;
   client: Client;
   log: Logger;
   clock: Clock;
@@ -159,7 +164,7 @@ class Runtime implements WorkerRuntime {
   state(): { phase: Phase; queues: QueueState[] } {
     const away = awayReason(this.#options.target.state());
     const here = this.#workers.map((worker): QueueState => {
-      const reason = worker.idleReason ?? away;
+      const reason = worker.idleReason ?? away ?? this.#asideReason(worker);
       return {
         queue: worker.definition.queue,
         isConsuming: reason === undefined,
@@ -186,6 +191,11 @@ class Runtime implements WorkerRuntime {
     return { phase: this.#phase, queues: [...here, ...elsewhere] };
   }
 
+  #asideReason({ definition }: QueueWorker): string | undefined {
+    const reason = this.#options.target.setAside?.(definition.queue);
+    return reason === undefined ? undefined : `set aside, its data in Redis is broken: ${reason}`;
+  }
+
   tellOutage(outage: Readonly<Record<string, unknown>>): void {
     this.#hooks.call('onOutage', outage);
   }
@@ -195,6 +205,7 @@ class Runtime implements WorkerRuntime {
     const { target, client, clock, log, config, meter } = this.#options;
     const { sinceTakeAnsweredMs } = target;
     if (!sinceTakeAnsweredMs) return undefined;
+    const asideReason = (worker: QueueWorker) => this.#asideReason(worker);
     return new WedgeDetector({
       clock,
       log,
@@ -203,7 +214,7 @@ class Runtime implements WorkerRuntime {
         this.#workers.map((worker) => ({
           queue: worker.definition.queue,
           get isConsuming() {
-            return worker.idleReason === undefined;
+            return worker.idleReason === undefined && asideReason(worker) === undefined;
           },
           get freeSlots() {
             return worker.freeSlots;

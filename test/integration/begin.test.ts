@@ -30,8 +30,14 @@ beforeEach(async () => {
 
 async function claim(jobId: string, timestamp: number): Promise<unknown> {
   const keys = BEGIN_KEYS.map((type) => `bull:q:${type}`);
-  const run = [jobId, 'token', timestamp, 1, 0, 30_000, 1];
+  const run = [jobId, 'token', timestamp, 1, 0, 30_000, 'processedOn', 1, 'pb', 'worker'];
   return await client.eval(ISLAND_CLAIM, ISLAND_CLAIM_KEY_COUNT, ...keys, 'bull:q:', ...run);
+}
+
+/** What was told of the job. */
+async function events(jobId: string): Promise<string[]> {
+  const told = (await client.xrange('bull:q:events', '-', '+')).map(([, fields]) => fields);
+  return told.filter((fields) => fields.includes(jobId)).map((fields) => fields[1]!);
 }
 
 async function lremCalls(): Promise<number> {
@@ -54,7 +60,16 @@ describe('a job that ran from the journal', () => {
     expect(await lremCalls()).toBe(searches);
     expect(await job.getState()).toBe('active');
     expect(await queue.getJobCounts()).toEqual({ ...before, active: 1 });
-    expect((await queue.getJob(job.id!))!.delay).toBe(0);
+    const { delay, processedOn, processedBy } = (await queue.getJob(job.id!))!;
+    expect({ delay, processedOn, processedBy }).toEqual({
+      delay: 0,
+      processedOn: 1,
+      processedBy: 'worker',
+    });
+    const told = options.delay ? ['added', 'delayed', 'waiting'] : ['added', 'waiting'];
+    expect(await events(job.id!)).toEqual([...told, 'active']);
+    expect(await claim(job.id!, job.timestamp)).toBe(0);
+    expect(await events(job.id!)).toEqual([...told, 'active']);
     expect(await client.get(`bull:q:${job.id}:lock`)).toBe('token');
   });
 

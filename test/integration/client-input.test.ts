@@ -25,6 +25,7 @@ const sayingNo = {
   },
 };
 const job = (data: unknown) => ({ name: 'n', data });
+const id = (jobId: string) => ({ jobId });
 const of = (data: unknown) => ({ queue: 'q', name: 'n', data });
 
 function nested(levels: number): unknown {
@@ -52,6 +53,14 @@ const wrong: [string, () => Promise<unknown>][] = [
   ['opts', () => client.flow({ queue: 'q', name: 'n', data: 1, opts: { delay: 5 } })],
   ['queueName', () => client.flow({ queueName: 'q', name: 'n', data: 1 })],
   ['id', () => client.job('q')],
+  ['options.jobId', () => client.enqueue('q', 'n', 1, id('wait'))],
+  ['jobs[0].options.jobId', () => client.enqueueMany('q', [{ ...job(1), options: id('meta') }])],
+  [
+    'children[0].options.jobId',
+    () => client.flow({ ...of(1), children: [{ ...of(1), options: id('id') }] }),
+  ],
+  ['opts.jobId', () => client.queue('q').add('n', 1, id('failed'))],
+  ['opts.jobId', () => client.queue('q').addBulk([job(1), { ...job(1), opts: id('de:a:b') }])],
 ];
 
 it.each(wrong)('names %s', async (field, call) => {

@@ -193,7 +193,9 @@ describe('adding a job', () => {
     const large = await post(jobs(), { data: 'x'.repeat(100_001) });
     expect(large.status).toBe(413);
     const code = 'HOLDFAST_JOB_TOO_LARGE';
-    expect(large.body).toMatchObject({ code, bytes: 100_003, bytesMax: 100_000 });
+    expect(large.body).toMatchObject({ code, bytes: 100_003, bytesMax: 100_000, field: 'data' });
+    const batch = await post(jobs(), { jobs: [{ data: 1 }, { data: 'x'.repeat(100_001) }] });
+    expect(batch.body).toMatchObject({ code, field: 'jobs[1].data' });
     const text = JSON.stringify({ data: 'x'.repeat(10 * 1024 * 1024) });
     const huge = await post(jobs(), text);
     expect(huge.status).toBe(413);
@@ -279,17 +281,33 @@ describe('asking for a job', () => {
     expect(away.queues.map((q: { counts: unknown }) => q.counts)).toEqual([null, null]);
   });
 
-  it('answers what is not an endpoint with a problem that lists the endpoints', async () => {
+  it('answers what is not an endpoint with a problem that lists the endpoints, whatever its body', async () => {
+    const bodies = [
+      {},
+      { headers: { 'content-type': 'application/json' } },
+      { headers: { 'content-type': 'text/plain', 'content-length': '1' }, body: 'x' },
+    ];
     for (const [method, path] of [
       ['GET', '/v2'],
       ['DELETE', '/v1/queues/faq/jobs/x'],
-      ['GET', '/v1/queues/%zz/jobs/x'],
+      ['OPTIONS', '/v1/queues/faq/jobs'],
+      ['POST', '/queues/nix'],
     ] as const) {
-      const { status, headers, body } = await rawRequest(service.url, path, { method });
-      expect([400, 404]).toContain(status);
-      expect(headers['content-type']).toMatch(/application\/problem\+json/);
-      expect(JSON.parse(body).code).toBe('HOLDFAST_INPUT_INVALID');
+      for (const sent of bodies) {
+        const answer = await rawRequest(service.url, path, { method, ...sent });
+        expect(answer.headers['content-type']).toMatch(/application\/problem\+json/);
+        const problem = JSON.parse(answer.body);
+        expect(problem).toMatchObject({ status: 404, code: 'HOLDFAST_ENDPOINT_UNKNOWN' });
+        expect(problem.detail).toMatch(
+          `${method} ${path} is not an endpoint. Endpoints: GET /livez,`,
+        );
+      }
     }
+    const undecodable = await rawRequest(service.url, '/v1/queues/%zz/jobs/x');
+    expect(JSON.parse(undecodable.body)).toMatchObject({
+      status: 400,
+      code: 'HOLDFAST_INPUT_INVALID',
+    });
   });
 });
 

@@ -60,6 +60,7 @@ beforeEach(async () => {
     isOutage: () => false,
     settled: async () => undefined,
     refused: async () => undefined,
+    setAside: () => undefined,
     lockLost: () => undefined,
     outcomeDropped: () => undefined,
   };

@@ -170,6 +170,22 @@ describe('a job of the journal whose process dies', () => {
     expect(runs).toEqual(['twice 0 first', 'twice 1 second']);
   });
 
+  it('after its second attempt says why the first failed', async () => {
+    const first = await firstLife();
+    const { id } = await first.client.enqueue('q', 'twice', {}, { backoff: 1 });
+    await first.line('job.completed', { jobId: id });
+    await crash(first);
+    await redis.restart();
+    await using _second = await secondLife();
+    await using queue = plainQueue(redis.url, 'q');
+    await expect.poll(() => queue.getJobState(id), { timeout: 10_000 }).toBe('completed');
+    const job = (await queue.getJob(id))!;
+    expect([job.returnvalue, job.attemptsMade]).toEqual(['first', 2]);
+    expect([job.failedReason, job.processedBy]).toEqual(['not by the first', 'test-1']);
+    expect(job.stacktrace).toEqual([expect.stringContaining('not by the first')]);
+    expect(runs).toEqual(['twice 0 first', 'twice 1 first']);
+  });
+
   it('when it has failed for good says why, and is removed if that was asked for', async () => {
     const first = await firstLife();
     const kept = await first.client.enqueue('q', 'hard', {}, { backoff: 1 });
@@ -261,7 +277,7 @@ async function onItsWay(id: string): Promise<void> {
   }
   for await (const { position } of journal.jobs()) {
     const deps = { journal, ledger: () => ledger, isOutage: () => true, log: undefined as never };
-    await bring(deps, target.generation()!, [position]);
+    await bring(deps, target.generation()!, [position], () => false);
   }
   await target.generation()!.client.del(ledger.toKey(`${id}:lock`));
   await journal.close();

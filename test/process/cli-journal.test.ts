@@ -1,15 +1,24 @@
 /** `holdfast journal` beside living journals, on orphans, and on damaged files. */
-import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import pino from 'pino';
 import { expect, it } from 'vitest';
 import { createClient } from '../../src/create-client.ts';
 import type { Client } from '../../src/queue/client.ts';
-import { runCommand } from '../support/command.ts';
+import { runCommand, startCommand } from '../support/command.ts';
 import { journalConfig as configOf } from '../support/config.ts';
 import { jobNumber, outcomeNumber } from '../support/journal-entries.ts';
 import { journalFolder, openIn } from '../support/journal-folder.ts';
+import { killedWith } from '../support/journal-orphan.ts';
 import { freePort, startRedis } from '../support/redis-server.ts';
 
 it('shows journals, entries and their soundness without Redis and beside a living owner', async () => {
@@ -35,6 +44,11 @@ it('shows journals, entries and their soundness without Redis and beside a livin
   expect(JSON.parse((await run('list', '--job-id', 'job-2', '--json')).stdout)).toMatchObject([
     { replica: 'living', jobId: 'job-2', args: '{"password":"as it is"}' },
   ]);
+  expect(JSON.parse((await run('list', '--job-id', 'job-', '--json')).stdout)).toHaveLength(3);
+  expect(await run('list', '--limit', '0')).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('a whole number from 1'),
+  });
   expect((await run('list', '--replica', 'nobody')).code).toBe(2);
   expect((await run('list', '--type', 'jobs')).code).toBe(2);
 
@@ -87,25 +101,12 @@ it('says by its exit code that it cannot tell whose a journal is, and why', asyn
   expect(listed.stdout).toContain('job-1');
   const verified = await run('verify');
   expect(verified.code).toBe(1);
-  expect(verified.stdout).toMatch(/^odd: not all could be checked\n {2}its lock cannot be tried/);
+  expect(verified.stdout).toMatch(/^odd: not checked\n {2}its lock cannot be tried/);
   const replayed = await run('replay', '--json');
   expect(replayed).toMatchObject({ code: 1, stderr: why });
   expect(replayed.stderr).not.toContain('living owner');
   expect(replayed.stderr).not.toContain('nothing to replay');
   expect(JSON.parse(replayed.stdout)).toMatchObject({ written: 0, living: [], unknown: ['odd'] });
-});
-
-it('says by its exit code that an orphan could not be taken over', async () => {
-  const dir = await journalFolder();
-  const journal = await openIn(dir, { replica: 'later' });
-  await journal.append(jobNumber(1));
-  await journal.close();
-  const database = new DatabaseSync(join(dir, 'later', 'journal.db'));
-  database.exec("PRAGMA user_version = 2; UPDATE meta SET value = '2' WHERE key = 'format'");
-  database.close();
-  const redis = await startRedis();
-  const replayed = await runCommand(['journal', 'replay'], configOf(dir, redis.port));
-  expect(replayed).toMatchObject({ code: 1, stderr: expect.stringContaining('left as it is') });
 });
 
 it('lists and exports all that can be read, and says what cannot', async () => {
@@ -142,6 +143,100 @@ it('lists and exports all that can be read, and says what cannot', async () => {
   expect(listed.stdout).toMatch(/c-sound +2 /);
 });
 
+it('says that a log was cut, whatever was asked before, and keeps what is left of it', async () => {
+  const dir = await journalFolder();
+  const folder = await killedWith(dir, 'gone', [jobNumber(1), jobNumber(2), jobNumber(3)]);
+  truncateSync(folder.wal, 6_000);
+  const redis = await startRedis();
+  const run = (...args: string[]) => runCommand(['journal', ...args], configOf(dir, redis.port));
+  const isCut = expect.stringContaining('the write-ahead log ends after');
+
+  const status = await run('status');
+  expect(status).toMatchObject({ code: 1, stderr: isCut });
+  expect(status.stdout).toMatch(/gone +none +– +– +–/);
+  for (const name of ['list', 'export']) {
+    expect(await run(name), name).toMatchObject({ code: 1, stderr: isCut });
+  }
+  expect(await run('verify')).toMatchObject({ code: 1, stdout: isCut });
+  const replayed = await run('replay', '--json');
+  expect(replayed).toMatchObject({ code: 1, stderr: isCut });
+  const { damaged } = JSON.parse(replayed.stdout);
+  expect(damaged).toMatchObject([{ replica: 'gone', reasons: [isCut] }]);
+  expect(existsSync(join(damaged[0].quarantine, 'journal.db-wal'))).toBe(true);
+});
+
+it('names a journal that a later release wrote, and leaves it as it is', async () => {
+  const dir = await journalFolder();
+  const journal = await openIn(dir, { replica: 'later' });
+  await journal.append(jobNumber(1));
+  await journal.close();
+  const file = join(dir, 'later', 'journal.db');
+  const later = new DatabaseSync(file);
+  later.exec("PRAGMA user_version = 7; UPDATE meta SET value = '7' WHERE key = 'format'");
+  later.close();
+  const bytes = readFileSync(file);
+  const redis = await startRedis();
+  const run = (...args: string[]) => runCommand(['journal', ...args], configOf(dir, redis.port));
+
+  for (const name of ['status', 'list', 'export']) {
+    const stderr = expect.stringMatching(/later.* format 7 is of a later release/);
+    expect(await run(name), name).toMatchObject({ code: 1, stderr });
+  }
+  expect(await run('verify')).toMatchObject({
+    code: 1,
+    stdout: expect.stringMatching(/^later: not checked\n.*format 7/),
+  });
+  for (const options of [[], ['--refused']]) {
+    const { code, stderr } = await run('replay', ...options);
+    expect(code).toBe(1);
+    expect(stderr.match(/later: .*has format 7; .*knows formats up to \d/g)).toHaveLength(1);
+  }
+  expect(readFileSync(file)).toEqual(bytes);
+});
+
+it('says in one sentence that the folder of journals is none', async () => {
+  const dir = join(await journalFolder(), 'file');
+  writeFileSync(dir, 'x');
+  for (const name of ['status', 'list', 'export', 'verify', 'replay']) {
+    const { code, stderr } = await runCommand(['journal', name], configOf(dir));
+    expect(code, name).toBe(78);
+    expect(stderr).toContain(`JOURNAL_DIR: ${dir} is not valid; name a folder`);
+  }
+});
+
+it('finds and replays a journal that came out of a backup without its lock', async () => {
+  const dir = await journalFolder();
+  const { lock } = await killedWith(dir, 'restored', [jobNumber(1)]);
+  rmSync(lock);
+  const redis = await startRedis();
+  const run = (...args: string[]) => runCommand(['journal', ...args], configOf(dir, redis.port));
+  expect((await run('status')).stdout).toMatch(/restored +none +1/);
+  expect(existsSync(lock)).toBe(false);
+  expect((await run('list')).stdout).toContain('job-1');
+  // What the entry of a test carries is no job.
+  expect((await run('replay')).stderr).toMatch(/Redis refuses 1/);
+});
+
+it('ends an export quietly when its reader has seen enough', async () => {
+  const dir = await journalFolder();
+  const journal = await openIn(dir, { replica: 'living' });
+  await journal.appendAll(Array.from({ length: 3_000 }, (_, n) => outcomeNumber(n)));
+  const command = startCommand(['journal', 'export'], configOf(dir));
+  await command.printed();
+  command.closeStdout();
+  expect(await command.result).toMatchObject({ code: 0, stderr: '' });
+});
+
+it.runIf(existsSync('/dev/full'))('says that its output has no room', async () => {
+  const dir = await journalFolder();
+  await (await openIn(dir, { replica: 'gone' })).append(jobNumber(1));
+  for (const name of ['status', 'export']) {
+    const { code, stderr } = await runCommand(['journal', name], configOf(dir), '', '/dev/full');
+    expect(code, name).toBe(2);
+    expect(stderr).toMatch(/^error stdout cannot be written \(ENOSPC\)\.\n$/);
+  }
+});
+
 it('writes what a dead process had accepted to Redis, once it is there, and clears up', async () => {
   const dir = await journalFolder();
   const port = await freePort();
@@ -163,7 +258,12 @@ it('writes what a dead process had accepted to Redis, once it is there, and clea
 
   const away = await runCommand(['journal', 'replay', '--timeout', '1s'], configOf(dir, port));
   expect(away.code).toBe(69);
-  expect(away.stderr).toContain('5 entries kept');
+  expect(away.stderr).toContain('5 entries kept in ');
+  expect(away.stderr).toContain('Redis is away (refused): nothing listens');
+  expect(away.stderr).toMatch(/Check that redis-server runs.* run holdfast journal replay again/);
+  const exported = await runCommand(['journal', 'export', '--type', 'job'], configOf(dir, port));
+  const data = exported.stdout.trim().split('\n');
+  expect(data.map((line) => JSON.parse(line).data)).toEqual(ids.map((_, n) => ({ n })));
 
   const redis = await startRedis({ port });
   const there = await runCommand(['journal', 'replay'], configOf(dir, port));

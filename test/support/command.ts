@@ -2,8 +2,9 @@
  * The commands of this repository as a process of their own, with a configuration from the
  * environment: TEST_CONFIG is JSON that is laid over the test configuration.
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Config } from '../../src/config.ts';
 
@@ -26,19 +27,23 @@ export interface RunningCommand {
 
 const MAIN = fileURLToPath(new URL('./command-main.ts', import.meta.url));
 
+/** @param stdoutFile what stdout goes into; default: into the result */
 export function startCommand(
   args: readonly string[],
   config: Partial<Config>,
   stdin: string | Uint8Array = '',
+  stdoutFile?: string,
 ): RunningCommand {
+  const stdoutFd = stdoutFile === undefined ? undefined : openSync(stdoutFile, 'w');
   const child = spawn(process.execPath, [MAIN, ...args], {
     env: { ...process.env, TEST_CONFIG: JSON.stringify(config), FORCE_COLOR: undefined },
-    stdio: ['pipe', 'pipe', 'pipe'],
-  });
+    stdio: ['pipe', stdoutFd ?? 'pipe', 'pipe'],
+  }) as ChildProcessWithoutNullStreams;
+  if (stdoutFd !== undefined) closeSync(stdoutFd);
   let stdout = '';
   let stderr = '';
   const waiting = new Set<() => void>();
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
     stdout += text;
   });
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
@@ -71,6 +76,7 @@ export function runCommand(
   args: readonly string[],
   config: Partial<Config>,
   stdin?: string | Uint8Array,
+  stdoutFile?: string,
 ): Promise<CommandResult> {
-  return startCommand(args, config, stdin).result;
+  return startCommand(args, config, stdin, stdoutFile).result;
 }

@@ -88,7 +88,7 @@ export async function startHttpService(
 export async function rawRequest(
   url: string,
   path: string,
-  options: { method?: string; headers?: Record<string, string>; body?: string } = {},
+  options: { method?: string; headers?: Record<string, string | string[]>; body?: string } = {},
 ): Promise<{ status: number; body: string; headers: Record<string, unknown> }> {
   const { hostname, port } = new URL(url);
   const { method = 'GET', headers = {}, body } = options;

@@ -77,13 +77,28 @@ describe('a job that a producer sends', () => {
     [{ data: 1, options: { jobId: '12' } }, 'options.jobId', /whole number/],
     [{ data: 1, options: { jobId: 'a:b' } }, 'options.jobId', /":"/],
     [
+      { data: 1, options: { jobId: 'meta' } },
+      'options.jobId',
+      /may not be "meta", the name of a key/,
+    ],
+    [
       { data: 1, options: { backoff: { type: 'fixed', delay: -1 } } },
       'options.backoff.delay',
       /is not valid/,
     ],
     [{ data: 1, options: { backoff: 'x' } }, 'options.backoff', /allowed forms/],
+    [{ data: 1, options: { backoff: { type: 5 } } }, 'options.backoff.type', /is not valid/],
+    [{ data: 1, options: { backoff: { typ: 'x' } } }, 'options.backoff.type', /is not valid/],
+    [{ data: 1, options: { removeOnFail: { age: '1' } } }, 'options.removeOnFail.age', /not valid/],
+    [{ data: 1, options: { removeOnFail: { old: 1 } } }, 'options.removeOnFail.old', /Remove it/],
+    [
+      { jobs: [{ data: 1 }, { data: 'ten bytes', options: { sizeLimit: 10 } }] },
+      'jobs[1].options.sizeLimit',
+      /less than the 11 bytes/,
+    ],
     [{ jobs: [] }, 'jobs', /1 to 1000/],
     [{ jobs: 'x' }, 'jobs', /a string/],
+    [{ jobs: {} }, 'jobs', /is an object/],
     [{ jobs: [{ data: 1 }, {}] }, 'jobs[1].data', /is missing/],
     [{ jobs: [{ data: 1, options: { delay: -1 } }] }, 'jobs[0].options.delay', /is not valid/],
     [{ jobs: [{ data: 1 }], name: 'x' }, 'name', /stands beside/],
@@ -99,7 +114,10 @@ describe('a job that a producer sends', () => {
     expect(() => readBody('faq', { data: 'x'.repeat(BYTES_MAX - 2) }, BYTES_MAX)).not.toThrow();
     const error = refusalOf({ data: 'é'.repeat(BYTES_MAX / 2) });
     expect(error.code).toBe('HOLDFAST_JOB_TOO_LARGE');
-    expect(error.data).toMatchObject({ bytes: BYTES_MAX + 2, bytesMax: BYTES_MAX });
+    expect(error.data).toMatchObject({ field: 'data', bytes: BYTES_MAX + 2, bytesMax: BYTES_MAX });
+    const second = refusalOf({ jobs: [{ data: 1 }, { data: 'x'.repeat(BYTES_MAX) }] });
+    expect(second.data).toMatchObject({ field: 'jobs[1].data', bytes: BYTES_MAX + 2 });
+    expect(second.message).toMatch(/^jobs\[1\]\.data for queue "faq" has 1002 bytes/);
   });
 
   it('is refused when its data is nested too deep, however deep', () => {

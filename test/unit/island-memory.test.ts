@@ -56,7 +56,8 @@ async function life(journal: Journal, clock: VirtualClock) {
     async run(): Promise<number> {
       let runs = 0;
       for (;;) {
-        while (ledger.held.size < SLOTS && (await islands.take(ledger, `${runs}`))) runs += 1;
+        while (ledger.held.size < SLOTS && (await islands.take(ledger, `${runs}`, 'worker')))
+          runs += 1;
         if (ledger.held.size === 0) return runs;
         most = Math.max(most, ledger.held.size + ledger.unsettled.size + islands.inMemory);
         await Promise.all([...ledger.held.values()].map((job) => end(job)));
@@ -81,6 +82,12 @@ async function life(journal: Journal, clock: VirtualClock) {
     await settlements.keep(ledger, settlement);
     islands.ended(settlement);
   }
+}
+
+async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const found: T[] = [];
+  for await (const item of items) found.push(item);
+  return found;
 }
 
 function memory(clock: VirtualClock): MemoryJournal {
@@ -138,6 +145,33 @@ describe('jobs that run from the journal', () => {
     await load();
     expect(places.map((position) => islands.ends.has(position))).toEqual([true, false]);
     expect([...ledger.unsettled.keys()]).toEqual([second!.jobId]);
+  });
+
+  it('come to Redis with what the journal has of them, also where an earlier build wrote less', async () => {
+    const clock = new VirtualClock();
+    const journal = memory(clock);
+    const { accept, run, islands, ledger } = await life(journal, clock);
+    await accept(2);
+    await run();
+    const [, older] = await all(journal.outcomes());
+    const payload = JSON.parse(older!.args);
+    expect(payload.job.hash).toEqual({ pb: 'worker' });
+    delete payload.job.hash;
+    await journal.settle([older!.position]);
+    const end = await journal.append({ ...older!, args: JSON.stringify(payload) });
+    const page = await all(journal.jobs());
+    islands.ends.add(page[1]!.position, end);
+    const sent: unknown[][] = [];
+    const generation = {
+      script: async (_name: string, args: unknown[]) => void sent.push(args),
+    } as unknown as Generation;
+    for (const { work } of (await islands.ends.worksOf(page)).values()) {
+      await work().send(generation, { key: 'k', before: 0, number: 1 });
+    }
+    const claimed = sent.map((args) => args.slice(args.indexOf('island-claim')));
+    expect(claimed.map((args) => args.includes('pb'))).toEqual([true, false]);
+    for (const args of claimed) expect(args).toContain('processedOn');
+    expect(ledger.unsettled.size).toBe(0);
   });
 
   it('stop beginning when the journal does not take how they end, since memory must', async () => {

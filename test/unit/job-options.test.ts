@@ -53,9 +53,23 @@ describe('options of a job', () => {
     expect(() => checkJob({ data: '1', opts: options } as never)).toThrow(`opts.${field}`);
   });
 
+  it('name no key that a queue has in Redis: the job would be lost, or the queue', () => {
+    const named = 'jobId is "wait", the name of a key that queues have in Redis. Correct it';
+    const refusing = (field: string) => expect.objectContaining({ data: { field } });
+    expect(() => checkOptions({ jobId: 'wait' }, 'options')).toThrow(named);
+    expect(() => checkOptions({ jobId: 'meta' }, 'options')).toThrow(refusing('options.jobId'));
+    for (const jobId of ['failed', 'metrics:completed:data']) {
+      const job = { data: '1', opts: { jobId } } as never;
+      expect(() => checkJob(job)).toThrow(refusing('opts.jobId'));
+    }
+  });
+
   it('are taken when BullMQ takes them', () => {
     checkOptions(all, 'options');
     checkOptions({}, 'options');
+    checkOptions({ delay: 1.5, priority: 2 ** 21 - 1 }, 'options');
+    expect(() => checkOptions({ delay: -1 }, 'options')).toThrow(/options\.delay is not/);
+    expect(() => checkOptions({ priority: 2 ** 21 }, 'options')).toThrow(/from 0 to 2097151/);
     checkOptions({ ...all, parent: undefined, backoff: 5, removeOnFail: 5 }, 'options');
     checkJob({ data: '{}', opts: { ...all, delay: '5', jobId: 'a:b:c' } } as never);
   });

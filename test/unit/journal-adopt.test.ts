@@ -1,5 +1,5 @@
 /** Adoption that is cut short, and what it may not touch. */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { expect, it } from 'vitest';
@@ -54,6 +54,26 @@ it('adds nothing twice and keeps the order when an adoption was cut short by a c
   });
   expect(jobIds(database)).toEqual(numbers(1_100));
   expect(existsSync(folder.path)).toBe(false);
+  database.close();
+});
+
+it("takes over a folder without a lock once no living process can have lost it, and nobody else's database", async () => {
+  const { base, ours, database } = await place();
+  const folder = orphan(base, 'restored', 3);
+  rmSync(folder.lock);
+  const foreign = folderOf(base, 'foreign');
+  mkdirSync(foreign.path);
+  const theirs = new DatabaseSync(foreign.database);
+  theirs.exec('CREATE TABLE t (x)');
+  theirs.close();
+  const madeAt = statSync(folder.path).ctimeMs;
+  expect(adoptOrphans(ours, database, madeAt + 119_000).adopted).toEqual([]);
+  expect(adoptOrphans(ours, database, madeAt + 121_000)).toEqual({
+    adopted: [{ replica: 'restored', entries: 3, damage: undefined }],
+    failed: [],
+  });
+  expect(existsSync(folder.path)).toBe(false);
+  expect(existsSync(foreign.database)).toBe(true);
   database.close();
 });
 

@@ -65,7 +65,7 @@ it('lets no job of a queue overtake those of an earlier series that have to be s
     entryOf('faq', '4', 'replay:me', 1),
   ];
   const last = new Map<string, number>();
-  const steps = await sender.stepsOf(page, generation);
+  const steps = await sender.stepsOf(page, generation, new Set());
   const fates = await sender.send(steps, generation, last, false);
   expect(fates).toEqual([{ refused: 'ERR it is too large' }, 'again', 'again', 'acted']);
   expect(added).toEqual(['4']);
