@@ -6,6 +6,7 @@
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import type { Logger } from 'pino';
 import { z } from 'zod';
 import type { Config } from './config.ts';
 import { commandLine, isProcessAlive } from './other-process.ts';
@@ -31,17 +32,34 @@ export class ServiceNote implements Part {
   readonly name = 'service note';
   readonly #config: Config;
   readonly #address: () => string | undefined;
+  readonly #log: Pick<Logger, 'warn'>;
   readonly #path: string;
 
-  constructor(config: Config, address: () => string | undefined) {
+  constructor(config: Config, address: () => string | undefined, log: Pick<Logger, 'warn'>) {
     this.#config = config;
     this.#address = address;
+    this.#log = log;
     // One file per process: replicas, also in containers, may share a folder.
     const host = hostname().replaceAll(/[^\w.-]/g, '_');
     this.#path = join(config.dataDir, `service-${host}-${process.pid}.json`);
   }
 
+  /** On a full disk the service goes on without: its journal may have to give the room back. */
   async start(): Promise<void> {
+    try {
+      await this.#write();
+    } catch (err) {
+      if ((err as NodeJS.ErrnoException).code !== 'ENOSPC') throw err;
+      const path = this.#path;
+      await rm(path, { force: true });
+      this.#log.warn(
+        { event: 'service.not_noted', err, path },
+        'no room on the disk for the note by which commands find this service: name it with --url',
+      );
+    }
+  }
+
+  async #write(): Promise<void> {
     const { dataDir, version, replica } = this.#config;
     await mkdir(dataDir, { recursive: true, mode: 0o700 });
     await removeDeadNotes(dataDir);

@@ -261,7 +261,7 @@ class HoldfastService implements Service {
     const { host, port } = config.metrics;
     const expose = (accept: string | undefined) => metrics.expose(accept);
     if (port !== undefined) await this.#run(createMetricsServer({ host, port, expose, log }));
-    await this.#run(new ServiceNote(config, () => this.address));
+    await this.#run(new ServiceNote(config, () => this.address, log));
   }
 
   #createCredentials(http: HttpServer): Credentials {

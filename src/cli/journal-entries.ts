@@ -61,8 +61,18 @@ function dataOf(entry: Listed): { data?: unknown } {
   }
 }
 
-function* readable({ path, replica }: FolderOwner, onDamage: () => void): Generator<Listed> {
+/** Says of a journal whose it is cannot be told why not. @returns whether that is so */
+export function noteUnknown({ replica, lockFault }: FolderOwner): boolean {
+  if (lockFault === undefined) return false;
+  const text = `${replica}: whether a living process owns it cannot be told, its lock cannot be tried: ${lockFault}`;
+  note(plainLine(text));
+  return true;
+}
+
+function* readable(folder: FolderOwner, onDamage: () => void): Generator<Listed> {
+  const { path, replica } = folder;
   let damaged = 0;
+  if (noteUnknown(folder)) onDamage();
   const tell = (text: string): void => {
     note(plainLine(`${replica}: ${text}`));
     onDamage();

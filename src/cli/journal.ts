@@ -16,7 +16,7 @@ import {
   verifyFolder,
 } from '../journal/inspect.ts';
 import { EXIT } from './exit-codes.ts';
-import { type EntryFilter, exportEntries, list } from './journal-entries.ts';
+import { type EntryFilter, exportEntries, list, noteUnknown } from './journal-entries.ts';
 import { type ConfigSource, duration, exitsAsDocumented, run, wholeNumber } from './run.ts';
 import { table } from './table.ts';
 import { note, plainLine, print, type Style, styled } from './terminal.ts';
@@ -32,11 +32,11 @@ const HELP: Readonly<Record<string, string>> = {
   ),
   list: help(
     ['list --type job --queue mail', 'list --refused', 'list --job-id 0190f3b2 --json'],
-    '0 told · 1 some cannot be read · 2 wrong arguments, or no such journal',
+    '0 told · 1 some cannot be read, or whose it is cannot be told · 2 wrong arguments, or no such journal',
   ),
   export: help(
     ['export --output journal.ndjson', 'export --queue mail | wc -l'],
-    '0 all is written · 1 all that can be read · 2 wrong arguments, or no such journal',
+    '0 all is written · 1 all that can be read, or whose it is cannot be told · 2 wrong arguments, or no such journal',
   ),
   verify: help(
     ['verify', 'verify --replica web-1 --json'],
@@ -105,7 +105,7 @@ export function register(program: Command, source: ConfigSource): void {
         .argParser(duration)
         .default(duration(REPLAY_DEFAULT), REPLAY_DEFAULT),
     )
-    .option('--json', 'print JSON: written, left, refused, path, living, damaged, failed')
+    .option('--json', 'print JSON: written, left, refused, path, living, unknown, damaged, failed')
     .action((options: { refused?: boolean; timeout: number; json?: boolean }) =>
       run(source, async (c) => {
         // Only now: BullMQ takes longer to load than all that the others do.
@@ -165,7 +165,9 @@ function status(config: Config, { json }: { json?: boolean }): number {
   }
   if (folders.length === 0) note(`No journal in ${config.resilience.journal.dir}.`);
   else print(table([HEAD, ...folders.map(rowOf)]));
-  for (const { replica, unreadable, quarantined } of folders) {
+  for (const folder of folders) {
+    const { replica, unreadable, quarantined } = folder;
+    noteUnknown(folder);
     if (unreadable !== undefined) note(plainLine(`${replica} cannot be read: ${unreadable}`));
     if (quarantined.length > 0) {
       note(`${replica}: ${quarantined.length} damaged in quarantine, each with a report.json`);

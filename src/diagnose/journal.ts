@@ -116,8 +116,18 @@ export function judgeDisk(dir: string, disk: Disk, bytesMax: number): Judged[] {
 export function judgeFolders(folders: readonly FolderStatus[]): Judged[] {
   const findings: Judged[] = [];
   let kept = 0;
-  for (const { replica, owner, jobs, outcomes, refused, unreadable, quarantined } of folders) {
+  for (const folder of folders) {
+    const { replica, owner, lockFault, jobs, outcomes, refused, unreadable, quarantined } = folder;
     kept += jobs + outcomes;
+    if (lockFault !== undefined) {
+      findings.push(
+        fail(
+          `Whether a living process owns the journal of ${replica} cannot be told`,
+          `its lock cannot be tried: ${lockFault}`,
+          `Look at lock.db in ${folder.path}: its owner and mode, and the disk.`,
+        ),
+      );
+    }
     if (unreadable !== undefined) {
       findings.push(
         fail(

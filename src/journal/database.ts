@@ -3,13 +3,12 @@
  * journal's own thread. Every write is on disk (WAL, synchronous=FULL) when its call returns; a
  * failed write leaves what was there. Knows nothing of locks, damage or other replicas.
  */
-import { rmSync, statSync, writeFileSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
-import { PAGE_BYTES } from './database-file.ts';
 import { COLUMNS, Rows } from './database-rows.ts';
 import { checksum, type Packed, type Position, type Row } from './entry.ts';
-import { isFull } from './fault.ts';
-import { type Folder, fileIdentity, makePrivateFile } from './folder.ts';
+import { full, isFull } from './fault.ts';
+import { type Folder, fileIdentity } from './folder.ts';
+import { Space } from './space.ts';
 
 export interface Counts {
   outcomes: number;
@@ -24,12 +23,6 @@ export interface Counts {
  * commit) and would need a reserve four times as large.
  */
 const CHECKPOINT_FRAMES = 256;
-
-/** What removing entries needs at most on a disk that has nothing left: the log, once. */
-const RESERVE_BYTES = 1024 * 1024;
-
-/** Below this size on disk an empty journal is left as it is. */
-const SHRINK_ABOVE_BYTES = 1024 * 1024;
 
 /** Entries of one kind within a stretch of positions. */
 interface Tally extends Pick<Row, 'type' | 'refusal' | 'bytes'> {
@@ -65,7 +58,7 @@ export class Database {
   #next: Position;
   /** Adopted entries go in below all others: they are older. */
   #lowest: Position;
-  #hasReserve = false;
+  readonly #space: Space;
 
   constructor(folder: Folder) {
     this.#folder = folder;
@@ -99,7 +92,7 @@ export class Database {
     // Reading has opened the log.
     const { database, wal } = folder;
     this.identities = new Map([database, wal].map((path) => [path, fileIdentity(path)]));
-    this.#keepReserve();
+    this.#space = new Space(folder, this.#db);
   }
 
   /** Whether whoever opens the journal's files would open those that are open here. Some µs. */
@@ -124,8 +117,12 @@ export class Database {
     return this.#counts;
   }
 
-  /** Appends in one transaction; returns the first position, the others follow it. */
+  /**
+   * Appends in one transaction; returns the first position, the others follow it. Nothing without a reserve: what
+   * room there is is needed to settle what is here.
+   */
   append(entries: readonly Packed[]): Position {
+    this.#space.regainReserve();
     const first = this.#next;
     this.#transaction(() => {
       let position = first;
@@ -184,7 +181,7 @@ export class Database {
       this.#count({ type, refusal, bytes }, -1, entries);
     }
     const { outcomes, jobs, refused } = this.#counts;
-    if (outcomes + jobs + refused === 0 && this.#unwritten.size === 0) this.#shrink();
+    if (outcomes + jobs + refused === 0 && this.#unwritten.size === 0) this.#space.shrink();
   }
 
   /** Entries of a stretch that are gone for the callers, but not from the disk. */
@@ -232,8 +229,18 @@ export class Database {
     });
   }
 
-  /** Writes something that is never the same, so that it has to go to the disk. */
+  /** Whether there is room for entries, and for removing them whatever happens on the disk. */
+  get hasRoom(): boolean {
+    return this.#space.isEnough;
+  }
+
+  /**
+   * Writes something that is never the same, so that it has to go to the disk.
+   * @throws what an entry would meet: also where the next ones would find the disk full
+   */
   probe(): void {
+    this.#space.regainReserve();
+    if (!this.hasRoom) throw full(this.#folder.path);
     this.#transaction(() => {
       this.#db.exec("INSERT OR REPLACE INTO meta VALUES ('probe', hex(randomblob(8)))");
     });
@@ -281,9 +288,7 @@ export class Database {
     try {
       this.#transaction(write);
     } catch (error) {
-      if (!isFull(error) || !this.#hasReserve) throw error;
-      rmSync(this.#folder.reserve, { force: true });
-      this.#hasReserve = false;
+      if (!isFull(error) || !this.#space.giveReserveUp()) throw error;
       this.#db.exec('PRAGMA wal_checkpoint(TRUNCATE)');
       this.#transaction(write);
     }
@@ -310,32 +315,5 @@ export class Database {
     else if (row.type === 'outcome') this.#counts.outcomes += sign * entries;
     else this.#counts.jobs += sign * entries;
     this.#counts.bytes += sign * row.bytes;
-  }
-
-  /** Gives the disk back what an outage took, once the journal is empty. */
-  #shrink(): void {
-    const pages = Number(this.#db.prepare('PRAGMA page_count').get()?.page_count);
-    try {
-      if (pages * PAGE_BYTES > SHRINK_ABOVE_BYTES) {
-        this.#db.exec('PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)');
-      }
-    } catch (error) {
-      // Nothing depends on it; the pages are free inside the file all the same.
-      if (!isFull(error)) throw error;
-    }
-    this.#keepReserve();
-  }
-
-  #keepReserve(): void {
-    if (this.#hasReserve) return;
-    try {
-      makePrivateFile(this.#folder.reserve);
-      if (statSync(this.#folder.reserve).size !== RESERVE_BYTES)
-        writeFileSync(this.#folder.reserve, Buffer.alloc(RESERVE_BYTES));
-      this.#hasReserve = true;
-    } catch (error) {
-      if (!isFull(error)) throw error;
-      rmSync(this.#folder.reserve, { force: true });
-    }
   }
 }

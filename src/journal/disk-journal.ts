@@ -30,7 +30,7 @@ import { GroupCommit } from './group-commit.ts';
 import { COMMIT_ENTRIES_MAX } from './pending.ts';
 import { Removals } from './removals.ts';
 import type { DamageReport } from './rescue.ts';
-import { type StartThread, ThreadLink } from './thread-link.ts';
+import { type Opening, type StartThread, ThreadLink } from './thread-link.ts';
 import { Trouble } from './trouble.ts';
 
 /**
@@ -85,7 +85,7 @@ export async function openDiskJournal(
     startThread,
   );
   if (opening.damage !== undefined) reportDamage(options.log, opening.damage);
-  return new DiskJournal(options, path, link, opening.warnings);
+  return new DiskJournal(options, path, link, opening);
 }
 
 class DiskJournal implements Journal {
@@ -106,9 +106,9 @@ class DiskJournal implements Journal {
   /** Orphans that the last look left as they are, and why. */
   #left: ReadonlyMap<string, Error> = new Map();
 
-  constructor(options: JournalOptions, path: string, link: ThreadLink, warnings: string[]) {
+  constructor(options: JournalOptions, path: string, link: ThreadLink, opening: Opening) {
     this.path = path;
-    this.warnings = warnings;
+    this.warnings = opening.warnings;
     this.#bounds = { bytesMax: options.bytesMax, entriesMax: options.entriesMax };
     this.#sizes = { ...SIZES, ...options.sizes };
     this.#clock = options.clock;
@@ -117,6 +117,7 @@ class DiskJournal implements Journal {
     this.#removals = new Removals(link);
     const { clock, log, onCommit } = options;
     this.#trouble = new Trouble({ path, clock, log, probe: () => link.ask('probe', []) });
+    if (opening.fault !== undefined) this.#trouble.failed(toError(opening.fault));
     this.#commits = new GroupCommit({
       path,
       bounds: this.#bounds,

@@ -2,10 +2,12 @@
  * Looks at a database without changing it: which format it has, whether SQLite finds its structure
  * sound and whether each row is what was written. Judges only; what follows is decided elsewhere.
  */
+import { statSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
+import { pathToFileURL } from 'node:url';
 import { FORMAT_VERSION, isJournalId } from './database-file.ts';
 import { type Position, type Row, unpack } from './entry.ts';
-import { isDamage, unusable } from './fault.ts';
+import { cannotOpen, isDamage, isFull, unusable } from './fault.ts';
 import type { Folder } from './folder.ts';
 
 /**
@@ -65,6 +67,26 @@ export function examineDatabase(folder: Folder): string[] {
   return reasons;
 }
 
+/**
+ * Opens a database to read it. SQLite wants an index beside it, also of a log that is not there: where none can be made,
+ * on a disk that is read-only or full, a database without a log is read as one that nobody changes.
+ */
+export function openToLook(file: string | URL): DatabaseSync {
+  const db = new DatabaseSync(file, { readOnly: true, timeout: LOOK_WAIT_MS });
+  try {
+    db.prepare('PRAGMA schema_version').get();
+    return db;
+  } catch (error) {
+    db.close();
+    if (file instanceof URL) throw error;
+    const hasLog = (statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0;
+    if (hasLog || !(cannotOpen(error) || isFull(error))) throw error;
+    const url = pathToFileURL(file);
+    url.searchParams.set('immutable', '1');
+    return new DatabaseSync(url, { readOnly: true });
+  }
+}
+
 /** What `use` returns, or undefined if it met damage. */
 export function whileReadable<T>(
   file: string | URL,
@@ -73,7 +95,7 @@ export function whileReadable<T>(
 ): T | undefined {
   let db: DatabaseSync | undefined;
   try {
-    db = new DatabaseSync(file, { readOnly, timeout: LOOK_WAIT_MS });
+    db = readOnly ? openToLook(file) : new DatabaseSync(file, { timeout: LOOK_WAIT_MS });
     return use(db);
   } catch (error) {
     if (isReadDamage(error)) return undefined;

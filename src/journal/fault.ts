@@ -27,6 +27,12 @@ export function unusable(path: string, what: string, remedy: string, cause?: unk
   });
 }
 
+/** No space on the disk. */
+export function full(path: string, cause?: unknown): FaultError {
+  const text = cause === undefined ? undefined : String(cause);
+  return new FaultError({ type: 'full', path, limit: 'no space left on the disk', cause: text });
+}
+
 /** The error that callers of the journal see. */
 export function toError(fault: Fault): JournalError | JournalFullError {
   return fault.type === 'full'
@@ -42,12 +48,18 @@ const SQLITE_CORRUPT = 11;
 const SQLITE_FULL = 13;
 const SQLITE_CANTOPEN = 14;
 const SQLITE_NOTADB = 26;
-/** An extended one: the file ends before the page that is looked for. */
+/** Extended ones: the file ends before the page that is looked for; the index of the log finds no room to grow. */
 const SQLITE_IOERR_SHORT_READ = 522;
+const SQLITE_IOERR_SHMSIZE = 4874;
+
+function extendedCode(error: unknown): number | undefined {
+  const code = (error as { errcode?: unknown } | null)?.errcode;
+  return typeof code === 'number' ? code : undefined;
+}
 
 function resultCode(error: unknown): number | undefined {
-  const code = (error as { errcode?: unknown } | null)?.errcode;
-  return typeof code === 'number' ? code & 0xff : undefined;
+  const code = extendedCode(error);
+  return code === undefined ? undefined : code & 0xff;
 }
 
 /** Somebody else holds the database's lock. */
@@ -58,12 +70,22 @@ export function isBusy(error: unknown): boolean {
 /** What is on disk is not what was written, or less of it. */
 export function isDamage(error: unknown): boolean {
   const code = resultCode(error);
-  const isShort = (error as { errcode?: unknown } | null)?.errcode === SQLITE_IOERR_SHORT_READ;
+  const isShort = extendedCode(error) === SQLITE_IOERR_SHORT_READ;
   return code === SQLITE_CORRUPT || code === SQLITE_NOTADB || isShort;
 }
 
+/** The file, or one that belongs beside it, is not there and cannot be made, or is somebody else's. */
+export function cannotOpen(error: unknown): boolean {
+  return resultCode(error) === SQLITE_CANTOPEN;
+}
+
 export function isFull(error: unknown): boolean {
-  return resultCode(error) === SQLITE_FULL || systemCode(error) === 'ENOSPC';
+  if (error instanceof FaultError) return error.fault.type === 'full';
+  return (
+    resultCode(error) === SQLITE_FULL ||
+    extendedCode(error) === SQLITE_IOERR_SHMSIZE ||
+    systemCode(error) === 'ENOSPC'
+  );
 }
 
 /** `EACCES`, `ENOENT` … of a failed system call. */
@@ -85,9 +107,7 @@ const NOT_WRITABLE: ReadonlySet<string> = new Set([
 /** Any error of a write or an open, as a fault that says what to do. */
 export function asFault(error: unknown, path: string): Fault {
   if (error instanceof FaultError) return error.fault;
-  if (isFull(error)) {
-    return { type: 'full', path, limit: 'no space left on the disk', cause: String(error) };
-  }
+  if (isFull(error)) return full(path, error).fault;
   const code = systemCode(error) ?? '';
   const result = resultCode(error);
   const cannotWrite =
@@ -107,7 +127,7 @@ function remedyOf(code: string, result: number | undefined): string {
 }
 
 export const REMEDY_NOT_WRITABLE =
-  'Give the service a folder on a local disk that it may write to; JOURNAL=memory runs without one, and then a crash loses what Redis does not have yet.';
+  "Name a folder on a local disk that may be written to; JOURNAL=memory (createClient: journal: 'memory') runs without one, and then a crash loses what Redis does not have yet.";
 
 const REMEDY_DISK_FAILS =
   "Look at the disk and at the kernel's log: input/output errors, a file system that went read-only, a limit on the size of files. It is tried again; where the disk had to be mounted anew, start the replica again.";

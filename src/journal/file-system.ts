@@ -1,5 +1,5 @@
 /**
- * What kind of file system the journal's folder is on: on some a lock does not hold, on some the
+ * What kind of file system the journal's folder is on, and what room it has: on some a lock does not hold, on some the
  * entries are gone with the container. Never guesses: an unknown kind is taken as a local disk.
  */
 import { statfsSync } from 'node:fs';
@@ -49,4 +49,10 @@ export function judgeFileSystem(type: number, path: string): FileSystemVerdict {
 
 export function fileSystemType(path: string): number {
   return statfsSync(path).type;
+}
+
+/** Bytes that this process may still write; without end where the file system does not tell (FUSE). */
+export function freeBytes(path: string): number {
+  const { bavail, blocks, bsize } = statfsSync(path);
+  return blocks === 0 ? Number.POSITIVE_INFINITY : bavail * bsize;
 }

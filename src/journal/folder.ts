@@ -10,7 +10,7 @@ import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { makeFolder } from '../make-folder.ts';
 import { Patience, unmarkAdoption } from './adoption-mark.ts';
-import { isBusy, systemCode, unusable } from './fault.ts';
+import { type FaultError, isBusy, systemCode, unusable } from './fault.ts';
 
 export interface Folder {
   /** The replica's folder. */
@@ -54,6 +54,11 @@ export function replicaOf(folderName: string): string {
   }
 }
 
+/** Makes the base folder if need be. One that is there keeps its mode: it may be shared with others. */
+export function makeBase(path: string): void {
+  if (makeFolder(path, 0o700)) chmodSync(path, 0o700);
+}
+
 /** Makes a folder that only its owner may enter. */
 export function makePrivateFolder(path: string): void {
   makeFolder(path, 0o700);
@@ -88,10 +93,15 @@ export interface Lock {
  * @param waitMs how long to wait for it; blocks the calling thread
  */
 function lockFile(file: string, waitMs: number): Lock | undefined {
-  makePrivateFile(file);
+  try {
+    makePrivateFile(file);
+  } catch (error) {
+    throw isOthers(file, error) ? othersFault(file, error) : error;
+  }
   const db = new DatabaseSync(file, { timeout: waitMs });
   try {
-    db.exec('BEGIN EXCLUSIVE');
+    // Its rollback journal in memory: a file would need room on a disk that may have none, and nothing is written.
+    db.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE');
   } catch (error) {
     db.close();
     if (isBusy(error)) return undefined;
@@ -104,6 +114,26 @@ function lockFile(file: string, waitMs: number): Lock | undefined {
     },
     release: () => db.close(),
   };
+}
+
+/** Whether `error` is about a file that is there and that another user has made. */
+function isOthers(file: string, error: unknown): boolean {
+  const code = systemCode(error);
+  if (code !== 'EPERM' && code !== 'EACCES') return false;
+  try {
+    return statSync(file).uid !== process.geteuid?.();
+  } catch {
+    return false;
+  }
+}
+
+function othersFault(file: string, cause: unknown): FaultError {
+  return unusable(
+    dirname(file),
+    `is in use by another user: ${file} is not ours`,
+    'Give every user a journal folder of its own (JOURNAL_DIR; `journal` of createClient), or chown this one to the user of the service.',
+    cause,
+  );
 }
 
 /** The gate is held for some milliseconds; this only ends the wait for a process that is frozen. */
@@ -137,6 +167,23 @@ export function tryOwn(folder: Folder): Lock | undefined {
   );
 }
 
+/**
+ * Whether a living process has an existing folder. Only looks: works also where nothing can be written.
+ * @throws where the lock cannot be looked at
+ */
+export function isOwned(folder: Folder): boolean {
+  const db = new DatabaseSync(folder.lock, { readOnly: true });
+  try {
+    db.prepare('SELECT count(*) FROM sqlite_schema').get();
+    return false;
+  } catch (error) {
+    if (isBusy(error)) return true;
+    throw error;
+  } finally {
+    db.close();
+  }
+}
+
 /** Between two tries; the former owner is most likely a process that is just ending. */
 const OWN_RETRY_MS = 50;
 
@@ -148,7 +195,7 @@ const OWN_RETRY_MS = 50;
  */
 export function own(folder: Folder, waitMs: number, onAdoption: () => void = () => {}): Lock {
   const patience = new Patience(folder, waitMs, onAdoption);
-  makePrivateFolder(dirname(folder.path));
+  makeBase(dirname(folder.path));
   for (;;) {
     const lock = throughGate(dirname(folder.path), () => {
       makePrivateFolder(folder.path);
@@ -168,7 +215,7 @@ export function own(folder: Folder, waitMs: number, onAdoption: () => void = () 
         : unusable(
             folder.path,
             'is in use by another living process',
-            'Give every replica a name of its own (REPLICA), or end the other process.',
+            'Give every replica a name of its own (REPLICA; `name` of createClient), or end the other process.',
           );
     }
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, OWN_RETRY_MS);

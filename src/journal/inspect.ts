@@ -8,22 +8,16 @@
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { basename } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
+import type { DatabaseSync } from 'node:sqlite';
 import { pathToFileURL } from 'node:url';
 import { JournalError } from '../errors.ts';
 import { systemClock } from '../time.ts';
 import { FORMAT_VERSION } from './database-file.ts';
 import { type Kept, type Row, unpack, unpackRefused } from './entry.ts';
-import {
-  examineDatabase,
-  isReadDamage,
-  LOOK_WAIT_MS,
-  readFormat,
-  whileReadable,
-} from './examine.ts';
+import { examineDatabase, isReadDamage, openToLook, readFormat, whileReadable } from './examine.ts';
 import { asFault, toError } from './fault.ts';
 import { journalFolders } from './find.ts';
-import { type Folder, folderOf, replicaOf, tryOwn } from './folder.ts';
+import { type Folder, folderOf, isOwned, replicaOf, tryOwn } from './folder.ts';
 import { type DamageReport, openDatabase, sizeOf } from './rescue.ts';
 import { RescuedCopy } from './rescued-copy.ts';
 import { examineLog } from './wal.ts';
@@ -33,6 +27,8 @@ export interface FolderOwner {
   path: string;
   /** Whether a living process has the folder; `unknown` where its lock cannot be tried. */
   owner: 'living' | 'none' | 'unknown';
+  /** Why it cannot. */
+  lockFault: string | undefined;
 }
 
 export interface FolderStatus extends FolderOwner {
@@ -106,7 +102,7 @@ function* entriesIn(
 ): Generator<Listed> {
   let db: DatabaseSync | undefined;
   try {
-    db = new DatabaseSync(file, { readOnly: true, timeout: LOOK_WAIT_MS });
+    db = openToLook(file);
     for (const raw of db.prepare('SELECT * FROM entry ORDER BY position').iterate()) {
       const row = raw as unknown as Row;
       const entry = unpackRefused(row) ?? unpack(row);
@@ -182,7 +178,13 @@ export function verifyFolder(base: string, replica: string): Soundness {
     if (state.type === 'newer') return { verdict: 'unknown', problems: [state.what] };
     if (state.type === 'damaged') return { verdict: 'damaged', problems: [state.what] };
     const problems = state.type === 'absent' ? [] : examineDatabase(folder);
-    return { verdict: problems.length === 0 ? 'sound' : 'damaged', problems };
+    if (problems.length > 0) return { verdict: 'damaged', problems };
+    const { lockFault } = ownerOf(folder);
+    if (lockFault === undefined) return { verdict: 'sound', problems };
+    return {
+      verdict: 'unknown',
+      problems: [`its lock cannot be tried, nor its log be judged: ${lockFault}`],
+    };
   } catch (error) {
     return { verdict: 'unknown', problems: [`it cannot be read: ${String(error)}`] };
   }
@@ -215,15 +217,15 @@ function stateOf(folder: Folder): State {
 function damageBesides(folder: Folder): string | undefined {
   if (!sizeOf(folder.database) && sizeOf(folder.wal)) return 'the database is empty or gone';
   // While its owner lives, the log is in use: only what SQLite shows of it can be judged.
-  if (ownerOf(folder) !== 'none') return undefined;
+  if (ownerOf(folder).owner !== 'none') return undefined;
   const log = examineLog(folder);
   if (log.type === 'sound') return undefined;
   // Somebody may have opened it meanwhile.
-  return ownerOf(folder) === 'none' ? log.what : undefined;
+  return ownerOf(folder).owner === 'none' ? log.what : undefined;
 }
 
 function headOf(folder: Folder): FolderOwner {
-  return { replica: replicaOf(basename(folder.path)), path: folder.path, owner: ownerOf(folder) };
+  return { replica: replicaOf(basename(folder.path)), path: folder.path, ...ownerOf(folder) };
 }
 
 function statusOf(folder: Folder): FolderStatus {
@@ -245,20 +247,18 @@ function statusOf(folder: Folder): FolderStatus {
       status.unreadable = `${state.what}; holdfast journal list shows what can be rescued`;
     }
   } catch (error) {
-    status.unreadable = asFault(error, folder.path).cause;
+    status.unreadable = String(error);
   }
   return status;
 }
 
-function ownerOf(folder: Folder): FolderOwner['owner'] {
+function ownerOf(folder: Folder): Pick<FolderOwner, 'owner' | 'lockFault'> {
   // Out of a backup. A look does not make one.
-  if (!existsSync(folder.lock)) return 'none';
+  if (!existsSync(folder.lock)) return { owner: 'none', lockFault: undefined };
   try {
-    const lock = tryOwn(folder);
-    lock?.release();
-    return lock === undefined ? 'living' : 'none';
-  } catch {
-    return 'unknown';
+    return { owner: isOwned(folder) ? 'living' : 'none', lockFault: undefined };
+  } catch (error) {
+    return { owner: 'unknown', lockFault: String(error) };
   }
 }
 

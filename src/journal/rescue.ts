@@ -20,6 +20,7 @@ import { Database } from './database.ts';
 import { createDatabase, putInPlace, syncPath } from './database-file.ts';
 import { checksum, type Position, type Row } from './entry.ts';
 import { examineDatabase, readId, refuseNewerFormat } from './examine.ts';
+import { isFull } from './fault.ts';
 import { type Folder, makePrivateFile, makePrivateFolder } from './folder.ts';
 import { migrate } from './migrate.ts';
 import { collectRows, FoundRows } from './salvage.ts';
@@ -43,8 +44,21 @@ export interface Opened {
   damage: DamageReport | undefined;
 }
 
-/** @param at ms since the epoch, for the report */
+/**
+ * On a disk without any space left it gives the reserve up: only who has opened the journal can empty it.
+ * @param at ms since the epoch, for the report
+ */
 export function openDatabase(folder: Folder, at: number): Opened {
+  try {
+    return examineAndOpen(folder, at);
+  } catch (error) {
+    if (!isFull(error) || !existsSync(folder.reserve)) throw error;
+    rmSync(folder.reserve);
+    return examineAndOpen(folder, at);
+  }
+}
+
+function examineAndOpen(folder: Folder, at: number): Opened {
   finishRescue(folder);
   if (sizeOf(folder.database) === undefined && !sizeOf(folder.wal)) {
     const fresh = `${folder.database}.new`;

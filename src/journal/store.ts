@@ -15,9 +15,9 @@ import {
   unpackRefused,
 } from './entry.ts';
 import { isReadDamage } from './examine.ts';
-import { asFault, unusable } from './fault.ts';
+import { asFault, type Fault, unusable } from './fault.ts';
 import { fileSystemType, judgeFileSystem } from './file-system.ts';
-import { type Folder, folderOf, type Lock, makePrivateFolder, own } from './folder.ts';
+import { type Folder, folderOf, type Lock, makeBase, own } from './folder.ts';
 import { isInPlace, type OpenFolder, reinstate } from './reinstate.ts';
 import { openDatabase } from './rescue.ts';
 import {
@@ -42,24 +42,37 @@ export function openStore(options: ThreadOptions, clock: Clock, say: Say): Store
   const folder = folderOf(options.base, options.replica);
   let lock: Lock | undefined;
   try {
-    makePrivateFolder(options.base);
+    makeBase(options.base);
     const verdict = judgeFileSystem(fileSystemType(options.base), folder.path);
     if (verdict.type === 'refuse') {
       throw unusable(
         folder.path,
         `is on a network file system (${verdict.kind}), where locks do not hold`,
-        'Put it on a local disk or a block volume; JOURNAL=memory runs without one.',
+        "Put it on a local disk or a block volume; JOURNAL=memory (createClient: journal: 'memory') runs without one.",
       );
     }
     lock = own(folder, options.ownWaitMs, () => say({ type: 'waiting' }));
     const { database, damage } = openDatabase(folder, clock.wall());
     const warnings = verdict.type === 'warn' ? [verdict.warning] : [];
-    say({ type: 'opened', id: database.id, snapshot: snapshotOf(database), warnings, damage });
+    const fault = roomFault(folder, database);
+    const snapshot = snapshotOf(database);
+    say({ type: 'opened', id: database.id, snapshot, warnings, damage, fault });
     return new Store(options.replica, folder, { database, lock, taken: 0 }, clock, say);
   } catch (error) {
     lock?.release();
     say({ type: 'not-opened', fault: asFault(error, folder.path) });
     return undefined;
+  }
+}
+
+/** Why nothing more can be kept, on a disk that is full; tried only where it may be, as all else writes nothing. */
+function roomFault(folder: Folder, database: Database): Fault | undefined {
+  if (database.hasRoom) return undefined;
+  try {
+    database.probe();
+    return undefined;
+  } catch (error) {
+    return asFault(error, folder.path);
   }
 }
 

@@ -80,6 +80,8 @@ export type Reply =
       snapshot: Snapshot;
       warnings: string[];
       damage: DamageReport | undefined;
+      /** Why it takes no entries now. */
+      fault: Fault | undefined;
     }
   /** Another replica takes the folder over: it is ours when that is done. */
   | { type: 'waiting' }

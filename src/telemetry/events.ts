@@ -58,6 +58,11 @@ export const events: Readonly<Record<string, EventEntry>> = {
     says: 'everything is up',
     fields: ['queues', 'http', 'startMs'],
   },
+  'service.not_noted': {
+    level: 'warn',
+    says: 'the disk is full: the commands of this machine do not find the service by themselves, and need `--url`',
+    fields: ['path'],
+  },
   'service.stopping': { level: 'info', says: 'a graceful stop began', fields: ['running'] },
   'service.stopped': { level: 'info', says: 'everything has ended', fields: [] },
   'service.forced': {

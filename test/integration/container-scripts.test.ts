@@ -6,6 +6,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import pino from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { ServiceNote } from '../../src/service-note.ts';
 import { testConfig } from '../support/config.ts';
@@ -38,7 +39,8 @@ describe('the health check', () => {
     await once(server, 'listening');
     onTestFinished(() => void server.close());
     const { port } = server.address() as AddressInfo;
-    const note = new ServiceNote(testConfig({ dataDir }), () => `http://${host}:${port}`);
+    const log = pino({ level: 'silent' });
+    const note = new ServiceNote(testConfig({ dataDir }), () => `http://${host}:${port}`, log);
     await note.start();
     return { note, env: { DATA_DIR: dataDir, HTTP_PORT: `${await freePort()}` } };
   }

@@ -15,7 +15,7 @@ import {
   logInto,
   openIn,
 } from '../support/journal-folder.ts';
-import { canMount } from '../support/small-disk.ts';
+import { canMount, fillUp } from '../support/small-disk.ts';
 
 async function mounted(...args: string[]): Promise<string> {
   const dir = join(await journalFolder(), 'mount');
@@ -132,18 +132,6 @@ describe.runIf(canMount)('a journal on a disk that fills up', () => {
     await expect(openIn(dir)).rejects.toThrow(JournalFullError);
   });
 });
-
-/** Takes all space that is left, as a log file would. */
-function fillUp(dir: string): void {
-  const file = join(dir, 'filler');
-  for (const bytes of [65_536, 4_096]) {
-    try {
-      for (;;) writeFileSync(file, Buffer.alloc(bytes), { flag: 'a' });
-    } catch (error) {
-      expect(error).toMatchObject({ code: 'ENOSPC' });
-    }
-  }
-}
 
 describe('a place that cannot be written', () => {
   it.runIf(canMount)('is refused by its path and with the remedy: a read-only disk', async () => {

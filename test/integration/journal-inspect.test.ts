@@ -1,15 +1,19 @@
 /** Looking at journals from outside, while they are in use and when they are not. */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { entriesOf, journalStatus, type Listed, verifyFolder } from '../../src/journal/inspect.ts';
 import { jobNumber, outcomeNumber } from '../support/journal-entries.ts';
 import { allOutcomes, journalFolder, openIn } from '../support/journal-folder.ts';
+import { canMount, fillUp, mountSmall } from '../support/small-disk.ts';
 
 function listed(base: string, replica: string): Listed[] {
   return [...entriesOf(base, replica)];
 }
+
+const SOUND = { verdict: 'sound', problems: [] };
 
 describe('inspecting journals', () => {
   it('tells replicas with a living owner from orphans, and what each holds', async () => {
@@ -46,7 +50,7 @@ describe('inspecting journals', () => {
       { jobId: 'job-2', type: 'outcome' },
       { jobId: 'job-3', type: 'job' },
     ]);
-    expect(verifyFolder(base, 'living')).toEqual({ verdict: 'sound', problems: [] });
+    expect(verifyFolder(base, 'living')).toEqual(SOUND);
   });
 
   it('leaves a living journal its folder and its entries', async () => {
@@ -111,5 +115,63 @@ describe('inspecting journals', () => {
       unreadable: undefined,
       quarantined: [expect.stringMatching(/^\d{4}-/)],
     });
+  });
+
+  it('says why it cannot tell whose a journal is', async () => {
+    const base = await journalFolder();
+    const journal = await openIn(base);
+    await journal.append(outcomeNumber(1));
+    await journal.close();
+    const lock = join(base, 'one', 'lock.db');
+    rmSync(lock);
+    mkdirSync(lock);
+    const lockFault = expect.stringContaining('disk I/O error');
+    expect(journalStatus(base)).toMatchObject([{ owner: 'unknown', outcomes: 1, lockFault }]);
+    expect(verifyFolder(base, 'one')).toEqual({
+      verdict: 'unknown',
+      problems: [expect.stringMatching(/^its lock cannot be tried, .*disk I\/O error/)],
+    });
+  });
+});
+
+describe.runIf(canMount)('inspecting journals on a disk that takes nothing', () => {
+  /** An entry of `gone`, closed in order, and one of `living`, whose log holds it. */
+  async function twoJournals(): Promise<string> {
+    const disk = mountSmall('16m');
+    onTestFinished(() => disk.end());
+    const gone = await openIn(disk.dir, { replica: 'gone' });
+    await gone.append(outcomeNumber(1));
+    await gone.close();
+    const living = await openIn(disk.dir, { replica: 'living' });
+    await living.append(outcomeNumber(2));
+    return disk.dir;
+  }
+
+  function expectTold(base: string): void {
+    expect(journalStatus(base)).toMatchObject([
+      { replica: 'gone', owner: 'none', outcomes: 1, unreadable: undefined },
+      { replica: 'living', owner: 'living', outcomes: 1, unreadable: undefined },
+    ]);
+    expect(listed(base, 'gone')).toMatchObject([{ jobId: 'job-1' }]);
+    expect(verifyFolder(base, 'gone')).toEqual(SOUND);
+  }
+
+  it('tells all of them where it is read-only', async () => {
+    const base = await twoJournals();
+    const before = readdirSync(base, { recursive: true });
+    // A disk whose files are open cannot be remounted so; its second place can.
+    const bound = join(await journalFolder(), 'bound');
+    mkdirSync(bound);
+    execFileSync('mount', ['--bind', base, bound]);
+    onTestFinished(() => void execFileSync('umount', ['--lazy', bound]));
+    execFileSync('mount', ['-o', 'remount,bind,ro', bound]);
+    expectTold(bound);
+    expect(readdirSync(base, { recursive: true })).toEqual(before);
+  });
+
+  it('tells all of them where it is full to the last byte', async () => {
+    const base = await twoJournals();
+    fillUp(base);
+    expectTold(base);
   });
 });

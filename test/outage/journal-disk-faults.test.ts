@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 import { killServices, ServiceProcess } from '../support/service-process.ts';
-import { canMount } from '../support/small-disk.ts';
+import { canMount, fillUp, mountSmall } from '../support/small-disk.ts';
 import { hasStrace } from './faults/strace.ts';
 
 const CHILD = fileURLToPath(new URL('../support/journal-child.ts', import.meta.url));
@@ -39,8 +39,9 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-async function start(journal: string): Promise<void> {
+async function start(journal: string, env: Record<string, string> = {}): Promise<void> {
   service = new ServiceProcess({
+    ...env,
     REDIS_URL: redis.url,
     WORKERS_DIR: join(folder, 'workers'),
     JOURNAL_DIR: journal,
@@ -55,14 +56,14 @@ interface Answer {
   code: string | undefined;
 }
 
-async function enqueue(count: number): Promise<Answer[]> {
+async function enqueue(count: number, data: object = {}): Promise<Answer[]> {
   const answers: Answer[] = [];
   for (let n = 0; n < count; n += 1) {
     const jobId = `job-${kept.length + refused.length}`;
     const response = await fetch(`${service.url}/v1/queues/echo/jobs`, {
       method: 'POST',
       headers: { 'Content-Type': 'application/json' },
-      body: JSON.stringify({ data: {}, options: { jobId } }),
+      body: JSON.stringify({ data, options: { jobId } }),
       // The enqueue's own deadline is 2 s.
       signal: AbortSignal.timeout(4000),
     });
@@ -210,6 +211,47 @@ describe('a service whose disk fails while it runs', () => {
       } finally {
         await killServices();
         execFileSync('umount', ['--lazy', disk]);
+      }
+    },
+  );
+
+  it.runIf(canMount)(
+    'starts on a disk that is full to the last byte, brings what it kept and is ready again',
+    async () => {
+      const { dir, end } = mountSmall('16m');
+      try {
+        const journal = join(dir, 'journal');
+        // All that it writes is there.
+        const env = { DATA_DIR: dir };
+        await start(journal, env);
+        await expect.poll(async () => (await enqueue(1))[0]?.stored).toBe('redis');
+        await expectAllRun();
+        await redisAway();
+        for (const bytes of [200_000, 20_000, 100]) {
+          let status = 202;
+          while (status === 202) {
+            status = (await enqueue(1, { pad: 'x'.repeat(bytes) }))[0]!.status;
+          }
+          expect(status).toBe(507);
+        }
+        await service.stop('SIGKILL');
+        const filler = fillUp(dir);
+        await start(journal, env);
+        await expect.poll(ready).toMatchObject({
+          code: 503,
+          reason: expect.stringContaining('its disk is full'),
+        });
+        await redis.restart();
+        await expectAllRun();
+        // The journal has given its room back, and the disk is as full as before by the others only.
+        await service.until('journal.accepts');
+        await redisAway();
+        expect(await ready()).toMatchObject({ code: 200, status: 'degraded' });
+        rmSync(filler);
+        await recovers();
+      } finally {
+        await killServices();
+        end();
       }
     },
   );

@@ -12,24 +12,14 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import pino from 'pino';
 import { expect, it } from 'vitest';
-import type { Config } from '../../src/config.ts';
 import { createClient } from '../../src/create-client.ts';
 import type { Client } from '../../src/queue/client.ts';
 import { runCommand, startCommand } from '../support/command.ts';
-import { testConfig } from '../support/config.ts';
+import { journalConfig as configOf } from '../support/config.ts';
 import { jobNumber, outcomeNumber } from '../support/journal-entries.ts';
 import { journalFolder, openIn } from '../support/journal-folder.ts';
 import { killedWith } from '../support/journal-orphan.ts';
 import { freePort, startRedis } from '../support/redis-server.ts';
-
-function configOf(dir: string, port = 1): Partial<Config> {
-  const { resilience, redis } = testConfig();
-  return {
-    dataDir: dir,
-    redis: { ...redis, url: `redis://127.0.0.1:${port}` },
-    resilience: { ...resilience, journal: { ...resilience.journal, mode: 'disk', dir } },
-  };
-}
 
 it('shows journals, entries and their soundness without Redis and beside a living owner', async () => {
   const dir = await journalFolder();
@@ -89,6 +79,34 @@ it('says by its exit code that a journal is damaged, and changes nothing', async
   expect(code).toBe(1);
   expect(stdout).toContain('1 entries do not fit their checksum');
   expect(readFileSync(file)).toEqual(bytes);
+});
+
+it('says by its exit code that it cannot tell whose a journal is, and why', async () => {
+  const dir = await journalFolder();
+  const journal = await openIn(dir, { replica: 'odd' });
+  await journal.append(jobNumber(1));
+  await journal.close();
+  const lock = join(dir, 'odd', 'lock.db');
+  rmSync(lock);
+  mkdirSync(lock);
+  const run = (...args: string[]) => runCommand(['journal', ...args], configOf(dir));
+  const why = expect.stringMatching(/odd: .*its lock cannot be tried: .*disk I\/O error/);
+  expect(await run('status')).toMatchObject({
+    code: 0,
+    stdout: expect.stringMatching(/odd +unknown +1 /),
+    stderr: why,
+  });
+  const listed = await run('list');
+  expect(listed).toMatchObject({ code: 1, stderr: why });
+  expect(listed.stdout).toContain('job-1');
+  const verified = await run('verify');
+  expect(verified.code).toBe(1);
+  expect(verified.stdout).toMatch(/^odd: not checked\n {2}its lock cannot be tried/);
+  const replayed = await run('replay', '--json');
+  expect(replayed).toMatchObject({ code: 1, stderr: why });
+  expect(replayed.stderr).not.toContain('living owner');
+  expect(replayed.stderr).not.toContain('nothing to replay');
+  expect(JSON.parse(replayed.stdout)).toMatchObject({ written: 0, living: [], unknown: ['odd'] });
 });
 
 it('lists and exports all that can be read, and says what cannot', async () => {

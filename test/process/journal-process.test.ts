@@ -1,62 +1,11 @@
 /** The journal among processes: killed ones, two on one folder, orphans and who adopts them. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { DatabaseSync } from 'node:sqlite';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { startChild } from '../support/journal-child-process.ts';
 import { outcomeNumber } from '../support/journal-entries.ts';
 import { allOutcomes, journalFolder, openIn } from '../support/journal-folder.ts';
-
-const CHILD = fileURLToPath(new URL('../support/journal-child.ts', import.meta.url));
-
-interface Child {
-  process: ChildProcess;
-  lines: string[];
-  /** Resolves with the line once the child has said it. */
-  says(pattern: RegExp): Promise<string>;
-  /** SIGKILL, and the wait for its end. */
-  kill(): Promise<void>;
-}
-
-function startChild(dir: string, replica: string, count: number | 'adopt'): Child {
-  const child = spawn(process.execPath, [CHILD, dir, replica, String(count)], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const lines: string[] = [];
-  const exited = once(child, 'exit');
-  const reader = createInterface({ input: child.stdout });
-  let wake = Promise.withResolvers<void>();
-  reader.on('line', (line) => {
-    lines.push(line);
-    wake.resolve();
-    wake = Promise.withResolvers();
-  });
-  const drained = once(reader, 'close').then(() => wake.resolve());
-  const kill = async () => {
-    child.kill('SIGKILL');
-    await exited;
-    await drained;
-  };
-  onTestFinished(kill);
-  return {
-    process: child,
-    lines,
-    kill,
-    async says(pattern) {
-      for (let at = 0; ; at++) {
-        while (at >= lines.length) {
-          if (child.exitCode !== null || child.signalCode !== null) throw new Error('child ended');
-          await wake.promise;
-        }
-        const line = lines[at] ?? '';
-        if (pattern.test(line)) return line;
-      }
-    },
-  };
-}
 
 describe('a journal whose process is killed', () => {
   it('has every entry that was acknowledged, 10 times over', { timeout: 120_000 }, async () => {
@@ -114,6 +63,19 @@ describe('two processes on one folder', () => {
     await child.kill();
     await openIn(dir);
     await expect(openIn(dir)).rejects.toMatchObject({ code: 'HOLDFAST_JOURNAL_UNUSABLE' });
+  });
+
+  it('are told apart from one of a release that locked with a file of its own', async () => {
+    const dir = await journalFolder();
+    const child = startChild(dir, 'one', 1);
+    await child.says(/^done$/);
+    const earlier = new DatabaseSync(join(dir, 'one', 'lock.db'));
+    expect(() => earlier.exec('BEGIN EXCLUSIVE')).toThrow('locked');
+    await child.kill();
+    earlier.exec('BEGIN EXCLUSIVE');
+    expect(await startChild(dir, 'one', 1).says(/^(refused|open)/)).toMatch(/^refused/);
+    earlier.close();
+    await startChild(dir, 'one', 1).says(/^open$/);
   });
 
   it('take turns when the first ends while the second waits', async () => {
@@ -231,4 +193,28 @@ describe('the files of a journal', () => {
     expect(names).toContain('journal.db-wal');
     for (const name of names) expect([name, modeOf(join(dir, 'one', name))]).toEqual([name, 0o600]);
   });
+
+  it('leave a base folder that was there its mode: it may be shared', async () => {
+    const dir = join(await journalFolder(), 'shared');
+    mkdirSync(dir);
+    chmodSync(dir, 0o1777);
+    await openIn(dir);
+    expect(statSync(dir).mode & 0o7777).toBe(0o1777);
+    expect(statSync(join(dir, 'one')).mode & 0o777).toBe(0o700);
+  });
+
+  it.runIf(process.getuid?.() === 0)(
+    'cannot be shared by two users, and the second is told so',
+    async () => {
+      // The tests' own place is closed to others.
+      const dir = await journalFolder('/tmp');
+      chmodSync(dir, 0o1777);
+      await openIn(dir);
+      const child = startChild(dir, 'two', 1, { uid: 65_534 });
+      const line = await child.says(/^(refused|open|failed)/);
+      expect(line).toMatch(/^refused/);
+      expect(line).toContain(`in use by another user: ${join(dir, 'gate.db')}`);
+      expect(line).toContain('createClient');
+    },
+  );
 });

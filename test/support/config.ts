@@ -98,3 +98,13 @@ export function testConfig(overrides: Partial<Config> = {}): Config {
     ...overrides,
   };
 }
+
+/** For commands that look into the journals below `dir`. */
+export function journalConfig(dir: string, port = 1): Partial<Config> {
+  const { resilience, redis } = testConfig();
+  return {
+    dataDir: dir,
+    redis: { ...redis, url: `redis://127.0.0.1:${port}` },
+    resilience: { ...resilience, journal: { ...resilience.journal, mode: 'disk', dir } },
+  };
+}

@@ -1,6 +1,6 @@
 /** A small disk of its own, for claims about full ones. It needs the right to mount. */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -25,6 +25,19 @@ export function mountSmall(size: string): SmallDisk {
       rmSync(dir, { recursive: true });
     },
   };
+}
+
+/** Takes all space that is left, as a log file would; returns the file. */
+export function fillUp(dir: string): string {
+  const filler = join(dir, 'filler');
+  for (const bytes of [65_536, 4_096]) {
+    try {
+      for (;;) writeFileSync(filler, Buffer.alloc(bytes), { flag: 'a' });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+    }
+  }
+  return filler;
 }
 
 /** Without that right the claims about full disks are not tried. */

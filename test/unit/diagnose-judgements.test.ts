@@ -219,6 +219,7 @@ it('names a journal without room, without rights, and without an owner', () => {
     replica: 'a',
     path: '/j/a',
     owner: 'none' as const,
+    lockFault: undefined,
     outcomes: 1,
     jobs: 1,
     refused: 1,
@@ -230,6 +231,14 @@ it('names a journal without room, without rights, and without an owner', () => {
   expect(judgeFolders([folder]).map(({ title }) => title)).toEqual([
     '2 entries of a have no owner: its process has died',
     'Redis refuses 1 entry of a for good',
+  ]);
+  const unknown = { ...folder, owner: 'unknown' as const, lockFault: 'EIO', refused: 0 };
+  expect(judgeFolders([unknown])).toMatchObject([
+    {
+      status: 'fail',
+      title: expect.stringContaining('cannot be told'),
+      evidence: expect.stringContaining('EIO'),
+    },
   ]);
 });
 
