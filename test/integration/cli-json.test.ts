@@ -67,7 +67,7 @@ describe('a command', () => {
     expect(said.code, said.stderr).toBe(0);
     expect(JSON.parse(said.stdout)).toEqual({
       ...{ written: 0, left: 0, refused: 0 },
-      ...{ living: [], damaged: [], failed: [] },
+      ...{ living: [], unknown: [], damaged: [], failed: [] },
     });
   });
 });
