@@ -138,7 +138,7 @@ export const events: Readonly<Record<string, EventEntry>> = {
   },
   'island.halted': {
     level: 'error',
-    says: 'the journal failed while jobs ran from it; none begins for a moment, or until Redis is back',
+    says: 'the journal failed while jobs ran from it; none begins until it works again, or Redis is back; said once',
     fields: ['queue'],
   },
   'part.overdue': { level: 'error', says: 'a part did not stop in time', fields: ['part'] },
