@@ -6,9 +6,9 @@
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { COLUMNS, Rows } from './database-rows.ts';
 import { checksum, type Packed, type Position, type Row } from './entry.ts';
-import { full, isFull } from './fault.ts';
+import { isFull } from './fault.ts';
 import { type Folder, fileIdentity } from './folder.ts';
-import { Space } from './space.ts';
+import { BUSY_MS, Space } from './space.ts';
 
 export interface Counts {
   outcomes: number;
@@ -24,14 +24,25 @@ export interface Counts {
  */
 const CHECKPOINT_FRAMES = 256;
 
+/** Stretches that one transaction removes on a full disk: its log has room where the reserve had. */
+const ERASE_STRETCHES = 32;
+
+/** Entries that one transaction marks, bytes: a mark of another length writes all of its entry anew. */
+const MARK_BYTES = 512 * 1024;
+
 /** Entries of one kind within a stretch of positions. */
 interface Tally extends Pick<Row, 'type' | 'refusal' | 'bytes'> {
   entries: number;
 }
 
+interface Stretch {
+  from: Position;
+  to: Position;
+}
+
 /** Positions as stretches without gaps: what was appended in order is mostly settled in order. */
-function stretchesOf(positions: readonly Position[]): { from: Position; to: Position }[] {
-  const stretches: { from: Position; to: Position }[] = [];
+function stretchesOf(positions: readonly Position[]): Stretch[] {
+  const stretches: Stretch[] = [];
   for (const position of positions.toSorted((a, b) => a - b)) {
     const last = stretches.at(-1);
     if (last !== undefined && position <= last.to + 1) last.to = position;
@@ -43,7 +54,6 @@ function stretchesOf(positions: readonly Position[]): { from: Position; to: Posi
 export class Database {
   /** Names this journal in the origin of entries that another one adopts. */
   readonly id: string;
-  readonly #folder: Folder;
   readonly #db: DatabaseSync;
   readonly #insert: StatementSync;
   readonly #delete: StatementSync;
@@ -61,8 +71,7 @@ export class Database {
   readonly #space: Space;
 
   constructor(folder: Folder) {
-    this.#folder = folder;
-    this.#db = new DatabaseSync(folder.database, { timeout: 1_000 });
+    this.#db = new DatabaseSync(folder.database, { timeout: BUSY_MS });
     this.#db.exec(
       `PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = ${CHECKPOINT_FRAMES}`,
     );
@@ -118,13 +127,12 @@ export class Database {
   }
 
   /**
-   * Appends in one transaction; returns the first position, the others follow it. Nothing without a reserve: what
-   * room there is is needed to settle what is here.
+   * Appends in one transaction; returns the first position, the others follow it.
    */
   append(entries: readonly Packed[]): Position {
-    this.#space.regainReserve();
     const first = this.#next;
-    this.#transaction(() => {
+    this.#tidyForReserve();
+    this.#space.adding(entries, () => {
       let position = first;
       for (const packed of entries) {
         const { type, queue, mark, head, args, bytes } = packed;
@@ -144,7 +152,8 @@ export class Database {
   adopt(rows: readonly Row[], origin: string): number {
     const first = this.#lowest - rows.length;
     const added: Row[] = [];
-    this.#transaction(() => {
+    this.#tidyForReserve();
+    this.#space.adding(rows, () => {
       added.length = 0;
       for (const [index, row] of rows.entries()) {
         const position = first + index;
@@ -159,29 +168,37 @@ export class Database {
 
   /**
    * Removes entries. On a disk without any space left this holds for the running process and is
-   * written down with the next write that finds room; a restart before that sees them again.
+   * written down as soon as there is room; a restart before that sees them again.
    */
   remove(positions: readonly Position[]): void {
     const stretches = stretchesOf(positions);
-    const gone: Tally[] = [];
-    try {
-      this.#freeing(() => {
-        gone.length = 0;
-        for (const { from, to } of stretches) {
-          gone.push(...(this.#tally.all(from, to) as unknown as Tally[]));
-          this.#delete.run(from, to);
-        }
-      });
-    } catch (error) {
-      if (!isFull(error)) throw error;
-      gone.length = 0;
-      for (const { from, to } of stretches) gone.push(...this.#hide(from, to));
-    }
-    for (const { type, refusal, bytes, entries } of gone) {
+    for (const { type, refusal, bytes, entries } of this.#take(stretches)) {
       this.#count({ type, refusal, bytes }, -1, entries);
     }
     const { outcomes, jobs, refused } = this.#counts;
     if (outcomes + jobs + refused === 0 && this.#unwritten.size === 0) this.#space.shrink();
+  }
+
+  /** @returns what is gone */
+  #take(stretches: readonly Stretch[]): Tally[] {
+    const gone: Tally[] = [];
+    try {
+      if (this.#erase()) {
+        this.#space.freeing(() => {
+          gone.length = 0;
+          for (const { from, to } of stretches) {
+            gone.push(...(this.#tally.all(from, to) as unknown as Tally[]));
+            this.#delete.run(from, to);
+          }
+        });
+        return gone;
+      }
+    } catch (error) {
+      if (!isFull(error)) throw error;
+    }
+    const hidden = stretches.flatMap(({ from, to }) => this.#hide(from, to));
+    this.#erase();
+    return hidden;
   }
 
   /** Entries of a stretch that are gone for the callers, but not from the disk. */
@@ -192,6 +209,40 @@ export class Database {
     const hidden = rows.filter(({ position }) => !this.#unwritten.has(position));
     for (const { position } of hidden) this.#unwritten.add(position);
     return hidden.map(({ type, refusal, bytes }) => ({ type, refusal, bytes, entries: 1 }));
+  }
+
+  /**
+   * Removes on the disk what is gone for the callers only, in steps that the reserve has room for.
+   * @returns whether nothing of it is left
+   */
+  #erase(): boolean {
+    if (this.#unwritten.size === 0) return true;
+    const stretches = stretchesOf([...this.#unwritten]);
+    try {
+      for (let at = 0; at < stretches.length; at += ERASE_STRETCHES) {
+        const some = stretches.slice(at, at + ERASE_STRETCHES);
+        this.#space.freeing(() => {
+          for (const { from, to } of some) this.#delete.run(from, to);
+        });
+        for (const { from, to } of some) {
+          for (let position = from; position <= to; position++) this.#unwritten.delete(position);
+        }
+      }
+      return true;
+    } catch (error) {
+      if (!isFull(error)) throw error;
+      return false;
+    }
+  }
+
+  /** Does what a full disk has kept it from: removals that are not written down, and the reserve. */
+  tidy(): void {
+    this.#erase();
+    this.#space.regainReserve();
+  }
+
+  #tidyForReserve(): void {
+    if (!this.#space.hasReserve) this.tidy();
   }
 
   /** Keeps an entry apart for a person to look at; it is not replayed any more. */
@@ -212,21 +263,29 @@ export class Database {
       const args = row.type === 'job' ? renewed(row.args) : row.args;
       const bytes = row.bytes + Buffer.byteLength(args) - Buffer.byteLength(row.args);
       const changed = { ...row, args, bytes, refusal: '' };
-      this.#freeing(() => change.run(args, bytes, checksum(changed), row.position));
+      this.#space.freeing(() => change.run(args, bytes, checksum(changed), row.position));
       this.#count(row, -1);
       this.#count(changed, 1);
     }
     return refused.length;
   }
 
-  /** All in one transaction. */
+  /**
+   * In their order, as many in a transaction as the log has room for. Never at the cost of the reserve: none of that
+   * makes room.
+   */
   mark(positions: readonly Position[], mark: string): void {
-    this.#freeing(() => {
-      for (const position of positions) {
-        const row = this.rows.at(position);
-        if (row !== undefined) this.#update({ ...row, mark });
-      }
-    });
+    for (let from = 0, to = 0; from < positions.length; from = to) {
+      this.#space.transaction(() => {
+        let bytes = 0;
+        for (to = from; to < positions.length && bytes < MARK_BYTES; to += 1) {
+          const row = this.rows.at(positions[to]!);
+          if (row === undefined) continue;
+          this.#update({ ...row, mark });
+          bytes += row.bytes;
+        }
+      });
+    }
   }
 
   /** Whether there is room for entries, and for removing them whatever happens on the disk. */
@@ -234,16 +293,10 @@ export class Database {
     return this.#space.isEnough;
   }
 
-  /**
-   * Writes something that is never the same, so that it has to go to the disk.
-   * @throws what an entry would meet: also where the next ones would find the disk full
-   */
+  /** @throws what an entry would meet: also where the next ones would find the disk full */
   probe(): void {
-    this.#space.regainReserve();
-    if (!this.hasRoom) throw full(this.#folder.path);
-    this.#transaction(() => {
-      this.#db.exec("INSERT OR REPLACE INTO meta VALUES ('probe', hex(randomblob(8)))");
-    });
+    this.#tidyForReserve();
+    this.#space.probe();
   }
 
   close(): void {
@@ -254,7 +307,7 @@ export class Database {
     const row = this.rows.at(position);
     if (row === undefined) return;
     const changed = { ...row, ...change };
-    this.#freeing(() => this.#update(changed));
+    this.#space.freeing(() => this.#update(changed));
     this.#count(row, -1);
     this.#count(changed, 1);
   }
@@ -281,32 +334,6 @@ export class Database {
       args,
     );
     return changes === 1;
-  }
-
-  /** A write that makes room or adds nothing: may use up the reserve. */
-  #freeing(write: () => void): void {
-    try {
-      this.#transaction(write);
-    } catch (error) {
-      if (!isFull(error) || !this.#space.giveReserveUp()) throw error;
-      this.#db.exec('PRAGMA wal_checkpoint(TRUNCATE)');
-      this.#transaction(write);
-    }
-  }
-
-  #transaction(write: () => void): void {
-    const unwritten = [...this.#unwritten];
-    this.#db.exec('BEGIN IMMEDIATE');
-    try {
-      for (const position of unwritten) this.#delete.run(position, position);
-      write();
-      this.#db.exec('COMMIT');
-    } catch (error) {
-      // SQLite has rolled back by itself after most write errors; then this is refused, rightly.
-      if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
-      throw error;
-    }
-    for (const position of unwritten) this.#unwritten.delete(position);
   }
 
   /** @param row of several entries: their bytes together */

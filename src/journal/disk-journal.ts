@@ -250,7 +250,7 @@ class DiskJournal implements Journal {
     this.#assertOpen();
     await this.#link.ask('refuse', [position, reason]);
     this.#log.warn(
-      { position, reason, path: this.path },
+      { event: 'journal.kept_apart', position, reason, path: this.path },
       'Redis refuses a journal entry; it is kept apart',
     );
   }
@@ -268,7 +268,10 @@ class DiskJournal implements Journal {
     for (const [replica, err] of left) {
       // Looked at from time to time: told once while it stays so.
       if (this.#left.get(replica)?.message === err.message) continue;
-      this.#log.error({ replica, err }, 'the journal of a dead replica was left as it is');
+      this.#log.error(
+        { event: 'journal.orphan_left', from: replica, err },
+        'the journal of a dead replica was left as it is',
+      );
     }
     this.#left = left;
     return adopted;
@@ -302,7 +305,10 @@ class DiskJournal implements Journal {
     try {
       await this.#link.ask('close', []);
     } catch (err) {
-      this.#log.error({ err, path: this.path }, 'the journal was not closed in order');
+      this.#log.error(
+        { event: 'journal.close_failed', err, path: this.path },
+        'the journal was not closed in order',
+      );
     } finally {
       await this.#link.terminate();
     }
@@ -316,8 +322,9 @@ class DiskJournal implements Journal {
 }
 
 function reportDamage(log: JournalLog, damage: DamageReport): void {
+  const { quarantine, reasons, rescued, damaged } = damage;
   log.error(
-    { ...damage, damaged: damage.damaged.length },
-    `the journal was damaged: ${damage.rescued} entries were rescued, the rest is in ${damage.quarantine}`,
+    { event: 'journal.damaged', quarantine, reasons, rescued, damaged: damaged.length },
+    `the journal was damaged: ${rescued} entries were rescued, the rest is in ${quarantine}`,
   );
 }

@@ -168,7 +168,7 @@ export class GroupCommit {
     const { removals, log, path } = this.#deps;
     removals.remove(positions).catch((err) => {
       log.error(
-        { err, count: positions.length, path },
+        { event: 'journal.take_back_failed', err, entries: positions.length, path },
         'entries that were refused because the disk failed are in the journal all the same',
       );
     });

@@ -195,6 +195,7 @@ export class Store {
       refuse: (position, reason) => database.refuse(position, reason, at),
       refused: (limit) => database.rows.refused(limit),
       adopt: () => {
+        database.tidy();
         const adoption = adoptOrphans(this.#folder, database, at);
         const { taken } = this.#open;
         if (taken > 0) {

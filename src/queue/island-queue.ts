@@ -73,6 +73,8 @@ export class IslandQueue {
   readonly ledger: QueueLedger;
   /** What forbids it; undefined when nothing does. */
   refusal: string | undefined = 'Redis was not there yet since the start';
+  /** The journal failed, and no job has begun since: said once. */
+  isHalted = false;
   /** The last take: each begins after the one before. */
   turn: Promise<unknown> = Promise.resolve();
   readonly #deps: IslandQueueDeps;
@@ -123,7 +125,13 @@ export class IslandQueue {
 
   /** Nothing begins for a moment. */
   rest(): void {
+    this.isHalted = true;
     this.#restUntil = this.#deps.clock.now() + REST_MS;
+  }
+
+  /** What was ready and did not begin, back to the head of the list. */
+  putBack(ready: Ready): void {
+    this.#read.unshift(ready);
   }
 
   get mayRun(): boolean {
@@ -175,14 +183,21 @@ export class IslandQueue {
     this.#hasMore = false;
     const found: Ready[] = [];
     let looked = 0;
-    for await (const entry of this.#deps.journal.jobs(this.ledger.queue, this.#cursor)) {
-      this.#cursor = entry.position;
-      looked += 1;
-      const ready = this.#readyOf(entry);
-      if (ready && !this.#waits(ready)) found.push(ready);
-      if (looked < PAGE_ENTRIES) continue;
+    try {
+      for await (const entry of this.#deps.journal.jobs(this.ledger.queue, this.#cursor)) {
+        this.#cursor = entry.position;
+        looked += 1;
+        const ready = this.#readyOf(entry);
+        if (ready && !this.#waits(ready)) found.push(ready);
+        if (looked < PAGE_ENTRIES) continue;
+        this.#hasMore = true;
+        break;
+      }
+    } catch (error) {
+      // Nobody reads it again: the cursor is behind it.
+      this.#read = found;
       this.#hasMore = true;
-      break;
+      throw error;
     }
     return found;
   }

@@ -142,16 +142,19 @@ export class Islands {
       }
       return undefined;
     } catch (error) {
+      if (!queue.isHalted) {
+        this.#deps.log.error(
+          { event: 'island.halted', queue: queue.ledger.queue, err: error },
+          'the journal failed: no job begins from it until it works again',
+        );
+      }
       queue.rest();
-      this.#deps.log.error(
-        { event: 'island.halted', queue: queue.ledger.queue, err: error },
-        'the journal failed: no job begins from it for a moment',
-      );
       return undefined;
     }
   }
 
-  async #first(queue: IslandQueue, { entry, fields }: Ready, by: TakenBy): Promise<unknown> {
+  async #first(queue: IslandQueue, ready: Ready, by: TakenBy): Promise<unknown> {
+    const { entry, fields } = ready;
     const { ledger } = queue;
     const { position, jobId } = entry;
     if (this.has(position)) return undefined;
@@ -173,8 +176,10 @@ export class Islands {
       await this.#deps.journal.mark([position], 'running');
     } catch (error) {
       this.#taken.delete(position);
+      queue.putBack(ready);
       throw error;
     }
+    queue.isHalted = false;
     if (!queue.mayRun) {
       this.#taken.delete(position);
       return undefined;

@@ -138,7 +138,7 @@ export const events: Readonly<Record<string, EventEntry>> = {
   },
   'island.halted': {
     level: 'error',
-    says: 'the journal failed while jobs ran from it; none begins for a moment, or until Redis is back',
+    says: 'the journal failed while jobs ran from it; none begins until it works again, or Redis is back; said once',
     fields: ['queue'],
   },
   'part.overdue': { level: 'error', says: 'a part did not stop in time', fields: ['part'] },
@@ -284,6 +284,31 @@ export const events: Readonly<Record<string, EventEntry>> = {
     level: 'error',
     says: 'its files had been removed or replaced while it was open, and were written anew',
     fields: ['path', 'entries', 'aside'],
+  },
+  'journal.damaged': {
+    level: 'error',
+    says: 'its files were not what was written: what is sound goes on, the rest is put aside with a report',
+    fields: ['quarantine', 'reasons', 'rescued', 'damaged'],
+  },
+  'journal.kept_apart': {
+    level: 'warn',
+    says: 'Redis refuses an entry for good: it waits for a person (`holdfast journal list --refused`)',
+    fields: ['position', 'reason', 'path'],
+  },
+  'journal.orphan_left': {
+    level: 'error',
+    says: 'what a dead replica left cannot be taken over and stays as it is; tried again, said once',
+    fields: ['from'],
+  },
+  'journal.take_back_failed': {
+    level: 'error',
+    says: 'entries that were refused got written all the same and cannot be removed now; tried again',
+    fields: ['entries', 'path'],
+  },
+  'journal.close_failed': {
+    level: 'error',
+    says: 'it was not closed in order; what it had acknowledged is on disk',
+    fields: ['path'],
   },
   'journal.left': {
     level: 'warn',

@@ -162,7 +162,7 @@ describe('an orphan', () => {
     const log = { warn: () => undefined, error: (fields: object) => told.push(fields) };
     const journal = await openIn(dir, { log });
     for (let looks = 0; looks < 3; looks += 1) await journal.adoptOrphans();
-    expect(told).toMatchObject([{ replica: 'later' }]);
+    expect(told).toMatchObject([{ event: 'journal.orphan_left', from: 'later' }]);
   });
 
   it('that starts again while it is not adopted replays its own', async () => {

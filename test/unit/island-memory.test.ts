@@ -19,8 +19,7 @@ const JOBS = 3000;
 const SLOTS = 10;
 
 /** One life of a process that never sees Redis again, on a journal that may outlive it. */
-async function life(journal: Journal, clock: VirtualClock) {
-  const log = pino({ level: 'silent' });
+async function life(journal: Journal, clock: VirtualClock, log = pino({ level: 'silent' })) {
   const ledgers = new Ledgers(clock, () => true);
   const ledger = ledgers.of('bull', 'q');
   const settlements = new Settlements(journal, clock, 10_000, log);
@@ -92,6 +91,17 @@ async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
 
 function memory(clock: VirtualClock): MemoryJournal {
   return new MemoryJournal({ bytesMax: 2 ** 26, entriesMax: 10 * JOBS, clock });
+}
+
+/** A journal whose disk is full for what `refuses` says. */
+function refusing(journal: Journal, refuses: (name: keyof Journal) => boolean): Journal {
+  return new Proxy<Journal>(journal, {
+    get(target, name: keyof Journal) {
+      if (refuses(name)) return () => Promise.reject(new JournalFullError('/j', 'is full'));
+      const value = target[name];
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
 }
 
 describe('jobs that run from the journal', () => {
@@ -176,18 +186,57 @@ describe('jobs that run from the journal', () => {
 
   it('stop beginning when the journal does not take how they end, since memory must', async () => {
     const clock = new VirtualClock();
-    const kept = memory(clock);
-    const journal = new Proxy<Journal>(kept, {
-      get(target, name: keyof Journal) {
-        if (name === 'append') return () => Promise.reject(new JournalFullError('/j', 'is full'));
-        const value = target[name];
-        return typeof value === 'function' ? value.bind(target) : value;
-      },
-    });
+    const journal = refusing(memory(clock), (name) => name === 'append');
     const { accept, run, ledger } = await life(journal, clock);
     await accept(JOBS);
     const runs = await run();
     expect(runs).toBeLessThanOrEqual(100 + SLOTS);
     expect(ledger.unsettled.size).toBe(runs);
   });
+
+  it('begin once the journal takes that they run, however often it did not; said once', async () => {
+    const clock = new VirtualClock();
+    let isFull = true;
+    const journal = refusing(memory(clock), (name) => name === 'mark' && isFull);
+    const lines: string[] = [];
+    const log = pino({ level: 'error' }, { write: (line) => lines.push(line) });
+    const { accept, run } = await life(journal, clock, log);
+    await accept(5);
+    for (let turn = 0; turn < 10; turn += 1) {
+      expect(await run()).toBe(0);
+      await clock.pass(1000);
+    }
+    isFull = false;
+    expect(await run()).toBe(5);
+    expect(lines.map((line) => JSON.parse(line).event)).toEqual(['island.halted']);
+  });
+
+  it('begin once the journal can be read, where it failed in the middle of a page', async () => {
+    const clock = new VirtualClock();
+    const kept = memory(clock);
+    let isBroken = true;
+    const journal = new Proxy<Journal>(kept, {
+      get(target, name: keyof Journal) {
+        if (name === 'jobs' && isBroken) return () => twoOf(kept);
+        const value = target[name];
+        return typeof value === 'function' ? value.bind(target) : value;
+      },
+    });
+    const { accept, run } = await life(journal, clock);
+    await accept(5);
+    expect(await run()).toBe(0);
+    isBroken = false;
+    await clock.pass(1000);
+    expect(await run()).toBe(5);
+  });
 });
+
+async function* twoOf(journal: Journal): AsyncGenerator<Kept<JobEntry>> {
+  let count = 0;
+  for await (const entry of journal.jobs()) {
+    if (count === 2) break;
+    count += 1;
+    yield entry;
+  }
+  throw new JournalFullError('/j', 'is full');
+}

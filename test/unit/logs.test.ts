@@ -9,9 +9,9 @@ import { createLogger, redactText } from '../../src/telemetry/log.ts';
 
 function eventsIn(folder: string): Set<string> {
   const found = new Set<string>();
-  for (const file of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
-    if (!file.endsWith('.ts') || file.endsWith('telemetry/events.ts')) continue;
-    const source = readFileSync(join(folder, file), 'utf8');
+  for (const file of sourcesIn(folder)) {
+    if (file.endsWith('telemetry/events.ts')) continue;
+    const source = readFileSync(file, 'utf8');
     for (const [, name] of source.matchAll(
       /(?:event: |moved\(run, |\? |: )'((?:[a-z_]+)\.(?:[a-z_]+))'/g,
     )) {
@@ -29,15 +29,20 @@ interface WrittenLine {
 
 /** Each place that writes a line as an object literal, with the fields that it names itself. */
 function* linesIn(folder: string): Generator<WrittenLine> {
-  for (const file of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
-    if (!file.endsWith('.ts')) continue;
-    const source = readFileSync(join(folder, file), 'utf8');
+  for (const file of sourcesIn(folder)) {
+    const source = readFileSync(file, 'utf8');
     for (const { 1: event = '', index } of source.matchAll(/\{\s*event: '([a-z_]+\.[a-z_]+)'/g)) {
       const called = /\.(debug|info|warn|error|fatal)\(\s*$/.exec(source.slice(0, index));
       const told = /level: '([a-z]+)',\s*fields: $/.exec(source.slice(0, index));
       yield { event, level: (called ?? told)?.[1], fields: fieldsAt(source, index) };
     }
   }
+}
+
+function sourcesIn(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => join(folder, file));
 }
 
 /** The names at the first level of the object literal that begins there. */
@@ -61,6 +66,20 @@ describe('the log', () => {
   it('names no event that the table does not have, and has none that nobody writes', () => {
     const written = new Set([...eventsIn('src'), ...eventsIn('workers')]);
     expect([...written].sort()).toEqual(Object.keys(events).sort());
+  });
+
+  it('says by an event what every line is about', () => {
+    const nameless: string[] = [];
+    for (const file of sourcesIn('src')) {
+      const source = readFileSync(file, 'utf8');
+      for (const call of source.matchAll(/[lL]og\.(?:debug|info|warn|error|fatal)\(\s*(?=\{)/g)) {
+        const start = call.index + call[0].length;
+        if (!fieldsAt(source, start).includes('event')) {
+          nameless.push(`${file}:${source.slice(0, start).split('\n').length}`);
+        }
+      }
+    }
+    expect(nameless).toEqual([]);
   });
 
   it('is written at the level and with the fields of the table', () => {
