@@ -135,6 +135,13 @@ export const stateRows: readonly Row[] = [
     },
     async mend({ admin }) {
       await admin.script('KILL');
+      // The script ends a moment after the answer; until then everybody is still told BUSY.
+      await until('the script has ended', 5000, () =>
+        admin.ping().then(
+          () => true,
+          () => false,
+        ),
+      );
     },
     expect: { conditions: ['busy-script'] },
   },
