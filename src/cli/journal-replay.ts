@@ -207,8 +207,8 @@ async function drain(
     log: {
       warn: () => {},
       error: (fields, message) => {
-        const { replica, err, event, quarantine } = fields as LogFields;
-        if (replica !== undefined && err !== undefined) troubles.fail(replica, err);
+        const { from, err, event, quarantine } = fields as LogFields;
+        if (from !== undefined && err !== undefined) troubles.fail(from, err);
         else if (quarantine !== undefined) {
           // Of an adopted one it is told below, with whose it is.
           if (place !== OWN_PLACE) troubles.damage({ replica: place, ...reportIn(quarantine) });
@@ -256,7 +256,8 @@ async function drain(
 /** Of the journal's lines. */
 interface LogFields {
   event?: string;
-  replica?: string;
+  /** Whose journal it is, of a dead replica's. */
+  from?: string;
   err?: Error;
   quarantine?: string;
 }
