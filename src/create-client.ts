@@ -89,7 +89,7 @@ export async function createClient(options: ClientOptions = {}): Promise<Client>
   let closing: Promise<Left> | undefined;
   const close = async (): Promise<Left> => {
     // Before anything is closed: a process that ends now may have no next one soon.
-    await target.settled(config.resilience.enqueueTimeoutMs);
+    await target.untilClear(config.resilience.enqueueTimeoutMs);
     await closeClient();
     await target.stop(systemClock.now() + CLOSING_MS);
     // Closing writes what is on its way.

@@ -7,11 +7,11 @@
 import { statSync } from 'node:fs';
 import type { Logger } from 'pino';
 import type { Config, RedisConfig } from './config.ts';
-import { within } from './http/deadline.ts';
 import type { Part } from './part.ts';
 import { isSameAddress } from './redis/address.ts';
 import { conditionOf } from './redis/conditions.ts';
 import { createRedisClient } from './redis/connect.ts';
+import { within } from './within.ts';
 
 export interface CredentialsOptions {
   config: Config;

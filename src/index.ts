@@ -6,10 +6,10 @@ export { loadConfig } from './load-config.ts';
 export type {
   Accepted,
   Client,
+  ClientQueueOptions,
   FlowInput,
   JobView,
   Left,
-  QueueFaceOptions,
 } from './queue/client.ts';
 export { defineQueue, type QueueDefinition } from './queue/queue-definition.ts';
 export { createService } from './service.ts';

@@ -1,10 +1,10 @@
 /** The records that the replicas of a fleet put into Redis after an outage, for the command line. */
 import type { Config } from '../config.ts';
-import { within } from '../http/deadline.ts';
 import type { StoredOutage } from '../outage/archive.ts';
 import { sharedOutages } from '../queue/fleet-outage.ts';
 import { createRedisClient } from '../redis/connect.ts';
 import { readEmbeddedAddress } from '../redis/embedded.ts';
+import { within } from '../within.ts';
 import { reasonOf } from './reason.ts';
 
 /** A post-mortem is also written while Redis is away: then without the others. */

@@ -9,8 +9,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
 import { InvalidInputError, RedisUnavailableError, ServiceBusyError } from '../errors.ts';
 import type { JobView } from '../queue/client.ts';
+import { within } from '../within.ts';
 import type { HttpContext } from './context.ts';
-import { within } from './deadline.ts';
 import { findJob, type JobParams, READ_WITHIN_MS } from './jobs.ts';
 import { endStream, openStream, readerOf } from './sse.ts';
 

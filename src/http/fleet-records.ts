@@ -5,8 +5,8 @@
 
 import { sharedOutages } from '../queue/fleet-outage.ts';
 import type { Generation } from '../queue/generation.ts';
+import { within } from '../within.ts';
 import type { HttpContext } from './context.ts';
-import { within } from './deadline.ts';
 
 /** A hash of 100 records at the most, ms. */
 const ASK_MS = 2000;

@@ -4,10 +4,9 @@
  * Options are BullMQ's; those that only BullMQ itself may set are refused, not dropped in silence.
  */
 import { createHash } from 'node:crypto';
-import type { JobsOptions } from 'bullmq';
+import { type JobsOptions, PRIORITY_LIMIT } from 'bullmq';
 import { z } from 'zod';
 import { InvalidInputError } from '../errors.ts';
-import { PRIORITY_MAX } from '../queue/job-options.ts';
 import { payloadBytes } from '../queue/payload.ts';
 import { isKeyOfQueue } from '../queue/queue-keys.ts';
 import { nearestName } from './queue-names.ts';
@@ -59,7 +58,7 @@ const jobId = z
 const optionsSchema = z.strictObject({
   jobId: jobId.optional(),
   delay: delayMs.optional(),
-  priority: z.int().min(0).max(PRIORITY_MAX).optional(),
+  priority: z.int().min(0).max(PRIORITY_LIMIT).optional(),
   attempts: z.int().min(1).max(ATTEMPTS_MAX).optional(),
   backoff: z
     .union([

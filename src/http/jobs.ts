@@ -11,8 +11,8 @@ import {
 } from '../errors.ts';
 import type { Accepted } from '../queue/client.ts';
 import { assertQueueName } from '../queue/queue-name.ts';
+import { within } from '../within.ts';
 import type { HttpContext } from './context.ts';
-import { within } from './deadline.ts';
 import { IdempotencyMemory } from './idempotency.ts';
 import { idOfIdempotencyKey, type JobInput, readBody } from './job-input.ts';
 import { assertKnownQueue } from './queue-names.ts';

@@ -5,8 +5,8 @@
  */
 import type { Client } from '../queue/client.ts';
 import { lookAtQueue, type QueueLook } from '../queue/next-job.ts';
+import { within } from '../within.ts';
 import type { HttpContext, QueueConsumption } from './context.ts';
-import { within } from './deadline.ts';
 
 export interface QueueReading {
   waiting: number;

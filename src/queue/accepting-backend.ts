@@ -110,6 +110,7 @@ export class AcceptingBackend extends ResilientBackend {
     const ask = () => this.patiently(() => super.isFinished(jobId, returnValue));
     const found = (await ask()) ?? notFinished;
     if ([found].flat()[0] !== MISSING) return found;
+    // A journal that cannot be asked may have it: who hears that it is nowhere adds it again.
     if (await this.#keeping.journaled(this.name, jobId).catch(() => true)) return notFinished;
     // It may have come to Redis between the two questions.
     return (await ask()) ?? notFinished;

@@ -26,6 +26,8 @@ export interface Aside {
   /** As the end of a sentence. */
   reason: string;
   missed: Missed;
+  /** Reasons that are in the log. */
+  readonly told: Set<string>;
   /** Resolves when the queue was taken back. */
   readonly over: Promise<void>;
   end(): void;
@@ -41,6 +43,8 @@ interface Fault {
 
 /** Looked at again after this time, ms; what is broken costs one script each time. */
 const AGAIN_MS = 2000;
+/** Reasons that are told of a queue in one outage: each look may find another one. */
+const TOLD_MAX = 10;
 
 /** Redis answered, and what it says is about one queue's data: no outage, and nothing of ours. */
 export function isOfData(error: unknown): boolean {
@@ -121,13 +125,16 @@ export class Asides {
 
   #set(ledger: QueueLedger, missed: Missed, { what, remedy, key }: Fault): void {
     const { aside: before, queue } = ledger;
-    const isTold = before?.reason === what && isNothing(missed);
+    const told = before && isNothing(missed) ? before.told : new Set<string>();
+    const isTold = told.has(what) || told.size >= TOLD_MAX;
+    if (!isTold) told.add(what);
     const { promise, resolve } = Promise.withResolvers<void>();
     ledger.aside = {
       over: before?.over ?? promise,
       end: before?.end ?? resolve,
       reason: what,
       missed: missedBoth(ledger, missed),
+      told,
     };
     if (isTold) return;
     this.#deps.log.error(

@@ -15,10 +15,11 @@ import {
 import type { Logger } from 'pino';
 import { ClientClosedError, InvalidInputError, RedisUnavailableError } from '../errors.ts';
 import { systemClock } from '../time.ts';
+import { within } from '../within.ts';
 import { type AcceptingBackend, receiptsOf } from './accepting-backend.ts';
 import { translate } from './caller-errors.ts';
 import { checkList, checkShape } from './caller-input.ts';
-import type { Accepted, Client, FlowInput, JobView, Left, QueueFaceOptions } from './client.ts';
+import type { Accepted, Client, ClientQueueOptions, FlowInput, JobView, Left } from './client.ts';
 import { flowJob } from './flow-job.ts';
 import { newJobId } from './job-id.ts';
 import { JobLookup, jobOf } from './job-lookup.ts';
@@ -30,7 +31,6 @@ import { checkedData, type QueueDefinition } from './queue-definition.ts';
 import { assertQueueName } from './queue-name.ts';
 import type { ResilientBackend } from './resilient-backend.ts';
 import type { RedisTarget } from './target.ts';
-import { within } from './timely-append.ts';
 
 /** Closing waits this long for Redis at most, ms. */
 const CLOSE_MS = 1000;
@@ -182,7 +182,7 @@ class BullmqClient implements Client {
     return receipts[0]!;
   }
 
-  queue(name: string, options: QueueFaceOptions = {}): Queue {
+  queue(name: string, options: ClientQueueOptions = {}): Queue {
     assertQueueName(name);
     const remedy = "Give { defaultJobOptions }, or none: all else is the client's.";
     checkShape(options, 'options', remedy, 'options.', ['defaultJobOptions']);
@@ -241,16 +241,12 @@ class BullmqClient implements Client {
   }
 
   /** A question has its time as an enqueue has. */
-  async #inTime<T>(operation: string, answer: Promise<T>): Promise<T> {
-    const { answerMs = ANSWER_MS } = this.#options;
-    const found = await within(
-      systemClock,
-      answer.then((value) => ({ value })),
-      answerMs,
-    );
-    if (found) return found.value;
-    const { condition = 'slow', outageId } = this.#options.target.state();
-    throw new RedisUnavailableError(operation, condition, outageId);
+  #inTime<T>(operation: string, answer: Promise<T>): Promise<T> {
+    const { answerMs = ANSWER_MS, target } = this.#options;
+    return within(answer, answerMs, () => {
+      const { condition = 'timeout', outageId } = target.state();
+      return new RedisUnavailableError(operation, condition, outageId);
+    });
   }
 
   /** BullMQ's options of a job that may be added. `at` is where the job stands in the input. */

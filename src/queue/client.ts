@@ -61,7 +61,7 @@ export interface Client {
    * connection and prefix it has.
    * @throws QueueNameError, InvalidInputError, ClientClosedError
    */
-  queue(name: string, options?: QueueFaceOptions): Queue;
+  queue(name: string, options?: ClientQueueOptions): Queue;
   /** @throws RedisUnavailableError, JournalError, InvalidInputError */
   job(queue: string, id: string): Promise<JobView | undefined>;
   /** Waiting, active, delayed, completed, failed … of a queue. @throws RedisUnavailableError */
@@ -74,7 +74,7 @@ export interface Client {
 }
 
 /** Of BullMQ's QueueOptions, what is not the client's. */
-export type QueueFaceOptions = Pick<QueueOptions, 'defaultJobOptions'>;
+export type ClientQueueOptions = Pick<QueueOptions, 'defaultJobOptions'>;
 
 /** What a closed client left in its journal for the next one with the same folder. */
 export interface Left {

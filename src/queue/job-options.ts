@@ -6,8 +6,6 @@ import { type JobJson, type JobsOptions, PRIORITY_LIMIT } from 'bullmq';
 import { InvalidInputError } from '../errors.ts';
 import { isKeyOfQueue } from './queue-keys.ts';
 
-/** BullMQ's own limit of priorities. */
-export const PRIORITY_MAX = PRIORITY_LIMIT;
 /** Levels of objects in options; BullMQ's own have two. */
 const DEPTH_MAX = 20;
 const CORRECT = 'Correct it or leave it out.';
@@ -48,7 +46,7 @@ export function checkOptions(options: unknown, at: string): asserts options is J
     if (Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max) return;
     refuse(field, `is not a whole number from ${min} to ${max}`, CORRECT);
   };
-  whole('priority', priority, 0, PRIORITY_MAX);
+  whole('priority', priority, 0, PRIORITY_LIMIT);
   // Not whole where it was computed: BullMQ takes such a delay.
   if (delay !== undefined && !(Number.isFinite(delay) && delay >= 0)) {
     refuse('delay', 'is not a number of milliseconds from 0', CORRECT);

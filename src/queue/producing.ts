@@ -43,8 +43,8 @@ export interface ProducingOptions {
   onReplayed(jobs: number): void;
 }
 
-/** Between two looks whether all is settled, ms. */
-const SETTLED_LOOK_MS = 5;
+/** Between two looks whether Redis has all, ms. */
+const CLEAR_LOOK_MS = 5;
 
 export class Producing {
   readonly #options: ProducingOptions;
@@ -192,12 +192,12 @@ export class Producing {
   }
 
   /** Resolves when Redis has all that was accepted, or is away, or after `limitMs`. */
-  async settled(limitMs: number): Promise<void> {
+  async untilClear(limitMs: number): Promise<void> {
     const { core, isConnecting } = this.#options;
     const by = core.clock.now() + limitMs;
-    const isSettled = () => this.#intake.isIdle && this.#replays.every(({ isClear }) => isClear);
-    while ((core.generation() || isConnecting()) && !isSettled() && core.clock.now() < by) {
-      await new Promise<void>((resolve) => core.clock.after(SETTLED_LOOK_MS, resolve));
+    const isClear = () => this.#intake.isIdle && this.#replays.every((each) => each.isClear);
+    while ((core.generation() || isConnecting()) && !isClear() && core.clock.now() < by) {
+      await new Promise<void>((resolve) => core.clock.after(CLEAR_LOOK_MS, resolve));
     }
   }
 

@@ -75,8 +75,8 @@ export class ResilientTarget implements RedisTarget {
   }
 
   /** Resolves when Redis has all that was accepted, or is away, or after `limitMs`. */
-  settled(limitMs: number): Promise<void> {
-    return this.#parts.producing.settled(limitMs);
+  untilClear(limitMs: number): Promise<void> {
+    return this.#parts.producing.untilClear(limitMs);
   }
 
   async stop(deadline: number): Promise<void> {

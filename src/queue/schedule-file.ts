@@ -7,10 +7,9 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { defaultRepeatStrategy, type JobSchedulerTemplateOptions } from 'bullmq';
+import { defaultRepeatStrategy, type JobSchedulerTemplateOptions, PRIORITY_LIMIT } from 'bullmq';
 import { z } from 'zod';
 import { ConfigError, type ConfigProblem } from '../errors.ts';
-import { PRIORITY_MAX } from './job-options.ts';
 import { payloadBytes } from './payload.ts';
 import { queueNameMistake } from './queue-name.ts';
 
@@ -68,7 +67,7 @@ const optionsSchema = z.strictObject({
       }),
     ])
     .optional(),
-  priority: z.int().min(0).max(PRIORITY_MAX).optional(),
+  priority: z.int().min(0).max(PRIORITY_LIMIT).optional(),
   lifo: z.boolean().optional(),
   removeOnComplete: keep.optional(),
   removeOnFail: keep.optional(),

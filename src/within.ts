@@ -2,7 +2,7 @@
  * Nothing hangs: an answer that does not come in time becomes a typed error. What was asked may
  * still happen; its late result or error is dropped.
  */
-import { RedisUnavailableError } from '../errors.ts';
+import { RedisUnavailableError } from './errors.ts';
 
 /** `promise`, or after `timeoutMs` the error that is given: RedisUnavailableError where it is an operation's name. */
 export async function within<T>(
